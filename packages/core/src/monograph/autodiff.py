@@ -1,0 +1,293 @@
+"""Reverse-mode differentiation on the recorded graph; forward mode as its transpose.
+
+`backward` walks the nodes between two sets of values in reverse and asks each op's `vjp` rule, which
+records ordinary nodes: so gradients are graphs like any other, of any order, on any engine.
+
+For complex values the gradient is the conjugate one (as in PyTorch): ``x - lr * grad`` descends.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import ops, tree
+from .errors import ArgumentError, DTypeError, GraphError, NotDifferentiable
+from .graph import Value, ancestors
+from .jit import Jitted, jit
+from .op import NOT_DIFFERENTIABLE
+from .spec import Spec
+from .tracing import as_value, current, source_of, user_source
+
+
+def backward(
+    ys: Sequence[Value], gs: Sequence[Value | None], xs: Sequence[Value]
+) -> list[Value | None]:
+    """Cotangents of ``xs`` given cotangents ``gs`` of ``ys``; None where nothing flows.
+
+    The general form under `grad` and friends, for values of the current trace.
+    """
+    if not xs:
+        return []
+    oldest = min(x.node.id for x in xs)
+    nodes = ancestors(ys, stop=lambda n: n.id < oldest)
+    depends = set(xs)
+    for node in nodes:
+        if any(v in depends for v in node.inputs):
+            depends.update(v for v in node.outputs if v.dtype.is_inexact)
+    cotangents: dict[Value, Value] = {}
+
+    def add(v: Value, g: Value) -> None:
+        cotangents[v] = cotangents[v] + g if v in cotangents else g
+
+    for y, g in zip(ys, gs):
+        if g is not None and y in depends:
+            add(y, g)
+    wanted = set(xs)
+    for node in reversed(nodes):
+        g = [cotangents.get(v) if v in wanted else cotangents.pop(v, None) for v in node.outputs]
+        if all(x is None for x in g) or not any(v in depends for v in node.inputs):
+            continue
+        with source_of(node):
+            for v, c in zip(node.inputs, _rule(node, g)):
+                if c is None or v not in depends:
+                    continue
+                if c.spec is not v.spec:
+                    raise GraphError(
+                        f"{node.source}: the vjp of {node.op.name} gave a cotangent {c.spec} for "
+                        f"an input {v.spec}; mend the rule in {node.op.__module__}"
+                    )
+                add(v, c)
+    return [cotangents.get(x) for x in xs]
+
+
+def _rule(node: Any, g: list) -> Sequence[Any]:
+    op = node.op
+    if op.vjp is NOT_DIFFERENTIABLE:
+        raise NotDifferentiable(
+            f"{node.source}: {op.name} has no gradient. Put mg.stop_gradient around its operand "
+            f"if none should flow, or wrap the function in mg.custom_vjp to give one."
+        )
+    if op.vjp is None:  # a composite: through its body, recomputed
+        from .tracing import inline
+
+        xs = [ops.alias(v) for v in node.inputs]
+        ys = inline(op.body_graph([v.spec for v in node.inputs], node.attrs), xs)
+        return backward(ys, g, xs)
+    g = [
+        _zeros(v.spec) if c is None and v.dtype.is_inexact else c for c, v in zip(g, node.outputs)
+    ]
+    if op.multi:
+        out = op.vjp(tuple(g), node.outputs, *node.inputs, **node.attrs)
+    else:
+        out = op.vjp(g[0], node.outputs[0], *node.inputs, **node.attrs)
+    if len(out) != len(node.inputs):
+        raise GraphError(
+            f"the vjp of {op.name} gave {len(out)} cotangents for {len(node.inputs)} inputs"
+        )
+    return out
+
+
+def _zeros(spec: Spec) -> Value:
+    return ops.full(0, spec)
+
+
+def _fresh(x: Any, what: str) -> Value:
+    """A new name for ``x``, so that only what is computed from it here counts as depending on it."""
+    v = as_value(x)
+    if not v.dtype.is_inexact:
+        raise DTypeError(
+            f"{user_source()}: {what} has dtype {v.dtype}; gradients exist for floating-point and "
+            f"complex arrays only. Convert it with .astype('float32')."
+        )
+    return ops.alias(v)
+
+
+def _argnums(argnums: Any, n: int) -> tuple[int, ...]:
+    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for i in nums:
+        if not -n <= i < n:
+            raise ArgumentError(
+                f"{user_source()}: argnums={i}, but the function got {n} positional argument(s)"
+            )
+    return tuple(i % n for i in nums)
+
+
+def _split(args: Sequence[Any], argnums: Any, what: str) -> tuple[list[Value], list[Any], Any]:
+    """Differentiated leaves (fresh), the arguments rebuilt with them, and their structure."""
+    nums = _argnums(argnums, len(args))
+    picked = tuple(args[i] for i in nums)
+    leaves, treedef = tree.flatten(picked)
+    where = tree.paths(picked)
+    fresh = [_fresh(x, f"{what}: argument {p}") for x, p in zip(leaves, where)]
+    args = list(args)
+    for i, x in zip(nums, tree.unflatten(treedef, fresh)):
+        args[i] = x
+    return fresh, args, treedef
+
+
+def value_and_grad(fn: Callable, argnums: Any = 0, has_aux: bool = False) -> Jitted:
+    """A function that returns ``(fn(...), gradient)``.
+
+    Args:
+        fn: returns a real scalar; with ``has_aux`` a pair ``(scalar, anything)``.
+        argnums: the positional argument(s) to differentiate; pytrees are fine. An int gives the
+            gradient in that argument's structure, a tuple a tuple of those.
+
+    Raises:
+        DTypeError: a differentiated leaf is no float.
+        ShapeError, ArgumentError: ``fn`` does not return a scalar.
+        NotDifferentiable: the path goes through an op without a gradient.
+
+    >>> import monograph as mg
+    >>> mg.value_and_grad(lambda x: mg.sum(x ** 2))(mg.tensor([1.0, 2.0]))[0].item()
+    5.0
+    """
+    name = getattr(fn, "__name__", "function")
+
+    @functools.wraps(fn, updated=())
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        xs, args, treedef = _split(args, argnums, f"grad of {name}")
+        out = fn(*args, **kwargs)
+        y, aux = out if has_aux else (out, None)
+        y = as_value(y)
+        if y.shape != () or not y.dtype.is_float:
+            raise ArgumentError(
+                f"{user_source()}: grad of {name} needs a real scalar, but it returned {y.spec}. "
+                f"Reduce it first (mg.sum, mg.mean), or use mg.jacobian or mg.vjp."
+            )
+        grads = _filled(backward([y], [ops.full(1, y.spec)], xs), xs)
+        grads = tree.unflatten(treedef, grads)
+        grads = grads[0] if isinstance(argnums, int) else grads
+        return ((y, aux) if has_aux else y), grads
+
+    return jit(wrapped, engine=getattr(fn, "engine", None))
+
+
+def _filled(gs: Sequence[Value | None], xs: Sequence[Value]) -> list[Value]:
+    return [_zeros(x.spec) if g is None else g for g, x in zip(gs, xs)]
+
+
+def grad(fn: Callable, argnums: Any = 0, has_aux: bool = False) -> Jitted:
+    """The gradient of a scalar function; see `value_and_grad`. With ``has_aux``: ``(grad, aux)``.
+
+    >>> import monograph as mg
+    >>> mg.grad(lambda x: mg.sum(x ** 3))(mg.tensor([1.0, 2.0])).tolist()
+    [3.0, 12.0]
+    """
+    both = value_and_grad(fn, argnums, has_aux).fn
+
+    @functools.wraps(fn, updated=())
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return jit(wrapped, engine=getattr(fn, "engine", None))
+
+
+def vjp(fn: Callable, *primals: Any) -> tuple[Any, Callable]:
+    """``(fn(*primals), pullback)``; ``pullback(cotangents)`` gives a cotangent per primal.
+
+    >>> import monograph as mg
+    >>> y, pull = mg.vjp(lambda x: x * x, mg.tensor([3.0]))
+    >>> pull(mg.tensor([1.0]))[0].tolist()
+    [6.0]
+    """
+    if current() is None:
+        run = jit(lambda primals, g: vjp(fn, *primals)[1](g))
+        return jit(fn)(*primals), lambda g: run(primals, g)
+    xs, args, treedef = _split(primals, range(len(primals)), "vjp")
+    out = fn(*args)
+    ys, out_tree = tree.flatten(out)
+    ys = [as_value(y) for y in ys]
+
+    def pullback(cotangents: Any) -> Any:
+        gs, g_tree = tree.flatten(cotangents)
+        _same("cotangents", g_tree, out_tree, gs, ys)
+        gs = [as_value(g) for g in gs]
+        return tree.unflatten(treedef, _filled(backward(ys, gs, xs), xs))
+
+    return out, pullback
+
+
+def _same(what: str, got_tree: Any, want_tree: Any, got: list, want: Sequence[Value]) -> None:
+    if got_tree != want_tree:
+        raise ArgumentError(
+            f"{user_source()}: {what} nest as {tree.describe(got_tree)}, expected "
+            f"{tree.describe(want_tree)}"
+        )
+    for i, (g, w) in enumerate(zip(got, want)):
+        if Spec.of(g) is not w.spec:
+            raise ArgumentError(
+                f"{user_source()}: {what}: leaf {i} is {Spec.of(g)}, expected {w.spec}"
+            )
+
+
+def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """``(fn(*primals), directional derivative along tangents)``.
+
+    The transpose of the transpose: `vjp` is linear in its cotangent, so its own vjp is the jvp and
+    no op needs a second rule.
+
+    >>> import monograph as mg
+    >>> mg.jvp(lambda x: x * x, (mg.tensor([3.0]),), (mg.tensor([2.0]),))[1].tolist()
+    [12.0]
+    """
+    if current() is None:
+        return jit(lambda p, t: jvp(fn, p, t))(tuple(primals), tuple(tangents))
+    xs, args, treedef = _split(primals, range(len(primals)), "jvp")
+    ts, t_tree = tree.flatten(tuple(tangents))
+    _same("tangents", t_tree, treedef, ts, xs)
+    out = fn(*args)
+    leaves, out_tree = tree.flatten(out)
+    ys = [as_value(y) for y in leaves]
+    smooth = [y for y in ys if y.dtype.is_inexact]
+    dummies = [ops.alias(_zeros(y.spec)) for y in smooth]
+    pulled = backward(smooth, dummies, xs)
+    live = [(p, as_value(t)) for p, t in zip(pulled, ts) if p is not None]
+    pushed = iter(backward([p for p, _ in live], [t for _, t in live], dummies))
+    dots = [next(pushed) if y.dtype.is_inexact else None for y in ys]
+    return out, tree.unflatten(out_tree, [_zeros(y.spec) if d is None else d for y, d in zip(ys, dots)])
+
+
+def jacobian(fn: Callable, argnums: Any = 0) -> Jitted:
+    """Every output's derivative by every input: shape ``[*output, *input]`` per pair of leaves.
+
+    Rows are computed one after another by a loop in the graph, so memory stays that of one `vjp`.
+
+    >>> import monograph as mg
+    >>> mg.jacobian(lambda x: x ** 2)(mg.tensor([1.0, 2.0])).tolist()
+    [[2.0, 0.0], [0.0, 4.0]]
+    """
+
+    @functools.wraps(fn, updated=())
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from .control import scan
+
+        xs, args, treedef = _split(args, argnums, "jacobian")
+        leaves, out_tree = tree.flatten(fn(*args, **kwargs))
+        rows = []
+        for y in map(as_value, leaves):
+            basis = ops.reshape(ops.eye(y.size, y.dtype), shape=(y.size, *y.shape))
+            if y.dtype.is_complex:
+                raise DTypeError(f"{user_source()}: jacobian of a complex output; split it first")
+            _, got = scan(
+                lambda c, g, y=y: (c, tuple(_filled(backward([y], [g], xs), xs))), (), basis
+            )
+            got = [ops.reshape(r, shape=(*y.shape, *x.shape)) for r, x in zip(got, xs)]
+            picked = tree.unflatten(treedef, got)
+            rows.append(picked[0] if isinstance(argnums, int) else picked)
+        return tree.unflatten(out_tree, rows)
+
+    return jit(wrapped, engine=getattr(fn, "engine", None))
+
+
+def hessian(fn: Callable, argnums: int = 0) -> Jitted:
+    """Second derivatives of a scalar function: the `jacobian` of its `grad`.
+
+    >>> import monograph as mg
+    >>> mg.hessian(lambda x: mg.sum(x ** 3))(mg.tensor([1.0, 2.0])).tolist()
+    [[6.0, 0.0], [0.0, 12.0]]
+    """
+    return jacobian(grad(fn, argnums).fn, argnums)

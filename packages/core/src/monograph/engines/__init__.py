@@ -1,0 +1,1 @@
+"""Engines that ship with core: NumPy, the reference."""

@@ -1,0 +1,70 @@
+"""The NumPy engine: runs each op's own reference. Slow, simple, and what the others must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..engine import Device, Engine, Executable, Options
+from ..graph import Graph, Node
+from ..op import Op, all_ops
+
+
+class NumpyEngine(Engine):
+    """Every primitive, on the CPU, through its record's reference."""
+
+    name = "numpy"
+
+    @property
+    def LOWER(self) -> Mapping[Op, Any]:  # type: ignore[override]
+        return {op: op.reference for op in all_ops() if op.reference is not None}
+
+    def supports(self, op: Op) -> bool:
+        return op.reference is not None
+
+    @cached_property
+    def devices(self) -> tuple[Device, ...]:  # type: ignore[override]
+        return (Device(self, "cpu"),)
+
+    def compile(self, graph: Graph, options: Options) -> Executable:
+        def run(*buffers: np.ndarray) -> Sequence[np.ndarray]:
+            return evaluate(graph, buffers)
+
+        return run
+
+    def put(self, array: np.ndarray, device: Device) -> np.ndarray:
+        return _frozen(np.array(array, copy=True, order="C"))
+
+    def get(self, buffer: np.ndarray) -> np.ndarray:
+        return buffer
+
+
+def evaluate(graph: Graph, args: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a graph of primitives on NumPy arrays; ops with bodies (loops) call this in turn."""
+    with np.errstate(all="ignore"):
+        return [_frozen(x) for x in graph.replay(args, execute)]
+
+
+def execute(node: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """One node: the reference, with 16-bit floats computed in float32, cast to the inferred spec."""
+    op = node.op
+    if not op.bits:
+        xs = [_widen(x, v.dtype) for x, v in zip(xs, node.inputs)]
+    out = op.reference(*xs, **node.attrs)
+    outs = out if op.multi else (out,)
+    return [np.asarray(y, dtype=v.dtype.numpy) for y, v in zip(outs, node.outputs)]
+
+
+def _widen(x: np.ndarray, d: Any) -> np.ndarray:
+    return x if d.compute is d else np.asarray(x, dtype=d.compute.numpy)
+
+
+def _frozen(x: np.ndarray) -> np.ndarray:
+    x = np.asarray(x)
+    if x.flags.writeable:
+        x = x.view()
+        x.setflags(write=False)
+    return x

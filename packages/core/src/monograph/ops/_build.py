@@ -1,0 +1,41 @@
+"""Constants as values: what gradient rules and the array API make arrays of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import DType
+from ..graph import Literal
+from ..op import constant
+from ..spec import Spec
+from .structural import broadcast_in_dim, reshape
+
+
+def literal(x: Any, dtype: DType | None = None) -> Any:
+    """A NumPy array or number as a constant of that dtype."""
+    return constant(value=Literal(np.asarray(x, dtype=None if dtype is None else dtype.numpy)))
+
+
+def full(value: Any, spec: Spec) -> Any:
+    """``value`` in every element of ``spec``."""
+    with np.errstate(all="ignore"):
+        scalar = literal(np.asarray(value).astype(spec.dtype.numpy))
+    return scalar if not spec.shape else broadcast_in_dim(scalar, shape=spec.shape, dims=())
+
+
+def zeros_like(x: Any) -> Any:
+    return full(0, x.spec)
+
+
+def ones_like(x: Any) -> Any:
+    return full(1, x.spec)
+
+
+def eye(n: int, dtype: DType) -> Any:
+    """The identity matrix ``[n, n]``."""
+    return literal(np.eye(n), dtype)
+
+
+__all__ = ["literal", "full", "zeros_like", "ones_like", "eye", "reshape"]

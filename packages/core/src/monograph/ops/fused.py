@@ -1,0 +1,1 @@
+"""Composites that engines have natively: activations, normalisation, attention, updates."""

@@ -1,0 +1,1 @@
+"""Slices, gathers and scatters at positions known only at run time."""

@@ -1,0 +1,1 @@
+"""Bits, comparison and choice."""

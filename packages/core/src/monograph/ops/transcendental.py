@@ -1,0 +1,1 @@
+"""Exponentials, roots, trigonometry, and special functions."""

@@ -1,0 +1,115 @@
+"""Passes every graph goes through: Graph -> Graph, the same numbers out.
+
+`simplify` cleans a fresh recording; `decompose` replaces composites an engine lacks by their bodies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .graph import Graph, Node, Value
+from .op import Op
+from .tracing import Trace, current, source_of, tracing, user_source
+
+Rewriter = Callable[[Node, list], "Sequence[Value] | None"]
+
+
+def rebuild(graph: Graph, rewrite: Rewriter) -> Graph:
+    """Copy a graph node by node; where ``rewrite(node, new_inputs)`` gives values, they stand in.
+
+    The way of passes: return None to keep the node, or the values that replace its outputs
+    (recorded with ordinary ops). Specs must stay; inputs and structure do.
+    """
+    t = Trace(None, graph.name)
+
+    def execute(node: Node, xs: list) -> Sequence[Value]:
+        with source_of(node):
+            outs = rewrite(node, xs)
+            return copy_node(node, xs) if outs is None else outs
+
+    with tracing(t):
+        inputs = [t.add_input(v.spec, v.node.attrs["name"]) for v in graph.inputs]
+        outputs = graph.replay(inputs, execute)
+    t.open = False
+    return Graph(inputs, outputs, graph.in_tree, graph.out_tree, graph.name)
+
+
+def copy_node(node: Node, xs: Sequence[Value], attrs: dict[str, Any] | None = None) -> Sequence[Value]:
+    """The same op on other inputs, in the current trace."""
+    specs = [v.spec for v in node.outputs]
+    attrs = node.attrs if attrs is None else attrs
+    return Node(node.op, tuple(xs), attrs, specs, user_source(), current()).outputs
+
+
+def simplify(graph: Graph) -> Graph:
+    """Drop aliases, share equal nodes, and drop loop outputs nobody reads."""
+    return common_subexpressions(prune(graph))
+
+
+def common_subexpressions(graph: Graph) -> Graph:
+    """One node where several compute the same; `alias` nodes vanish."""
+    seen: dict[tuple, Sequence[Value]] = {}
+
+    def rewrite(node: Node, xs: list) -> Sequence[Value] | None:
+        if node.op.name == "alias":
+            return xs
+        if not node.op.shareable:
+            return None
+        key = (node.op, tuple(xs), tuple(node.attrs.items()))
+        found = seen.get(key)
+        if found is None:
+            found = seen[key] = copy_node(node, xs)
+        return found
+
+    return rebuild(graph, rewrite)
+
+
+def prune(graph: Graph) -> Graph:
+    """Narrow nodes that know how (`Op.prune`) to the outputs somebody reads."""
+    used = {v for n in graph.nodes for v in n.inputs} | set(graph.outputs)
+    if all(n.op.prune is None or all(v in used for v in n.outputs) for n in graph.nodes):
+        return graph
+
+    def rewrite(node: Node, xs: list) -> Sequence[Value] | None:
+        if node.op.prune is None:
+            return None
+        live = [v in used for v in node.outputs]
+        return None if all(live) else node.op.prune(node, xs, live)
+
+    return rebuild(graph, rewrite)
+
+
+def decompose(graph: Graph, supports: Callable[[Op], bool]) -> tuple[Graph, dict[str, str]]:
+    """Replace every composite that ``supports`` denies by its body, in nested graphs too.
+
+    Returns the graph and what remains unsupported: op name -> the first user line that needs it.
+    """
+    missing: dict[str, str] = {}
+
+    def rewrite(node: Node, xs: list) -> Sequence[Value]:
+        op, attrs = node.op, node.attrs
+        if supports(op):
+            nested = {k: _map_graphs(a, inner) for k, a in attrs.items()}
+            return copy_node(node, xs, nested)
+        if op.body is None:
+            missing.setdefault(op.name, str(user_source()))
+            return copy_node(node, xs)
+        body = op.body_graph([v.spec for v in node.inputs], attrs)
+        return body.replay(xs, rewrite)
+
+    def inner(g: Graph) -> Graph:
+        out, more = decompose(g, supports)
+        for name, where in more.items():
+            missing.setdefault(name, where)
+        return out
+
+    return rebuild(graph, rewrite), missing
+
+
+def _map_graphs(a: Any, fn: Callable[[Graph], Graph]) -> Any:
+    if isinstance(a, Graph):
+        return fn(a)
+    if isinstance(a, tuple) and any(isinstance(g, Graph) for g in a):
+        return tuple(fn(g) if isinstance(g, Graph) else g for g in a)
+    return a
