@@ -1,1 +1,318 @@
-"""Branches, loops and calls of nested graphs."""
+"""Branches, loops and calls of nested graphs.
+
+A nested graph takes everything it reads as an input: values of the enclosing function that a branch
+or body closes over are passed along as operands (`monograph.control` arranges that).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ArgumentError, DTypeError
+from ..op import NOT_DIFFERENTIABLE, Sample, composite, op
+from ..spec import Spec
+from ._build import full
+from .structural import alias
+
+
+def _outputs_agree(what, got, want):
+    if len(got) != len(want):
+        raise ArgumentError(f"{what} returns {len(got)} arrays, expected {len(want)}")
+    for i, (g, w) in enumerate(zip(got, want)):
+        if g is not w:
+            raise ArgumentError(f"{what} returns {g} at place {i}, expected {w}")
+
+
+def _takes(what, graph, specs):
+    _outputs_agree(f"the caller of {what}", specs, graph.input_specs)
+
+
+def _evaluate(graph, xs):
+    from ..engines.numpy import evaluate
+
+    return evaluate(graph, xs)
+
+
+def _pull(graph, primals, gs):
+    """Cotangents of ``primals`` through a copy of ``graph`` in the current trace; None is zero."""
+    from ..autodiff import backward
+    from ..tracing import inline
+
+    xs = [alias(x) for x in primals]
+    return backward(inline(graph, xs), gs, xs)
+
+
+def _trace(fn, specs, name):
+    from ..rewrite import simplify
+    from ..tracing import trace_flat
+
+    graph, _, captured = trace_flat(fn, specs, name=name)
+    if captured:
+        raise ArgumentError(f"{name} reads {len(captured)} values that are not its inputs")
+    return simplify(graph)
+
+
+def _smooth(values):
+    return [i for i, v in enumerate(values) if v.dtype.is_inexact]
+
+
+def _or_zero(gs, specs):
+    return tuple(full(0, s) if g is None else g for g, s in zip(gs, specs))
+
+
+# ---- case
+
+
+def _case(index, *operands, branches):
+    if index.shape or not (index.dtype.is_integer or index.dtype.kind == "bool"):
+        raise DTypeError(f"the branch index is {index}; needs a 0-d integer or bool")
+    for i, b in enumerate(branches):
+        _takes(f"branch {i}", b, operands)
+        _outputs_agree(f"branch {i}", b.output_specs, branches[0].output_specs)
+    return branches[0].output_specs
+
+
+def _case_vjp(g, y, index, *operands, branches):
+    # each branch's pullback runs its own forward again: only the branch taken costs anything
+    live, smooth = _smooth(y), _smooth(operands)
+    n, specs = len(operands), [v.spec for v in operands]
+    g_live = [g[i] for i in live]
+
+    def pullback(branch):
+        def run(*args):
+            gs = [None] * len(y)
+            for i, c in zip(live, args[n:]):
+                gs[i] = c
+            got = _pull(branch, args[:n], gs)
+            return _or_zero([got[i] for i in smooth], [specs[i] for i in smooth])
+
+        return _trace(run, [*specs, *[c.spec for c in g_live]], f"{branch.name}_vjp")
+
+    out = case(index, *operands, *g_live, branches=tuple(pullback(b) for b in branches))
+    grads = dict(zip(smooth, out))
+    return (None, *[grads.get(i) for i in range(n)])
+
+
+def _case_samples(d, rng):
+    spec = Spec((3,), d)
+    up = _trace(lambda x: x * x, [spec], "square")
+    down = _trace(lambda x: x + x, [spec], "double")
+    x = rng.uniform(0.5, 2, (3,)).astype(d.numpy)
+    for i in (-1, 0, 1, 7):
+        yield Sample((np.asarray(i, "int32"), x), {"branches": (up, down)})
+
+
+@op(infer=_case, vjp=_case_vjp, samples=_case_samples, multi=True)
+def case(index, *operands, branches):
+    """Run one of several graphs (StableHLO case): ``branches[index]``, the last if out of range.
+
+    A bool index picks branch 0 for false and 1 for true.
+    """
+    i = int(index)
+    return tuple(_evaluate(branches[i if 0 <= i < len(branches) else -1], operands))
+
+
+# ---- while
+
+
+def _while(*operands, cond, body, num_carry):
+    _takes("cond", cond, operands)
+    _takes("body", body, operands)
+    _outputs_agree("body", body.output_specs, operands[:num_carry])
+    if len(cond.output_specs) != 1 or cond.output_specs[0].shape or cond.output_specs[0].dtype.kind != "bool":
+        raise DTypeError(f"cond returns {cond.output_specs}; needs one 0-d bool")
+    return tuple(operands[:num_carry])
+
+
+def _while_samples(d, rng):
+    specs = [Spec((), "int32"), Spec((3,), d), Spec((), "int32")]
+    from .logic import compare
+
+    cond = _trace(lambda i, x, n: compare(i, n, direction="LT"), specs, "cond")
+    body = _trace(lambda i, x, n: (i + 1, x + x), specs, "body")
+    x = rng.uniform(-1, 1, (3,)).astype(d.numpy)
+    for n in (0, 3):
+        operands = (np.asarray(0, "int32"), x, np.asarray(n, "int32"))
+        yield Sample(operands, {"cond": cond, "body": body, "num_carry": 2}, grad=False)
+
+
+@op(infer=_while, vjp=NOT_DIFFERENTIABLE, samples=_while_samples, multi=True)
+def while_(*operands, cond, body, num_carry):
+    """Repeat ``body`` while ``cond`` holds (StableHLO while).
+
+    ``operands`` are the carry and then what the graphs read besides; both graphs take all of them
+    and ``body`` returns the next carry. It has no gradient, since the number of turns is unknown:
+    use `scan` where one is needed.
+    """
+    carry, rest = list(operands[:num_carry]), operands[num_carry:]
+    while bool(_evaluate(cond, [*carry, *rest])[0]):
+        carry = _evaluate(body, [*carry, *rest])
+    return tuple(carry)
+
+
+# ---- scan
+
+
+def _scan(*operands, body, num_consts, num_carry, length, reverse, history):
+    k = num_consts + num_carry
+    carry, xs = operands[num_consts:k], operands[k:]
+    for i, x in enumerate(xs):
+        if not x.shape or x.shape[0] != length:
+            raise ArgumentError(f"scanned input {i} is {x}; its first axis must have length {length}")
+    _takes("the body", body, [*operands[:k], *[x.with_(x.shape[1:]) for x in xs]])
+    _outputs_agree("the body", body.output_specs[:num_carry], carry)
+    ys = [y.with_((length, *y.shape)) for y in body.output_specs[num_carry:]]
+    kept = [c.with_((length, *c.shape)) for c in carry] if history else []
+    return (*carry, *ys, *kept)
+
+
+def _scan_vjp(g, y, *operands, body, num_consts, num_carry, length, reverse, history):
+    if not history:  # pruned before anybody asked for a gradient: run it again
+        attrs = {"num_consts": num_consts, "num_carry": num_carry, "length": length}
+        y = scan(*operands, body=body, reverse=reverse, history=True, **attrs)
+        g = (*g, *[full(0, v.spec) if v.dtype.is_inexact else None for v in y[len(g) :]])
+    # backward in time: the carry is the cotangents of the carry and of the constants so far; the
+    # body's forward runs again from the carry that the history kept
+    k = num_consts + num_carry
+    consts, xs = operands[:num_consts], operands[k:]
+    past = y[len(y) - num_carry :]
+    s_const, s_carry, s_xs = (_smooth(v) for v in (consts, operands[num_consts:k], xs))
+    ys = y[num_carry : len(y) - num_carry]
+    s_ys = _smooth(ys)
+    g_carry = [g[i] for i in s_carry]
+    g_ys = [g[num_carry + i] for i in s_ys]
+    g_hist = [g[len(y) - num_carry + i] for i in s_carry]
+    smooth = [*s_const, *[num_consts + i for i in s_carry], *[k + i for i in s_xs]]
+    n_c, n_k = len(s_const), len(s_carry)
+
+    def step(*args):
+        const, rest = args[:num_consts], args[num_consts:]
+        g_const, rest = rest[:n_c], rest[n_c:]
+        g_now, rest = rest[:n_k], rest[n_k:]
+        before, rest = rest[:num_carry], rest[num_carry:]
+        x, rest = rest[: len(xs)], rest[len(xs) :]
+        gy, gh = rest[: len(s_ys)], rest[len(s_ys) :]
+        gs = [None] * len(body.outputs)
+        for i, c in zip(s_carry, g_now):
+            gs[i] = c
+        for i, c in zip(s_ys, gy):
+            gs[num_carry + i] = c
+        primals = (*const, *before, *x)
+        pulled = _pull(body, primals, gs)
+        got = _or_zero([pulled[i] for i in smooth], [primals[i].spec for i in smooth])
+        add_const = tuple(a + b for a, b in zip(g_const, got[:n_c]))
+        to_carry = tuple(a + b for a, b in zip(got[n_c : n_c + n_k], gh))
+        return (*add_const, *to_carry, *got[n_c + n_k :])
+
+    scanned = [*past, *xs, *g_ys, *g_hist]
+    first = [*[full(0, consts[i].spec) for i in s_const], *g_carry]
+    specs = [
+        *[v.spec for v in (*consts, *first)],
+        *[v.spec.with_(v.shape[1:]) for v in scanned],
+    ]
+    out = scan(
+        *consts, *first, *scanned,
+        body=_trace(step, specs, f"{body.name}_vjp"),
+        num_consts=num_consts, num_carry=n_c + n_k, length=length, reverse=not reverse,
+    )  # fmt: skip
+    grads = dict(zip(smooth, out[: n_c + n_k + len(s_xs)]))
+    return tuple(grads.get(i) for i in range(len(operands)))
+
+
+def _scan_prune(node, xs, live):
+    """Drop stacked outputs that nobody reads; the history usually."""
+    from ..graph import Graph
+
+    a = node.attrs
+    n, body = a["num_carry"], a["body"]
+    ys = len(body.outputs) - n
+    keep = [i for i in range(ys) if live[n + i]]
+    history = any(live[n + ys :])
+    if len(keep) == ys and history == a["history"]:
+        return None
+    outs = [*body.outputs[:n], *[body.outputs[n + i] for i in keep]]
+    small = Graph(body.inputs, outs, name=body.name)
+    got = scan(*xs, **{**a, "body": small, "history": history})
+    kept = iter(got[n:])
+    stacked = [next(kept) if live[n + i] else None for i in range(ys)]
+    past = list(kept) if history else [None] * (len(live) - n - ys)
+    result = [*got[:n], *stacked, *past]
+    # nobody reads the holes; they only keep the places
+    return [full(0, v.spec) if x is None else x for x, v in zip(result, node.outputs)]
+
+
+def _scan_samples(d, rng):
+    def draw(*shape):
+        return rng.uniform(-1, 1, shape).astype(d.numpy)
+
+    specs = [Spec((), d), Spec((2,), d), Spec((2,), d)]
+    body = _trace(lambda w, c, x: (c * w + x, c * x), specs, "step")
+    for n, reverse in ((3, False), (2, True), (0, False)):
+        attrs = {"body": body, "num_consts": 1, "num_carry": 1, "length": n, "reverse": reverse}
+        yield Sample((draw(), draw(2), draw(n, 2)), attrs)
+
+
+@op(infer=_scan, vjp=_scan_vjp, samples=_scan_samples, multi=True, prune=_scan_prune)
+def scan(*operands, body, num_consts, num_carry, length, reverse=False, history=True):
+    """A loop over the first axis of some inputs, with a carry.
+
+    ``operands`` are constants, first carry, and scanned inputs ``[length, ...]``;
+    ``body(constants, carry, slices) -> carry, slices of outputs``. Yields the last carry, the
+    stacked outputs ``[length, ...]``, and with ``history`` the carry before each step, stacked
+    (the gradient needs it; dropped from a graph where none was asked). With ``reverse`` it runs
+    from the last slice to the first; stacked arrays keep the inputs' order.
+    """
+    k = num_consts + num_carry
+    consts, carry, xs = operands[:num_consts], list(operands[num_consts:k]), operands[k:]
+    specs = [v.spec for v in body.outputs]
+    ys = [np.zeros((length, *s.shape), s.dtype.numpy) for s in specs[num_carry:]]
+    past = [np.zeros((length, *s.shape), s.dtype.numpy) for s in specs[:num_carry]]
+    for i in range(length)[:: -1 if reverse else 1]:
+        for h, c in zip(past, carry):
+            h[i] = c
+        out = _evaluate(body, [*consts, *carry, *[x[i] for x in xs]])
+        carry = out[:num_carry]
+        for y, v in zip(ys, out[num_carry:]):
+            y[i] = v
+    return (*carry, *ys, *(past if history else ()))
+
+
+# ---- calls
+
+
+def _no_samples(d, rng):
+    return ()
+
+
+def _checkpoint_vjp(g, y, *xs, body):
+    from .shape import optimization_barrier
+
+    # the barrier keeps the second forward apart from the first: it is computed again, not kept
+    held = optimization_barrier(*xs)
+    return tuple(_pull(body, held, list(g)))
+
+
+@composite(infer=lambda *xs, body: body.output_specs, vjp=_checkpoint_vjp, samples=_no_samples, multi=True)
+def checkpoint_call(*xs, body):
+    """A graph whose inner values are computed again for the gradient instead of being kept."""
+    from ..tracing import inline
+
+    return tuple(inline(body, xs))
+
+
+def _custom_vjp(g, y, *xs, body, bwd, num_residuals):
+    n = len(y) - num_residuals
+    return tuple(bwd(y[n:], g[:n], xs))
+
+
+@composite(
+    infer=lambda *xs, body, bwd, num_residuals: body.output_specs,
+    vjp=_custom_vjp,
+    samples=_no_samples,
+    multi=True,
+)
+def custom_vjp_call(*xs, body, bwd, num_residuals):
+    """A graph with a gradient of the user's own; its last outputs are what that gradient needs."""
+    from ..tracing import inline
+
+    return tuple(inline(body, xs))
