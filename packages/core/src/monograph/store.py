@@ -193,6 +193,16 @@ class Scope:
         """A trainable variable's value."""
         return self.variable(name, shape, init, dtype, trainable=True).value
 
+    def read(self, path: str) -> Value:
+        """The value of any variable of the store, by its full path: what optimizers do."""
+        self.frame.store.spec(path)
+        return self.frame.read(path)
+
+    def assign(self, path: str, x: Any) -> None:
+        """Write any variable by its full path; see `Variable.assign`."""
+        self.frame.store.spec(path)
+        self.frame.write(path, x)
+
     def key(self) -> Value:
         """A fresh random key ``uint32[2]``; the store's random state moves on."""
         from . import random

@@ -183,7 +183,7 @@ def trace_flat(
     captured: dict[Value, Value] = {}
     for outer, inner in t.captured.items():
         captured.setdefault(inner, parent.capture(outer) if parent is not None else outer)
-    outer_values = [captured[v] for v in t.inputs[len(specs) :]]
+    outer_values = [captured[v] for v in t.inputs[len(specs) :] if v in captured]
     return Graph(t.inputs, outputs, None, out_tree, name), out_tree, outer_values
 
 
