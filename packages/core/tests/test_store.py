@@ -1,0 +1,101 @@
+"""Stores, scopes and bound models."""
+
+import numpy as np
+import pytest
+
+import monograph as mg
+from monograph.errors import VariableError
+
+
+def model(scope, x):
+    w = scope.parameter("w", x.shape, 1.0)
+    n = scope.variable("n", (), 0.0)
+    n.assign(n.value + 1.0)
+    return mg.sum(x * w * w)
+
+
+def step(scope, x):
+    loss, grads = scope.value_and_grad(model)(scope, x)
+    for path, g in grads.items():
+        scope.assign(path, scope.read(path) - g * 0.1)
+    return loss
+
+
+def test_state_moves_on_and_gradients_are_by_path():
+    store = mg.Store(seed=1)
+    f, x = store.bind(step), mg.tensor([1.0, 2.0])
+    assert f(x).item() == 3.0
+    np.testing.assert_allclose(store["w"].numpy(), [0.8, 0.6], rtol=1e-6)
+    assert f(x).item() == pytest.approx(0.64 + 2 * 0.36)
+    assert store["n"].item() == 2.0
+    assert list(store) == ["n", "w"] and store.trainable == ["w"]
+
+
+def test_first_values_depend_on_seed_and_path_only():
+    def two(scope, x):
+        init = lambda key, shape, dtype: mg.random.normal(key, shape, dtype)
+        return x * scope.parameter("a", x.shape, init) + scope.parameter("b", x.shape, init)
+
+    stores = [mg.Store(s) for s in (0, 0, 1)]
+    for s in stores:
+        s.bind(two)(mg.zeros((5,)))
+    a, b, c = (s["a"].numpy() for s in stores)
+    assert (a == b).all() and (a != c).all() and (a != stores[0]["b"].numpy()).all()
+
+
+def test_a_name_used_twice_is_an_error_unless_shared():
+    twice = lambda scope, x: x * scope.parameter("w", ()) + scope.parameter("w", ())
+    store = mg.Store()
+    with pytest.raises(VariableError, match=r"test_store.py:\d+: variable 'w' is created twice"):
+        store.bind(twice)(mg.tensor(1.0))
+    assert len(store) == 0, "a failed trace leaves no variables behind"
+
+    def shared(scope, x):
+        s = scope.shared("both")
+        return x * s.parameter("w", (), 2.0) + s.parameter("w", (), 2.0)
+
+    assert store.bind(shared)(mg.tensor(3.0)).item() == 8.0
+
+
+def test_mismatches_name_the_variable_and_both_specs():
+    store = mg.Store()
+    store.add("w", np.ones((2, 3), "float32"))
+    with pytest.raises(VariableError, match=r"'w' is stored as float32\[2,3\], the model asks for float32\[4\]"):
+        store.bind(lambda scope, x: x * scope.parameter("w", (4,)))(mg.ones((4,)))
+    with pytest.raises(VariableError, match="does not fit"):
+        store["w"] = np.ones(3)
+    with pytest.raises(VariableError, match="there is no variable 'v'"):
+        store["v"]
+
+
+def test_assigning_inside_a_loop_body_is_refused():
+    def bad(scope, x):
+        n = scope.variable("n", (), 0.0)
+
+        def body(c, v):
+            n.assign(c)
+            return c, v
+
+        return mg.scan(body, mg.sum(x), x)[0]
+
+    with pytest.raises(VariableError, match="inside the body of a loop"):
+        mg.Store().bind(bad)(mg.ones((3,)))
+
+
+def test_what_was_read_never_changes():
+    store = mg.Store()
+    f = store.bind(step)
+    f(mg.tensor([1.0, 2.0]))
+    before = store["w"]
+    kept = before.numpy().copy()
+    f(mg.tensor([1.0, 2.0]))
+    assert (before.numpy() == kept).all() and (store["w"].numpy() != kept).all()
+
+
+def test_random_keys_move_on_and_repeat_with_the_seed():
+    noise = lambda scope, x: x + mg.random.uniform(scope.key(), x.shape)
+    runs = []
+    for _ in range(2):
+        f = mg.Store(3).bind(noise)
+        runs.append([f(mg.zeros((4,))).tolist() for _ in range(2)])
+    assert runs[0] == runs[1] and runs[0][0] != runs[0][1]
