@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,8 @@ def copy_node(node: Node, xs: Sequence[Value], attrs: dict[str, Any] | None = No
 
 def simplify(graph: Graph) -> Graph:
     """Drop aliases, share equal nodes, and drop loop outputs nobody reads."""
-    return common_subexpressions(prune(graph))
+    out = common_subexpressions(prune(graph))
+    return out.verify() if os.environ.get("MONOGRAPH_VERIFY") else out
 
 
 def common_subexpressions(graph: Graph) -> Graph:
