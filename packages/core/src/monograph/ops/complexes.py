@@ -5,21 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..op import op
-from ._infer import unary
+from ._infer import nary, unary
 from ._samples import elementwise
 
 _real = lambda d: d.real  # noqa: E731
-
-
-@op(
-    infer=unary("complex", _real),
-    vjp=lambda g, y, x: (_complex_of(g),),
-    samples=elementwise(),
-    dtypes="complex",
-)
-def real(x):
-    """Real part, elementwise."""
-    return np.real(x)
+_samples = elementwise(specials=False)
 
 
 def _complex_of(g):
@@ -28,10 +18,42 @@ def _complex_of(g):
     return convert(g, dtype=g.dtype.complex)
 
 
-@op(infer=unary("complex"), vjp=lambda g, y, x: (conj(g),), samples=elementwise(), dtypes="complex")
+@op(
+    infer=unary("complex", _real), vjp=lambda g, y, x: (_complex_of(g),), samples=_samples, dtypes="complex"
+)
+def real(x):
+    """Real part, elementwise."""
+    return np.real(x)
+
+
+@op(
+    infer=unary("complex", _real),
+    vjp=lambda g, y, x: (complex_(g - g, g),),
+    samples=_samples,
+    dtypes="complex",
+)
+def imag(x):
+    """Imaginary part, elementwise."""
+    return np.imag(x)
+
+
+@op(infer=unary("complex"), vjp=lambda g, y, x: (conj(g),), samples=_samples, dtypes="complex")
 def conj(x):
     """Complex conjugate, elementwise."""
     return np.conj(x)
+
+
+@op(
+    infer=nary("float", lambda d: d.complex),
+    vjp=lambda g, y, a, b: (real(g), imag(g)),
+    samples=elementwise(arity=2, specials=False),
+    dtypes=("float32", "float64"),
+)
+def complex_(re, im):
+    """``re + 1j * im``, elementwise."""
+    out = np.empty(np.shape(re), np.result_type(re, np.complex64))
+    out.real, out.imag = re, im
+    return out
 
 
 def conj_if_complex(x):

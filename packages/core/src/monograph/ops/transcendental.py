@@ -1,1 +1,266 @@
-"""Exponentials, roots, trigonometry, and special functions."""
+"""Exponentials, roots, trigonometry, and special functions, elementwise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..op import op
+from ._infer import unary_float, unary_inexact
+from ._samples import elementwise
+from .complexes import conj_if_complex as c
+
+_BOTH = ("float", "complex")
+
+
+def _rule(derivative):
+    """A vjp from ``derivative(y, x)``; conjugated for complex numbers."""
+    return lambda g, y, x: (g * c(derivative(y, x)),)
+
+
+def _unary(derivative, *, low=-2.0, high=2.0, both=True, ulps=4):
+    return op(
+        infer=unary_inexact if both else unary_float,
+        vjp=_rule(derivative),
+        samples=elementwise(low, high),
+        dtypes=_BOTH if both else "float",
+        ulps=ulps,
+    )
+
+
+@_unary(lambda y, x: y)
+def exponential(x):
+    """``e`` to the power ``x``."""
+    return np.exp(x)
+
+
+@_unary(lambda y, x: y + 1.0)
+def exponential_minus_one(x):
+    """``exp(x) - 1``, accurate near 0."""
+    return np.expm1(x)
+
+
+@_unary(lambda y, x: 1.0 / x, low=0.1)
+def log(x):
+    """Natural logarithm."""
+    return np.log(x)
+
+
+@_unary(lambda y, x: 1.0 / (x + 1.0), low=-0.9)
+def log_plus_one(x):
+    """``log(1 + x)``, accurate near 0."""
+    return np.log1p(x)
+
+
+@_unary(lambda y, x: 0.5 / y, low=0.1)
+def sqrt(x):
+    """Square root."""
+    return np.sqrt(x)
+
+
+@_unary(lambda y, x: -0.5 * y / x, low=0.1)
+def rsqrt(x):
+    """``1 / sqrt(x)``."""
+    return 1.0 / np.sqrt(x)
+
+
+@_unary(lambda y, x: 1.0 / (3.0 * y * y), low=0.1, both=False)
+def cbrt(x):
+    """Real cube root."""
+    return np.cbrt(x)
+
+
+@_unary(lambda y, x: cosine(x))
+def sine(x):
+    """Sine of radians."""
+    return np.sin(x)
+
+
+@_unary(lambda y, x: -sine(x))
+def cosine(x):
+    """Cosine of radians."""
+    return np.cos(x)
+
+
+@_unary(lambda y, x: 1.0 + y * y, low=-1.2, high=1.2)
+def tan(x):
+    """Tangent of radians."""
+    return np.tan(x)
+
+
+@_unary(lambda y, x: rsqrt(1.0 - x * x), low=-0.9, high=0.9)
+def asin(x):
+    """Inverse sine, in radians."""
+    return np.arcsin(x)
+
+
+@_unary(lambda y, x: -rsqrt(1.0 - x * x), low=-0.9, high=0.9)
+def acos(x):
+    """Inverse cosine, in radians."""
+    return np.arccos(x)
+
+
+@_unary(lambda y, x: 1.0 / (1.0 + x * x), low=-0.9, high=0.9)
+def atan(x):
+    """Inverse tangent, in radians."""
+    return np.arctan(x)
+
+
+@_unary(lambda y, x: cosh(x))
+def sinh(x):
+    """Hyperbolic sine."""
+    return np.sinh(x)
+
+
+@_unary(lambda y, x: sinh(x))
+def cosh(x):
+    """Hyperbolic cosine."""
+    return np.cosh(x)
+
+
+@_unary(lambda y, x: 1.0 - y * y)
+def tanh(x):
+    """Hyperbolic tangent."""
+    return np.tanh(x)
+
+
+@_unary(lambda y, x: rsqrt(x * x + 1.0), low=-0.9, high=0.9)
+def asinh(x):
+    """Inverse hyperbolic sine."""
+    return np.arcsinh(x)
+
+
+@_unary(lambda y, x: rsqrt(x - 1.0) * rsqrt(x + 1.0), low=1.1, high=3.0)
+def acosh(x):
+    """Inverse hyperbolic cosine."""
+    return np.arccosh(x)
+
+
+@_unary(lambda y, x: 1.0 / (1.0 - x * x), low=-0.9, high=0.9)
+def atanh(x):
+    """Inverse hyperbolic tangent."""
+    return np.arctanh(x)
+
+
+@_unary(lambda y, x: y * (1.0 - y))
+def logistic(x):
+    """``1 / (1 + exp(-x))``."""
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _each(fn):
+    vector = np.vectorize(fn, otypes=[np.float64])
+    return lambda x: vector(x.astype(np.float64)) if x.size else x
+
+
+_erf, _erfc = _each(math.erf), _each(math.erfc)
+
+
+@_unary(lambda y, x: 2.0 / math.sqrt(math.pi) * exponential(-x * x), both=False)
+def erf(x):
+    """The error function."""
+    return _erf(x)
+
+
+@_unary(lambda y, x: -2.0 / math.sqrt(math.pi) * exponential(-x * x), both=False)
+def erfc(x):
+    """``1 - erf(x)``, accurate for large ``x``."""
+    return _erfc(x)
+
+
+def _erf_inv_start(x):
+    # Winitzki's closed form, good to 2e-3; Newton does the rest
+    a = 0.147
+    w = np.log1p(-x * x)
+    t = 2 / (math.pi * a) + w / 2
+    return np.copysign(np.sqrt(np.sqrt(t * t - w / a) - t), x)
+
+
+@_unary(lambda y, x: math.sqrt(math.pi) / 2.0 * exponential(y * y), low=-0.95, high=0.95, both=False, ulps=8)
+def erf_inv(x):
+    """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
+    x = x.astype(np.float64)
+    inside = np.abs(x) < 1
+    v = np.where(inside, x, 0.0)
+    y = _erf_inv_start(v)
+    for _ in range(4):  # Halley's step on the side where erfc keeps its digits
+        tail = np.where(v >= 0, _erfc(np.abs(y)) - (1 - np.abs(v)), 0) if v.size else v
+        tail = np.where(v < 0, _erfc(np.abs(y)) - (1 - np.abs(v)), tail) if v.size else v
+        step = -tail * np.exp(y * y) * (math.sqrt(math.pi) / 2)
+        size = np.abs(y) - step / (1 + np.abs(y) * step)
+        y = np.copysign(size, v)
+    return np.where(inside, y, np.where(np.abs(x) == 1, np.copysign(np.inf, x), np.nan))
+
+
+def _lgamma(v):
+    if math.isnan(v):
+        return math.nan
+    if math.isinf(v) or (v <= 0 and v == math.floor(v)):
+        return math.inf
+    return math.lgamma(v)
+
+
+_lgamma_each = _each(_lgamma)
+
+
+@op(infer=unary_float, vjp=lambda g, y, x: (g * digamma(x),), samples=elementwise(0.2, 4.0), ulps=16)
+def lgamma(x):
+    """Logarithm of the gamma function's magnitude."""
+    return _lgamma_each(x)
+
+
+def _digamma(v):
+    if math.isnan(v) or v == -math.inf:
+        return math.nan
+    if v == math.inf:
+        return v
+    if v <= 0 and v == math.floor(v):
+        return math.nan if v else -math.copysign(math.inf, v)
+    total = 0.0
+    if v < 0:  # reflection
+        total, v = -math.pi / math.tan(math.pi * v), 1 - v
+    while v < 10:  # recurrence up to where the asymptotic series has all digits
+        total, v = total - 1 / v, v + 1
+    s = 1 / (v * v)
+    series = s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * 691 / 32760)))))
+    return total + math.log(v) - 0.5 / v - series
+
+
+_digamma_each = _each(_digamma)
+
+
+@op(infer=unary_float, vjp=lambda g, y, x: (g * polygamma(x, n=1),), samples=elementwise(0.2, 4.0), ulps=32)
+def digamma(x):
+    """Derivative of `lgamma`."""
+    return _digamma_each(x)
+
+
+def _polygamma_one(v, n):
+    if math.isnan(v) or v == -math.inf or (v <= 0 and v == math.floor(v)):
+        return math.nan if v != 0 else math.inf
+    if v == math.inf:
+        return 0.0
+    sign, total = (-1) ** (n + 1), 0.0
+    f = math.factorial(n)
+    while v < 16:
+        total, v = total + f / v ** (n + 1), v + 1
+    bernoulli = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730)
+    tail = math.factorial(n - 1) / v**n + f / (2 * v ** (n + 1))
+    for k, b in enumerate(bernoulli, 1):
+        tail += b * math.factorial(2 * k + n - 1) / (math.factorial(2 * k) * v ** (2 * k + n))
+    return sign * (total + tail)
+
+
+@op(
+    infer=lambda x, *, n: unary_float(x),
+    vjp=lambda g, y, x, *, n: (g * polygamma(x, n=n + 1),),
+    samples=lambda d, rng: (
+        type(s)(s.operands, {"n": 1 + i % 2}, s.grad)
+        for i, s in enumerate(elementwise(0.3, 4.0, specials=False)(d, rng))
+    ),
+    ulps=64,
+)
+def polygamma(x, *, n):
+    """The ``n``-th derivative of `digamma`, ``n >= 1``."""
+    return np.vectorize(lambda v: _polygamma_one(v, n), otypes=[np.float64])(x) if x.size else x
