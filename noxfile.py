@@ -152,7 +152,10 @@ def plugins_vs_core(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def bench(session: nox.Session) -> None:
     """Run benchmarks/bench_*.py, or those named after ``--``."""
-    for script in session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py"))):
+    scripts = session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py")))
+    if not scripts:
+        session.error("benchmarks/ holds no bench_*.py")
+    for script in scripts:
         everywhere(session, script)
 
 

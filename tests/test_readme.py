@@ -1,4 +1,4 @@
-"""What the README promises a newcomer is what CI runs."""
+"""What README, ARCHITECTURE.md and the packages promise is so: commands, tables, links, licence."""
 
 import re
 from pathlib import Path
@@ -20,6 +20,13 @@ def test_every_package_is_in_the_readme_and_the_architecture():
     assert packages
     assert [p for p in packages if f"]({p.as_posix()})" not in readme] == []
     assert [p for p in packages if f"| {p.as_posix()} |" not in architecture] == []
+
+
+def test_every_package_carries_the_licence():
+    # copies: a link would lead out of a source distribution
+    copies = [p.with_name("LICENSE") for p in ROOT.glob("packages/**/pyproject.toml")]
+    assert copies
+    assert {p.read_text() for p in copies} == {(ROOT / "LICENSE").read_text()}
 
 
 def test_relative_links_lead_somewhere():
