@@ -1,0 +1,70 @@
+"""A graph becomes one XLA executable: the graph is replayed with `jax.lax` inside `jax.jit`.
+
+64-bit types are switched on for tracing and compiling only, by a context; the compiled object needs
+none when it is called, and the user's own jax configuration is never touched.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from monograph import Engine, Graph
+from monograph.engine import Device, Executable, Options
+from monograph.op import Op
+
+from .lowerings import LOWER, replay
+
+_KINDS = {"gpu": "cuda"}
+
+
+class XlaEngine(Engine):
+    """XLA on every device that jax finds; the CPU first when there is nothing else."""
+
+    name = "xla"
+    LOWER: Mapping[Op, Any] = LOWER
+
+    @cached_property
+    def devices(self) -> tuple[Device, ...]:  # type: ignore[override]
+        found = list(jax.devices())
+        if found[0].platform != "cpu":
+            found += jax.devices("cpu")
+        counts: dict[str, int] = {}
+        out = []
+        for d in found:
+            kind = _KINDS.get(d.platform, d.platform)
+            out.append(Device(self, kind, counts.get(kind, 0), d))
+            counts[kind] = counts.get(kind, 0) + 1
+        return tuple(out)
+
+    def compile(self, graph: Graph, options: Options) -> Executable:
+        sharding = jax.sharding.SingleDeviceSharding(options.device.handle)
+
+        def run(*args: Any) -> list[Any]:
+            return replay(graph, args)
+
+        with jax.enable_x64(True), warnings.catch_warnings():
+            # a donated buffer of a shape no output has is simply not reused
+            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+            specs = [jax.ShapeDtypeStruct(s.shape, s.dtype.numpy) for s in graph.input_specs]
+            jitted = jax.jit(
+                run, in_shardings=sharding, out_shardings=sharding, donate_argnums=options.donate,
+                keep_unused=True,
+            )  # fmt: skip
+            return jitted.lower(*specs).compile()
+
+    def put(self, array: np.ndarray, device: Device) -> Any:
+        # may_alias=False: XLA would otherwise read the caller's memory where it is aligned
+        with jax.enable_x64(True):
+            return jax.device_put(np.ascontiguousarray(array).reshape(array.shape), device.handle, may_alias=False)
+
+    def get(self, buffer: Any) -> np.ndarray:
+        return np.asarray(buffer)
+
+    def wait(self, buffers: Sequence[Any]) -> None:
+        jax.block_until_ready(buffers)

@@ -1,0 +1,15 @@
+"""16-bit floats for Monograph, stored as ml_dtypes stores them and computed in float32.
+
+>>> import monograph as mg
+>>> mg.tensor([1.0, 2.0], dtype="bfloat16").dtype
+monograph.bfloat16
+"""
+
+import ml_dtypes
+
+from monograph.dtypes import DType
+
+bfloat16 = DType("bfloat16", "float", ml_dtypes.bfloat16, compute="float32")
+float16 = DType("float16", "float", "float16", compute="float32")
+
+__all__ = ["bfloat16", "float16"]
