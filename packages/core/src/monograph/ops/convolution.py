@@ -207,5 +207,6 @@ def convolution_kernel_grad(
     if g.size:
         gf = _grouped(g, f)
         for at, part in _windows(x, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, g.shape):
-            dk[at] = np.einsum("...fi,...fo->ifo", _grouped(part, f), gf).reshape(kernel_shape[-2:])
+            rows = [v.reshape(-1, *v.shape[-2:]) for v in (_grouped(part, f), gf)]
+            dk[at] = np.einsum("nfi,nfo->ifo", *rows).reshape(kernel_shape[-2:])
     return dk

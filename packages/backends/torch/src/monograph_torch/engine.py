@@ -1,0 +1,62 @@
+"""A graph becomes one flat Python function of torch calls, freed of each value after its last use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from monograph import Engine, Graph
+from monograph.dtypes import dtype as as_dtype
+from monograph.engine import Device, Executable, Options
+from monograph.op import Op
+
+from .codegen import generate
+from .lowerings import LOWER
+
+
+class TorchEngine(Engine):
+    """PyTorch on the CPU and on every CUDA device."""
+
+    name = "torch"
+    LOWER: Mapping[Op, Any] = LOWER
+
+    @cached_property
+    def devices(self) -> tuple[Device, ...]:  # type: ignore[override]
+        n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        cuda = [Device(self, "cuda", i, torch.device("cuda", i)) for i in range(n)]
+        return (*cuda, Device(self, "cpu", 0, torch.device("cpu")))
+
+    def compile(self, graph: Graph, options: Options) -> Executable:
+        return generate(graph, options.device.handle, options.donate)
+
+    def put(self, array: np.ndarray, device: Device) -> torch.Tensor:
+        copy = np.array(array, copy=True, order="C")
+        if copy.dtype == _BF16:
+            return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16).to(device.handle)
+        return torch.from_numpy(copy).to(device.handle)
+
+    def get(self, buffer: torch.Tensor) -> np.ndarray:
+        host = buffer.detach().cpu()
+        if host.is_conj() or host.is_neg():
+            host = host.resolve_conj().resolve_neg()
+        if host.dtype == torch.bfloat16:
+            return host.contiguous().view(torch.int16).numpy().view(as_dtype("bfloat16").numpy)
+        return host.numpy()
+
+    def wait(self, buffers: Sequence[torch.Tensor]) -> None:
+        if any(b.is_cuda for b in buffers):
+            torch.cuda.synchronize()
+
+
+class _Lazy:
+    """The NumPy dtype of bfloat16, known only where monograph-dtypes is installed."""
+
+    def __eq__(self, other: object) -> bool:
+        return getattr(other, "name", None) == "bfloat16"
+
+
+_BF16 = _Lazy()
