@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 from .. import ops
 from ..array import Array
 from ..dtypes import DType, bool_, default_complex, default_float, default_int, result_type
-from ..errors import DTypeError, MonographError, ShapeError
+from ..errors import ArgumentError, DataDependentShape, DTypeError, MonographError, ShapeError
+from ..graph import Value
 from ..spec import Spec
 from ..tensor import Tensor
 from ..tracing import _current, as_value, at_user_line
@@ -117,3 +119,47 @@ def operands(*xs: Any) -> list[Array]:
         return out
     shape = broadcast_shape(*[x.shape for x in out])
     return [broadcast_to(x, shape) for x in out]
+
+
+def one_axis(axis: Any, ndim: int, what: str = "axis") -> int:
+    """An axis counted from the front.
+
+    Raises:
+        ShapeError: it is out of range.
+    """
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise at_user_line(ArgumentError(f"{what}={axis!r} is no integer")) from None
+    if not -ndim <= axis < ndim:
+        raise at_user_line(
+            ShapeError(f"{what}={axis} is out of range for an array with {ndim} axes")
+        )
+    return axis % ndim
+
+
+def axes_of(axis: Any, ndim: int, what: str = "axis") -> tuple[int, ...]:
+    """Axes counted from the front, in order; None means all of them."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = tuple(one_axis(a, ndim, what) for a in given)
+    if len(set(axes)) != len(axes):
+        raise at_user_line(ShapeError(f"{what}={axis}: an axis is named twice"))
+    return axes
+
+
+def concrete(x: Any, what: str, instead: str) -> np.ndarray:
+    """The numbers of ``x``, for functions whose result's shape depends on them.
+
+    Raises:
+        DataDependentShape: ``x`` is being traced and has none.
+    """
+    if isinstance(x, Value):
+        raise at_user_line(
+            DataDependentShape(
+                f"{what} has a shape that depends on the values of {x.spec}, which a graph cannot "
+                f"hold. {instead}, or call {what} outside the traced function."
+            )
+        )
+    return asarray(x).__array__()

@@ -1,4 +1,4 @@
-"""Array's operators, one table: Python's name, the function, and whether operands swap."""
+"""Array's operators and methods, one table each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 from ..array import Array
-from ..tensor import Tensor
-from . import elementwise as e
+from . import elementwise as e, indexing, linear, manipulation as m, searching, statistical as s
 
 _BINARY = {
-    "add": e.add, "sub": e.subtract, "mul": e.multiply,
+    "add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "pow": e.pow,
+    "floordiv": e.floor_divide, "mod": e.remainder, "matmul": linear.matmul,
+    "and": e.bitwise_and, "or": e.bitwise_or, "xor": e.bitwise_xor,
+    "lshift": e.bitwise_left_shift, "rshift": e.bitwise_right_shift,
 }  # fmt: skip
-_UNARY = {"neg": e.negative}
+_COMPARISONS = {
+    "lt": e.less, "le": e.less_equal, "gt": e.greater, "ge": e.greater_equal,
+    "eq": e.equal, "ne": e.not_equal,
+}  # fmt: skip
+_UNARY = {"neg": e.negative, "pos": e.positive, "abs": e.abs, "invert": e.bitwise_invert}
+_METHODS = {
+    "astype": m.astype, "squeeze": m.squeeze, "sum": s.sum, "mean": s.mean, "max": s.max, "min": s.min,
+    "prod": s.prod, "all": s.all, "any": s.any, "std": s.std, "var": s.var, "argmax": searching.argmax,
+    "argmin": searching.argmin,
+}  # fmt: skip
 
 
 def _takes(x: Any) -> bool:
@@ -27,8 +38,19 @@ def _reflected(fn: Callable) -> Callable:
     return lambda self, other: fn(other, self) if _takes(other) else NotImplemented
 
 
-for _name, _fn in _BINARY.items():
+def _reshape(self: Array, *shape: Any) -> Array:
+    return m.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+
+for _name, _fn in {**_BINARY, **_COMPARISONS}.items():
     setattr(Array, f"__{_name}__", _forward(_fn))
+for _name, _fn in _BINARY.items():
     setattr(Array, f"__r{_name}__", _reflected(_fn))
 for _name, _fn in _UNARY.items():
     setattr(Array, f"__{_name}__", _fn)
+for _name, _fn in _METHODS.items():
+    setattr(Array, _name, _fn)
+Array.reshape = _reshape  # type: ignore[attr-defined]
+Array.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
+Array.T = property(lambda self: m.permute_dims(self, tuple(range(self.ndim))[::-1]))  # type: ignore[attr-defined]
+Array.mT = property(m.matrix_transpose)  # type: ignore[attr-defined]

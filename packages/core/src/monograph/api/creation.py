@@ -1,0 +1,144 @@
+"""Making arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..array import Array
+from ..dtypes import default_complex, default_float, default_int, dtype as as_dtype
+from ..errors import ArgumentError
+from ..spec import Spec, as_shape
+from ..tensor import Tensor
+from ..tracing import _current, at_user_line
+from ._common import asarray as _asarray, broadcast_shape, broadcast_to, cast
+
+
+def asarray(
+    obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
+) -> Array:
+    """An array of ``obj``: numbers, nested lists, NumPy, DLPack. Tensors are immutable.
+
+    >>> asarray([1.0, 2.0]).shape
+    (2,)
+    """
+    if copy is False and not isinstance(obj, Array):
+        raise at_user_line(ArgumentError("asarray always copies what others may change; copy=False cannot be"))
+    x = Tensor.of(obj, None, device) if device is not None and _current.get() is None else _asarray(obj)
+    return x if dtype is None else cast(x, as_dtype(dtype))
+
+
+def _placed(x: Array, device: Any) -> Array:
+    return x.on(device) if device is not None and isinstance(x, Tensor) else x
+
+
+def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
+    """``fill_value`` in every element."""
+    d = Spec.of(fill_value).dtype if dtype is None else as_dtype(dtype)
+    if isinstance(fill_value, Array):
+        return _placed(broadcast_to(cast(fill_value, d), as_shape(shape)), device)
+    return _placed(ops.full(fill_value, Spec(as_shape(shape), d)), device)
+
+
+def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+    """All zeros; float32 unless told otherwise."""
+    return full(shape, 0, dtype=default_float if dtype is None else dtype, device=device)
+
+
+def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
+    """All ones; float32 unless told otherwise."""
+    return full(shape, 1, dtype=default_float if dtype is None else dtype, device=device)
+
+
+empty = zeros
+
+
+def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Array:
+    """``fill_value`` in the shape (and dtype) of ``x``."""
+    x = _asarray(x)
+    return full(x.shape, fill_value, dtype=x.dtype if dtype is None else dtype, device=device)
+
+
+def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Array:
+    """Zeros in the shape (and dtype) of ``x``."""
+    return full_like(x, 0, dtype=dtype, device=device)
+
+
+def ones_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Array:
+    """Ones in the shape (and dtype) of ``x``."""
+    return full_like(x, 1, dtype=dtype, device=device)
+
+
+empty_like = zeros_like
+
+
+def arange(
+    start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None
+) -> Array:
+    """Evenly spaced numbers in ``[start, stop)``; ``arange(n)`` counts from 0."""
+    if stop is None:
+        start, stop = 0, start
+    if dtype is None:
+        dtype = default_int if all(isinstance(v, int) for v in (start, stop, step)) else default_float
+    n = max(0, math.ceil((stop - start) / step))
+    line = ops.literal(start + step * np.arange(n), as_dtype(dtype))
+    return _placed(line, device)
+
+
+def linspace(
+    start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Array:
+    """``num`` evenly spaced numbers from ``start`` to ``stop``."""
+    line = np.linspace(start, stop, num, endpoint=endpoint)
+    d = (default_complex if np.iscomplexobj(line) else default_float) if dtype is None else as_dtype(dtype)
+    return _placed(ops.literal(line, d), device)
+
+
+def eye(
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None
+) -> Array:
+    """Ones on diagonal ``k``, zeros elsewhere."""
+    d = default_float if dtype is None else as_dtype(dtype)
+    return _placed(ops.literal(np.eye(n_rows, n_cols, k), d), device)
+
+
+def _triangle(x: Any, k: int, keep: Any) -> Array:
+    x = _asarray(x)
+    mask = broadcast_to(ops.literal(keep(np.ones(x.shape[-2:], bool), k)), x.shape)
+    return ops.select(mask, x, ops.zeros_like(x))
+
+
+def tril(x: Any, /, *, k: int = 0) -> Array:
+    """The lower triangle of the last two axes."""
+    return _triangle(x, k, np.tril)
+
+
+def triu(x: Any, /, *, k: int = 0) -> Array:
+    """The upper triangle of the last two axes."""
+    return _triangle(x, k, np.triu)
+
+
+def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
+    """Coordinate arrays of a grid from its axes."""
+    xs = [_asarray(a) for a in arrays]
+    n = len(xs)
+    place = list(range(n))
+    if indexing == "xy" and n > 1:
+        place[:2] = [1, 0]
+    lifted = [
+        ops.reshape(x, shape=tuple(x.size if i == p else 1 for i in range(n))) for x, p in zip(xs, place)
+    ]
+    shape = broadcast_shape(*[x.shape for x in lifted])
+    return [broadcast_to(x, shape) for x in lifted]
+
+
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
+    """A tensor of anything with ``__dlpack__``; the numbers are copied."""
+    if copy is False:
+        raise at_user_line(ArgumentError("from_dlpack copies: a Tensor never aliases others' memory"))
+    return Tensor.of(x if isinstance(x, Tensor) else np.from_dlpack(x), None, device)
+
+

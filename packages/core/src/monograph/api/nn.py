@@ -1,0 +1,234 @@
+"""What machine learning adds: convolution, pooling, activations, normalisation, segments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..array import Array
+from ..dtypes import dtype as as_dtype
+from ..errors import ArgumentError, ShapeError
+from ..tracing import at_user_line
+from ._common import asarray, broadcast_to, one_axis, promote
+from .elementwise import maximum
+
+
+def _each(value: Any, n: int, what: str) -> tuple[int, ...]:
+    out = (value,) * n if isinstance(value, int) else tuple(value)
+    if len(out) != n:
+        raise at_user_line(ArgumentError(f"{what}={value} has {len(out)} entries for {n} spatial axes"))
+    return out
+
+
+def _edges(padding: Any, shape: Sequence[int], window: Sequence[int], strides: Sequence[int]) -> tuple:
+    """``(low, high)`` per axis of ``"same"`` (as Keras: the odd one goes high), ``"valid"`` or pairs."""
+    if isinstance(padding, int):
+        return ((padding, padding),) * len(shape)
+    if not isinstance(padding, str):
+        return tuple((p, p) if isinstance(p, int) else tuple(p) for p in padding)
+    if padding.lower() == "valid":
+        return ((0, 0),) * len(shape)
+    if padding.lower() != "same":
+        raise at_user_line(ArgumentError(f"padding={padding!r} is neither 'same', 'valid' nor pairs of numbers"))
+    out = []
+    for n, w, s in zip(shape, window, strides):
+        total = max((math.ceil(n / s) - 1) * s + w - n, 0)
+        out.append((total // 2, total - total // 2))
+    return tuple(out)
+
+
+def conv(
+    x: Any, kernel: Any, *, strides: Any = 1, padding: Any = "valid", dilation: Any = 1,
+    input_dilation: Any = 1, groups: int = 1,
+) -> Array:  # fmt: skip
+    """Convolution, channels last, no kernel flip.
+
+    Args:
+        x: ``[batch, *spatial, in]``.
+        kernel: ``[*spatial, in / groups, out]``.
+        padding: ``"same"``, ``"valid"``, a number, or ``(low, high)`` per spatial axis.
+
+    Returns:
+        ``[batch, *spatial, out]``.
+
+    >>> conv(np.ones((1, 5, 1), "float32"), np.ones((3, 1, 1), "float32")).shape
+    (1, 3, 1)
+    """
+    x, kernel = promote(x, kernel)
+    n = x.ndim - 2
+    if n < 0 or kernel.ndim != x.ndim:
+        raise at_user_line(
+            ShapeError(
+                f"conv needs x [batch, *spatial, in] and kernel [*spatial, in / groups, out]; got {x.shape} "
+                f"and {kernel.shape}"
+            )
+        )
+    s, r, b = _each(strides, n, "strides"), _each(dilation, n, "dilation"), _each(input_dilation, n, "input_dilation")
+    window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, r)]
+    edges = _edges(padding, x.shape[1:-1], window, s)
+    return ops.convolution(
+        x, kernel, strides=s, padding=edges, lhs_dilation=b, rhs_dilation=r, feature_groups=groups
+    )
+
+
+def _pool(op: Any, x: Array, window: Any, strides: Any, padding: Any) -> Array:
+    n = x.ndim - 2
+    w = _each(window, n, "window")
+    s = w if strides is None else _each(strides, n, "strides")
+    edges = _edges(padding, x.shape[1:-1], w, s)
+    ones = (1,) * x.ndim
+    return op(
+        x, window=(1, *w, 1), strides=(1, *s, 1), padding=((0, 0), *edges, (0, 0)),
+        base_dilation=ones, window_dilation=ones,
+    )  # fmt: skip
+
+
+def max_pool(x: Any, window: Any, *, strides: Any = None, padding: Any = "valid") -> Array:
+    """Largest of each window over the spatial axes of ``x [batch, *spatial, channels]``."""
+    return _pool(ops.reduce_window_max, asarray(x), window, strides, padding)
+
+
+def avg_pool(x: Any, window: Any, *, strides: Any = None, padding: Any = "valid") -> Array:
+    """Mean of each window over the spatial axes; padding does not count, as in Keras."""
+    x = asarray(x)
+    total = _pool(ops.reduce_window_sum, x, window, strides, padding)
+    count = _pool(ops.reduce_window_sum, ops.ones_like(x), window, strides, padding)
+    return total / count
+
+
+def relu(x: Any, /) -> Array:
+    """``max(x, 0)``, elementwise."""
+    return maximum(x, 0)
+
+
+def softmax(x: Any, /, *, axis: int = -1) -> Array:
+    """``exp(x) / sum(exp(x))`` along ``axis``."""
+    x = asarray(x)
+    return ops.softmax(x, axis=one_axis(axis, x.ndim))
+
+
+def log_softmax(x: Any, /, *, axis: int = -1) -> Array:
+    """Logarithm of `softmax`, without its overflow."""
+    x = asarray(x)
+    return ops.log_softmax(x, axis=one_axis(axis, x.ndim))
+
+
+def gelu(x: Any, /, *, approximate: bool = False) -> Array:
+    """Gaussian error linear unit (Hendrycks and Gimpel 2016)."""
+    return ops.gelu(asarray(x), approximate=approximate)
+
+
+def silu(x: Any, /) -> Array:
+    """``x * sigmoid(x)``, also called swish."""
+    return ops.silu(asarray(x))
+
+
+def sigmoid(x: Any, /) -> Array:
+    """``1 / (1 + exp(-x))``."""
+    return ops.logistic(asarray(x))
+
+
+def layer_norm(x: Any, scale: Any, bias: Any, *, epsilon: float = 1e-5) -> Array:
+    """Normalisation over the last axis, scaled and shifted by ``[channels]``."""
+    return ops.layer_norm(asarray(x), asarray(scale), asarray(bias), epsilon=epsilon)[0]
+
+
+def rms_norm(x: Any, scale: Any, *, epsilon: float = 1e-5) -> Array:
+    """Division by the root mean square over the last axis, scaled by ``[channels]``."""
+    return ops.rms_norm(asarray(x), asarray(scale), epsilon=epsilon)[0]
+
+
+def cross_entropy(logits: Any, labels: Any) -> Array:
+    """``-log softmax(logits)[label]`` per row: ``[..., classes]`` and integers ``[...]``."""
+    return ops.cross_entropy(asarray(logits), asarray(labels))
+
+
+def attention(
+    q: Any, k: Any, v: Any, *, mask: Any = None, is_causal: bool = False, scale: float | None = None
+) -> Array:
+    """Scaled dot-product attention (Vaswani et al. 2017).
+
+    Args:
+        q: ``[batch, queries, heads, features]``.
+        k, v: ``[batch, keys, kv_heads, features]``; ``kv_heads`` divides ``heads`` (grouped queries).
+        mask: bool, true where a query may look, broadcast to ``[batch, heads, queries, keys]``.
+        is_causal: a query sees keys at its own place and before.
+
+    Returns:
+        ``[batch, queries, heads, features]``.
+    """
+    q, k, v = promote(q, k, v)
+    heads, kv = q.shape[2], k.shape[2]
+    if heads % kv:
+        raise at_user_line(ShapeError(f"attention: {kv} key heads do not divide {heads} query heads"))
+    if kv != heads:
+        from .manipulation import repeat
+
+        k, v = repeat(k, heads // kv, axis=2), repeat(v, heads // kv, axis=2)
+    batched = {"lhs_batching": (0, 2), "rhs_batching": (0, 2)}
+    scores = ops.dot_general(q, k, **batched, lhs_contracting=(3,), rhs_contracting=(3,))
+    scores = scores * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    low = ops.full(-math.inf, scores.spec)
+    if is_causal:
+        n, m = scores.shape[-2:]
+        seen = broadcast_to(ops.literal(np.tril(np.ones((n, m), bool), m - n)), scores.shape)
+        scores = ops.select(seen, scores, low)
+    if mask is not None:
+        scores = ops.select(broadcast_to(asarray(mask), scores.shape), scores, low)
+    weights = ops.softmax(scores, axis=3)
+    out = ops.dot_general(
+        weights, v, lhs_batching=(0, 1), rhs_batching=(0, 2), lhs_contracting=(3,), rhs_contracting=(1,)
+    )
+    return ops.transpose(out, permutation=(0, 2, 1, 3))
+
+
+def one_hot(labels: Any, classes: int, *, dtype: Any = "float32") -> Array:
+    """1 at each label's place of a new last axis; all zeros for a label out of range."""
+    labels = asarray(labels)
+    shape = (*labels.shape, classes)
+    place = ops.iota(shape=shape, dtype=labels.dtype, axis=labels.ndim)
+    at = ops.broadcast_in_dim(labels, shape=shape, dims=tuple(range(labels.ndim)))
+    return ops.convert(ops.compare(place, at, direction="EQ"), dtype=as_dtype(dtype))
+
+
+def _segment(kind: str, start: float) -> Any:
+    def reduce(data: Any, segment_ids: Any, num_segments: int) -> Array:
+        data, ids = asarray(data), asarray(segment_ids)
+        if ids.ndim != 1 or not data.ndim or ids.shape[0] != data.shape[0]:
+            raise at_user_line(
+                ShapeError(f"segment ids {ids.shape} must be one per row of the data {data.shape}")
+            )
+        first = ops.full(start, data.spec.with_((num_segments, *data.shape[1:])))
+        return ops.scatter(
+            first, ops.reshape(ids, shape=(ids.shape[0], 1)), data,
+            update_window_dims=tuple(range(1, data.ndim)), inserted_window_dims=(0,),
+            scatter_dims_to_operand_dims=(0,), index_vector_dim=1, kind=kind,
+        )  # fmt: skip
+
+    return reduce
+
+
+def segment_sum(data: Any, segment_ids: Any, num_segments: int) -> Array:
+    """Rows of ``data [rows, ...]`` summed per segment id; ids out of range are skipped."""
+    return _segment("add", 0)(data, segment_ids, num_segments)
+
+
+def segment_max(data: Any, segment_ids: Any, num_segments: int) -> Array:
+    """Largest per segment; -inf for an empty one."""
+    return _segment("maximum", -math.inf)(data, segment_ids, num_segments)
+
+
+def segment_min(data: Any, segment_ids: Any, num_segments: int) -> Array:
+    """Smallest per segment; inf for an empty one."""
+    return _segment("minimum", math.inf)(data, segment_ids, num_segments)
+
+
+def segment_mean(data: Any, segment_ids: Any, num_segments: int) -> Array:
+    """Mean per segment; 0 for an empty one."""
+    data = asarray(data)
+    count = segment_sum(ops.ones_like(data), segment_ids, num_segments)
+    return segment_sum(data, segment_ids, num_segments) / maximum(count, 1)
