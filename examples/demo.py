@@ -35,7 +35,7 @@ def model(scope, images, training=False):
 
 
 def trainer(engine, store=None):
-    return Trainer(model, loss, adam(2e-3), [accuracy], store=store, seed=7, engine=engine)
+    return Trainer(model, loss, adam(1e-3), [accuracy], store=store, seed=7, engine=engine)
 
 
 console = Console()
@@ -54,7 +54,7 @@ for engine in ENGINES:
         t.step(train_x[64 * i : 64 * i + 64], train_y[64 * i : 64 * i + 64])["loss"].item()
     step_ms = (time.perf_counter() - start) / 9 * 1e3
     parameters[engine] = {p: t.store[p].numpy() for p in t.store.trainable}
-    t.fit(train_x, train_y, epochs=8, batch_size=64, validation=(test_x, test_y), console=console)
+    t.fit(train_x, train_y, epochs=15, batch_size=64, validation=(test_x, test_y), console=console)
     trained[engine] = t
     rows[engine] = (compile_s, step_ms, t.evaluate(test_x, test_y)["accuracy"])
 

@@ -57,8 +57,7 @@ def test_changing_an_array_after_the_call_changes_nothing():
     with pytest.raises(ValueError, match="read-only"):
         t.numpy()[0] = 2
     theirs = np.from_dlpack(t)
-    theirs[:] = 9
-    assert t.numpy().max() == 1
+    assert not np.shares_memory(theirs, t.numpy()), "a consumer of DLPack may write to what it gets"
 
 
 def test_shape_errors_start_at_the_users_line_and_name_axes():

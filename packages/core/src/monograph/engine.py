@@ -146,7 +146,7 @@ def get_engine(name: str) -> Engine:
     if found is not None:
         return found
     if name == "numpy":
-        from .engines.numpy import NumpyEngine
+        from .numpy_engine import NumpyEngine
 
         made: Engine = NumpyEngine()
     else:

@@ -28,7 +28,7 @@ def _takes(what, graph, specs):
 
 
 def _evaluate(graph, xs):
-    from ..engines.numpy import evaluate
+    from ..numpy_engine import evaluate
 
     return evaluate(graph, xs)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..engine import Device, Engine, Executable, Options
-from ..graph import Graph, Node
-from ..op import Op, all_ops
+from .engine import Device, Engine, Executable, Options
+from .graph import Graph, Node
+from .op import Op, all_ops
 
 
 class NumpyEngine(Engine):

@@ -1,1 +1,0 @@
-"""Engines that ship with core: NumPy, the reference."""
