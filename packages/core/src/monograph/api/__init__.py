@@ -2,7 +2,17 @@
 
 from types import ModuleType
 
-from . import creation, elementwise, indexing, linear, manipulation, nn, searching, statistical
+from . import (
+    creation,
+    elementwise,
+    indexing,
+    linear,
+    manipulation,
+    nn,
+    searching,
+    statistical,
+    utility,
+)
 
 
 def _functions(module: ModuleType) -> dict:
@@ -15,7 +25,7 @@ def _functions(module: ModuleType) -> dict:
 
 
 PUBLIC: dict = {}
-for _module in (elementwise, statistical, manipulation, creation, linear, indexing, searching, nn):
+for _module in (elementwise, statistical, manipulation, creation, linear, indexing, searching, nn, utility):
     PUBLIC.update(_functions(_module))
 PUBLIC.pop("getitem", None)
 PUBLIC["empty"], PUBLIC["empty_like"] = creation.empty, creation.empty_like

@@ -151,7 +151,7 @@ def negative(x: Any, /) -> Array:
 def abs(x: Any, /) -> Array:
     """Absolute value, elementwise; the modulus of complex numbers."""
     x = asarray(x)
-    return x if x.dtype.kind in ("bool", "uint") else ops.abs(x)
+    return x if x.dtype.kind in ("bool", "uint") else ops.abs_(x)
 
 
 def sign(x: Any, /) -> Array:
@@ -185,7 +185,7 @@ def log10(x: Any, /) -> Array:
 def logaddexp(x1: Any, x2: Any, /) -> Array:
     """``log(exp(x1) + exp(x2))``, elementwise, without overflow."""
     a, b = map(floating, operands(x1, x2))
-    high, gap = ops.maximum(a, b), ops.negate(ops.abs(ops.subtract(a, b)))
+    high, gap = ops.maximum(a, b), ops.negate(ops.abs_(ops.subtract(a, b)))
     # equal infinities have the gap NaN, and are their own answer
     same = ops.compare(a, b, direction="EQ")
     safe = ops.select(same, ops.zeros_like(gap), gap)
@@ -195,7 +195,7 @@ def logaddexp(x1: Any, x2: Any, /) -> Array:
 def hypot(x1: Any, x2: Any, /) -> Array:
     """``sqrt(x1**2 + x2**2)``, elementwise, without overflow; infinite if either is."""
     a, b = map(floating, operands(x1, x2))
-    a, b = ops.abs(a), ops.abs(b)
+    a, b = ops.abs_(a), ops.abs_(b)
     high, low = ops.maximum(a, b), ops.minimum(a, b)
     plain = ops.and_(isfinite(high), high > 0)
     ratio = ops.divide(low, where(plain, high, 1.0))
@@ -210,11 +210,17 @@ def pow(x1: Any, x2: Any, /) -> Array:
         a = operands(x1, x2)[0]
         return ops.multiply(a, a)
     a, b = operands(x1, x2)
-    if a.dtype.is_complex:
-        zero = a == 0
-        out = ops.exponential(b * ops.log(where(zero, 1.0, a)))
-        return where(zero, where(b == 0, 1.0, 0.0), out)
-    return ops.power(a, b)
+    return ops.power(a, b) if a.dtype.is_inexact else _integer_pow(a, b)
+
+
+def _integer_pow(a: Array, b: Array) -> Array:
+    # square and multiply, one step per bit of the exponent
+    out, one = ops.ones_like(a), ops.ones_like(a)
+    for _ in range(a.dtype.bits):
+        odd = ops.compare(ops.and_(b, one), one, direction="EQ")
+        out = ops.select(odd, ops.multiply(out, a), out)
+        a, b = ops.multiply(a, a), ops.shift_right_logical(b, one)
+    return out
 
 
 def remainder(x1: Any, x2: Any, /) -> Array:
@@ -281,7 +287,7 @@ def isinf(x: Any, /) -> Array:
         return ops.or_(isinf(ops.real(x)), isinf(ops.imag(x)))
     if not x.dtype.is_float:
         return ops.full(False, x.spec.with_(dtype=bool_))
-    return ops.compare(ops.abs(x), ops.full(math.inf, x.spec), direction="EQ")
+    return ops.compare(ops.abs_(x), ops.full(math.inf, x.spec), direction="EQ")
 
 
 def signbit(x: Any, /) -> Array:
@@ -295,7 +301,7 @@ def signbit(x: Any, /) -> Array:
 def copysign(x1: Any, x2: Any, /) -> Array:
     """``abs(x1)`` with the sign of ``x2``, elementwise; zeros and NaN have signs too."""
     a, b = map(floating, operands(x1, x2))
-    size = ops.abs(a)
+    size = ops.abs_(a)
     return ops.select(signbit(b), ops.negate(size), size)
 
 

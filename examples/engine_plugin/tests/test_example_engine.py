@@ -1,0 +1,20 @@
+"""The example engine, found through its entry point and run by the kit."""
+
+import numpy as np
+
+import monograph as mg
+from monograph.engine import get_engine
+from monograph.testing import run
+
+
+def test_it_is_found_and_runs_a_gradient():
+    f = mg.grad(lambda x: mg.sum(mg.tanh(x) + x))
+    got = f.on("example")(np.array([0.5, -1.0])).numpy()
+    np.testing.assert_allclose(got, 2 - np.tanh([0.5, -1.0]) ** 2)
+    assert get_engine("example").counts["tanh"] == 1
+
+
+def test_the_kit_passes():
+    report = run("example", quick=True)
+    assert report.ok, [r for r in report.rows if r.outcome == "failed"]
+    assert report.count("passed") > 80

@@ -1,0 +1,85 @@
+"""``python -m monograph``: what is installed and whether it works; the ops; plug-ins' commands."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+
+import numpy as np
+
+from . import plugins
+from .engine import engines
+from .errors import MonographError
+from .op import all_ops
+
+
+def doctor(argv: list[str]) -> int:
+    """List engines and other plug-ins, each tried; 1 when one is ill."""
+    argparse.ArgumentParser(prog="monograph doctor", description=doctor.__doc__).parse_args(argv)
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}\n")
+    rows = [("engine", "works", "devices", "ops")]
+    found = engines()
+    rows += [(e.name, "yes" if e.ok else "NO", ", ".join(e.devices), str(e.ops)) for e in found]
+    problems = [f"engine {e.name}: {e.problem}" for e in found if not e.ok]
+    _table(rows)
+    for group, kind in plugins.GROUPS.items():
+        if group == "monograph.engines":
+            continue
+        for name in plugins.names(group):
+            try:
+                plugins.load(group, name)
+                print(f"{kind} {name}: works")
+            except MonographError as e:
+                problems.append(str(e))
+    for p in problems:
+        print(f"\nPROBLEM  {p}")
+    return 1 if problems else 0
+
+
+def list_ops(argv: list[str]) -> int:
+    """List the op records: name, primitive or composite, and the first line of what it does."""
+    argparse.ArgumentParser(prog="monograph ops", description=list_ops.__doc__).parse_args(argv)
+    _table(
+        [("op", "kind", "what it does")]
+        + [
+            (o.name, "composite" if o.is_composite else "primitive", (o.__doc__ or "").splitlines()[0])
+            for o in all_ops()
+        ]
+    )
+    return 0
+
+
+COMMANDS = {"doctor": doctor, "ops": list_ops}
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    for n, r in enumerate(rows):
+        print("  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip())
+        if not n:
+            print("  ".join("-" * w for w in widths))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    others = plugins.names("monograph.commands")
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python -m monograph COMMAND [--help]\n")
+        for name, fn in COMMANDS.items():
+            print(f"  {name:<10} {(fn.__doc__ or '').splitlines()[0]}")
+        for name in others:
+            print(f"  {name:<10} (from a plug-in)")
+        return 0
+    name, rest = argv[0], argv[1:]
+    try:
+        command = COMMANDS.get(name) or plugins.load("monograph.commands", name)
+    except MonographError as e:
+        print(f"{e}\nCommands: {', '.join([*COMMANDS, *others])}", file=sys.stderr)
+        return 2
+    return int(command(rest) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
