@@ -11,16 +11,21 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import monograph as mg
+import monograph_layers as nn
 import numpy as np
+from monograph_train import (
+    Trainer,
+    accuracy,
+    adam,
+    load_store,
+    save_store,
+    sparse_categorical_crossentropy as loss,
+)
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-
-import monograph as mg
-import monograph_layers as nn
-from monograph_train import Trainer, accuracy, adam, load_store, save_store
-from monograph_train import sparse_categorical_crossentropy as loss
 
 ENGINES = ("xla", "torch")
 
@@ -41,7 +46,9 @@ def trainer(engine, store=None):
 console = Console()
 data = load_digits()
 images = (data.images[..., None] / 16).astype("float32")
-train_x, test_x, train_y, test_y = train_test_split(images, data.target, test_size=0.2, random_state=0)
+train_x, test_x, train_y, test_y = train_test_split(
+    images, data.target, test_size=0.2, random_state=0
+)
 
 rows, parameters, trained = {}, {}, {}
 for engine in ENGINES:
@@ -60,7 +67,9 @@ for engine in ENGINES:
 
 first, second = (parameters[e] for e in ENGINES)
 apart = max(float(np.abs(first[p] - second[p]).max()) for p in first)
-table = Table("engine", "compile s", "step ms", "test accuracy", "largest difference after 10 steps")
+table = Table(
+    "engine", "compile s", "step ms", "test accuracy", "largest difference after 10 steps"
+)
 for engine, (compile_s, step_ms, score) in rows.items():
     table.add_row(engine, f"{compile_s:.2f}", f"{step_ms:.2f}", f"{score:.2%}", f"{apart:.1e}")
 console.print(table)

@@ -1,8 +1,7 @@
 """The example engine, found through its entry point and run by the kit."""
 
-import numpy as np
-
 import monograph as mg
+import numpy as np
 from monograph.engine import get_engine
 from monograph.testing import run
 

@@ -1,10 +1,15 @@
 """Control flow against closed forms and plain Python loops."""
 
+import monograph as mg
 import numpy as np
 import pytest
-
-import monograph as mg
-from monograph.errors import ArgumentError, DTypeError, MonographError, NotDifferentiable, TraceError
+from monograph.errors import (
+    ArgumentError,
+    DTypeError,
+    MonographError,
+    NotDifferentiable,
+    TraceError,
+)
 
 
 def recurrence(x, w):
@@ -24,7 +29,9 @@ def central(f, x, h=1e-6):
 
 def test_scan_and_its_gradient_agree_with_a_python_loop():
     x, w = np.array([1.0, 2.0, 3.0]), np.array(0.5)
-    f = lambda x, w: mg.sum(mg.scan(lambda a, s: (a * s * w, a + s), mg.astype(1.0, "float64"), x)[1])
+    f = lambda x, w: mg.sum(
+        mg.scan(lambda a, s: (a * s * w, a + s), mg.astype(1.0, "float64"), x)[1]
+    )
     assert mg.jit(f)(x, w).item() == pytest.approx(by_hand(x, 0.5))
     gx, gw = mg.grad(f, (0, 1))(x, w)
     assert gw.item() == pytest.approx(central(lambda v: by_hand(x, v), 0.5), rel=1e-6)
@@ -32,11 +39,15 @@ def test_scan_and_its_gradient_agree_with_a_python_loop():
         bump = lambda v, i=i: by_hand(np.where(np.arange(3) == i, v, x), 0.5)
         assert gx.numpy()[i] == pytest.approx(central(bump, x[i]), rel=1e-6)
     second = mg.grad(lambda w: mg.grad(f, 1)(x, w))(w).item()
-    assert second == pytest.approx(central(lambda v: mg.grad(f, 1)(x, np.array(v)).item(), 0.5), rel=1e-5)
+    assert second == pytest.approx(
+        central(lambda v: mg.grad(f, 1)(x, np.array(v)).item(), 0.5), rel=1e-5
+    )
 
 
 def test_reversed_scan_runs_from_the_end():
-    _, ys = mg.scan(lambda c, x: (c + x, c), mg.tensor(0.0), mg.tensor([1.0, 2.0, 4.0]), reverse=True)
+    _, ys = mg.scan(
+        lambda c, x: (c + x, c), mg.tensor(0.0), mg.tensor([1.0, 2.0, 4.0]), reverse=True
+    )
     assert ys.tolist() == [6.0, 4.0, 0.0]
 
 
@@ -88,9 +99,11 @@ def test_custom_vjp_is_used_instead_of_the_derivative():
 
 def test_jvp_jacobian_and_hessian_agree_with_closed_forms():
     x = np.array([1.0, 2.0, 3.0])
-    out, dot = mg.jvp(lambda v: mg.exp(v) * v, (x,), (np.array([1.0, 0.0, 2.0]),))
+    _, dot = mg.jvp(lambda v: mg.exp(v) * v, (x,), (np.array([1.0, 0.0, 2.0]),))
     np.testing.assert_allclose(dot.numpy(), np.exp(x) * (1 + x) * [1, 0, 2])
-    np.testing.assert_allclose(mg.jacobian(lambda v: mg.cumulative_sum(v * v))(x).numpy(), np.tril(np.ones((3, 3))) * 2 * x)
+    np.testing.assert_allclose(
+        mg.jacobian(lambda v: mg.cumulative_sum(v * v))(x).numpy(), np.tril(np.ones((3, 3))) * 2 * x
+    )
     np.testing.assert_allclose(mg.hessian(lambda v: mg.sum(v**3))(x).numpy(), np.diag(6 * x))
 
 
@@ -100,7 +113,11 @@ def test_jvp_jacobian_and_hessian_agree_with_closed_forms():
         (lambda x: mg.cond(x, lambda: x, lambda: x), DTypeError, "0-d bool"),
         (lambda x: mg.cond(mg.any(x > 0), lambda: x, lambda: (x, x)), ArgumentError, "returns"),
         (lambda x: mg.cond(mg.any(x > 0), lambda: x, lambda: mg.sum(x)), ArgumentError, "branch 1"),
-        (lambda x: mg.scan(lambda c, v: (mg.stack([c, c]), v), mg.sum(x), x), ArgumentError, "leaf 0 of the carry"),
+        (
+            lambda x: mg.scan(lambda c, v: (mg.stack([c, c]), v), mg.sum(x), x),
+            ArgumentError,
+            "leaf 0 of the carry",
+        ),
         (lambda x: mg.scan(lambda c, v: c, mg.sum(x), x), ArgumentError, "(carry, y)"),
         (lambda x: mg.scan(lambda c, v: (c, v), x), ArgumentError, "one length"),
         (lambda x: 1 if x.sum() > 0 else 2, TraceError, "mg.where or mg.cond"),

@@ -1,9 +1,8 @@
 """Graphs as text and as files."""
 
+import monograph as mg
 import numpy as np
 import pytest
-
-import monograph as mg
 from monograph.errors import FileFormatError, GraphError
 from monograph.graph import Node
 from monograph.text import graph_text, parse
@@ -21,10 +20,15 @@ GRAPH = mg.trace(example, mg.Spec((3,), "float32"))
 def test_text_reads_back_to_an_equal_graph():
     again = parse(graph_text(GRAPH, full=True))
     assert again == GRAPH and again.fingerprint == GRAPH.fingerprint
-    assert graph_text(again.verify(), full=True).splitlines()[0] == graph_text(GRAPH, full=True).splitlines()[0]
+    assert (
+        graph_text(again.verify(), full=True).splitlines()[0]
+        == graph_text(GRAPH, full=True).splitlines()[0]
+    )
 
 
-@pytest.mark.parametrize("line", ["  %1 = nothing(%0) : float32[3]", "  %1 = add(%0, %9) : float32[3]", "  rubbish"])
+@pytest.mark.parametrize(
+    "line", ["  %1 = nothing(%0) : float32[3]", "  %1 = add(%0, %9) : float32[3]", "  rubbish"]
+)
 def test_text_that_is_wrong_names_the_line(line):
     with pytest.raises(FileFormatError, match="line 2"):
         parse(f'graph g(%0 "x": float32[3]) {{\n{line}\n  return %0\n}}')
@@ -32,7 +36,9 @@ def test_text_that_is_wrong_names_the_line(line):
 
 def test_text_is_never_executed():
     with pytest.raises(FileFormatError, match="line 2"):
-        parse('graph g(%0 "x": float32[3]) {\n  %1 = reshape(%0) {shape=__import__("os")} : float32[3]\n  return %1\n}')
+        parse(
+            'graph g(%0 "x": float32[3]) {\n  %1 = reshape(%0) {shape=__import__("os")} : float32[3]\n  return %1\n}'
+        )
 
 
 def test_file_reads_back_and_runs(tmp_path):
@@ -72,5 +78,7 @@ def test_verifier_lists_every_broken_rule():
 
 def test_dot_names_every_op_and_the_inputs():
     text = GRAPH.dot()
-    assert text.startswith("digraph") and "scan" in text and "cluster" in text and text.endswith("}")
+    assert (
+        text.startswith("digraph") and "scan" in text and "cluster" in text and text.endswith("}")
+    )
     assert text.count("{") == text.count("}")

@@ -1,9 +1,8 @@
 """`jit`, `trace` and `grad`: caching, structure, static arguments, errors."""
 
+import monograph as mg
 import numpy as np
 import pytest
-
-import monograph as mg
 from monograph.errors import ArgumentError, DTypeError, EngineError, ShapeError
 
 
@@ -25,7 +24,11 @@ def test_trees_in_and_out():
 
 
 def test_static_arguments_are_python_values():
-    f = mg.jit(lambda x, n, mode="up": x * n if mode == "up" else x, static_argnums=1, static_argnames="mode")
+    f = mg.jit(
+        lambda x, n, mode="up": x * n if mode == "up" else x,
+        static_argnums=1,
+        static_argnames="mode",
+    )
     assert f(mg.tensor(2.0), 3).item() == 6 and f(mg.tensor(2.0), 3, mode="no").item() == 2
     assert f.cache_info().currsize == 2
     with pytest.raises(ArgumentError, match="must be hashable"):
@@ -40,7 +43,9 @@ def test_an_argument_that_is_no_array_names_the_fix():
 def test_engine_is_chosen_per_call():
     f = mg.jit(lambda x: x + 1)
     assert f.on("numpy")(mg.tensor(1.0)).engine == "numpy"
-    with pytest.raises(EngineError, match=r"engine 'nope' cannot be used: no engine 'nope' is installed"):
+    with pytest.raises(
+        EngineError, match=r"engine 'nope' cannot be used: no engine 'nope' is installed"
+    ):
         f.on("nope")
     with pytest.raises(EngineError, match="has no device 'tpu'"):
         f.on("numpy:tpu")
@@ -94,12 +99,17 @@ def test_gradients_of_trees_and_several_arguments():
     assert g["w"].tolist() == [3, 4] and g["b"].item() == 1
     gp, gx = mg.grad(f, (0, 1))({"w": mg.tensor([1.0]), "b": mg.tensor(0.0)}, mg.tensor([3.0]))
     assert gx.tolist() == [1] and gp["w"].tolist() == [3]
-    value, aux = mg.value_and_grad(lambda x: (x * x, "note" and x + 1), has_aux=True)(mg.tensor(3.0))[0]
+    value, aux = mg.value_and_grad(lambda x: (x * x, "note" and x + 1), has_aux=True)(
+        mg.tensor(3.0)
+    )[0]
     assert value.item() == 9 and aux.item() == 4
 
 
 def test_an_unused_argument_has_a_zero_gradient():
-    assert mg.grad(lambda x, y: x * 2.0, 1)(mg.tensor(1.0), mg.tensor([1.0, 2.0])).tolist() == [0, 0]
+    assert mg.grad(lambda x, y: x * 2.0, 1)(mg.tensor(1.0), mg.tensor([1.0, 2.0])).tolist() == [
+        0,
+        0,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +118,11 @@ def test_an_unused_argument_has_a_zero_gradient():
         (lambda: mg.grad(lambda x: x)(mg.tensor([1.0])), ArgumentError, "real scalar"),
         (lambda: mg.grad(lambda x: x * 1.0)(mg.tensor(1)), DTypeError, "int64"),
         (lambda: mg.grad(lambda x: x, 3)(mg.tensor(1.0)), ArgumentError, "argnums=3"),
-        (lambda: mg.vjp(lambda x: x, mg.tensor([1.0]))[1](mg.tensor([1.0, 2.0])), ArgumentError, "leaf 0"),
+        (
+            lambda: mg.vjp(lambda x: x, mg.tensor([1.0]))[1](mg.tensor([1.0, 2.0])),
+            ArgumentError,
+            "leaf 0",
+        ),
     ],
 )
 def test_gradient_mistakes_are_explained(call, error, words):

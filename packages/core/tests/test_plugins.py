@@ -2,9 +2,8 @@
 
 from importlib.metadata import EntryPoint
 
-import pytest
-
 import monograph as mg
+import pytest
 from monograph import plugins
 from monograph.errors import EngineError, PluginError
 
@@ -24,7 +23,9 @@ def entry(name, value, dist, group="monograph.engines"):
 def installed(monkeypatch):
     def install(*entries):
         plugins.refresh()
-        monkeypatch.setattr(plugins, "entry_points", lambda group: [e for e in entries if e.group == group])
+        monkeypatch.setattr(
+            plugins, "entry_points", lambda group: [e for e in entries if e.group == group]
+        )
 
     yield install
     plugins.refresh()
@@ -36,7 +37,9 @@ def test_listing_imports_nothing(installed):
 
 
 def test_two_packages_with_one_name_are_both_named(installed):
-    installed(entry("fast", "one:engine", "package-one"), entry("fast", "two:engine", "package-two"))
+    installed(
+        entry("fast", "one:engine", "package-one"), entry("fast", "two:engine", "package-two")
+    )
     with pytest.raises(PluginError, match="package-one .* and package-two"):
         plugins.find("monograph.engines", "fast")
 
@@ -45,10 +48,16 @@ def test_a_crash_while_loading_is_explained_and_harms_no_other(installed, tmp_pa
     (tmp_path / "crashing_plugin.py").write_text("raise SystemExit('half installed')")
     monkeypatch.syspath_prepend(tmp_path)
     installed(entry("broken", "crashing_plugin:engine", "broken-engine"))
-    with pytest.raises(EngineError, match="broken-engine.*failed to load: SystemExit: half installed"):
+    with pytest.raises(
+        EngineError, match="broken-engine.*failed to load: SystemExit: half installed"
+    ):
         mg.jit(lambda x: x, engine="broken")
     by_name = {e.name: e for e in mg.engines()}
-    assert by_name["numpy"].ok and not by_name["broken"].ok and "half installed" in by_name["broken"].problem
+    assert (
+        by_name["numpy"].ok
+        and not by_name["broken"].ok
+        and "half installed" in by_name["broken"].problem
+    )
 
 
 def test_another_api_version_is_refused(installed, tmp_path, monkeypatch):

@@ -1,9 +1,8 @@
 """Stores, scopes and bound models."""
 
+import monograph as mg
 import numpy as np
 import pytest
-
-import monograph as mg
 from monograph.errors import VariableError
 
 
@@ -60,7 +59,9 @@ def test_a_name_used_twice_is_an_error_unless_shared():
 def test_mismatches_name_the_variable_and_both_specs():
     store = mg.Store()
     store.add("w", np.ones((2, 3), "float32"))
-    with pytest.raises(VariableError, match=r"'w' is stored as float32\[2,3\], the model asks for float32\[4\]"):
+    with pytest.raises(
+        VariableError, match=r"'w' is stored as float32\[2,3\], the model asks for float32\[4\]"
+    ):
         store.bind(lambda scope, x: x * scope.parameter("w", (4,)))(mg.ones((4,)))
     with pytest.raises(VariableError, match="does not fit"):
         store["w"] = np.ones(3)

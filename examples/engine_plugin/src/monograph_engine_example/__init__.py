@@ -13,7 +13,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-
 from monograph import Engine, Graph, ops
 from monograph.engine import Device, Executable, Options
 from monograph.op import all_ops

@@ -43,7 +43,11 @@ def list_ops(argv: list[str]) -> int:
     _table(
         [("op", "kind", "what it does")]
         + [
-            (o.name, "composite" if o.is_composite else "primitive", (o.__doc__ or "").splitlines()[0])
+            (
+                o.name,
+                "composite" if o.is_composite else "primitive",
+                (o.__doc__ or "").splitlines()[0],
+            )
             for o in all_ops()
         ]
     )

@@ -75,9 +75,7 @@ def _rule(node: Any, g: list) -> Sequence[Any]:
         xs = [ops.alias(v) for v in node.inputs]
         ys = inline(op.body_graph([v.spec for v in node.inputs], node.attrs), xs)
         return backward(ys, g, xs)
-    g = [
-        _zeros(v.spec) if c is None and v.dtype.is_inexact else c for c, v in zip(g, node.outputs)
-    ]
+    g = [_zeros(v.spec) if c is None and v.dtype.is_inexact else c for c, v in zip(g, node.outputs)]
     if op.multi:
         out = op.vjp(tuple(g), node.outputs, *node.inputs, **node.attrs)
     else:
@@ -248,7 +246,9 @@ def jvp(fn: Callable, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[
     live = [(p, as_value(t)) for p, t in zip(pulled, ts) if p is not None]
     pushed = iter(backward([p for p, _ in live], [t for _, t in live], dummies))
     dots = [next(pushed) if y.dtype.is_inexact else None for y in ys]
-    return out, tree.unflatten(out_tree, [_zeros(y.spec) if d is None else d for y, d in zip(ys, dots)])
+    return out, tree.unflatten(
+        out_tree, [_zeros(y.spec) if d is None else d for y, d in zip(ys, dots)]
+    )
 
 
 def jacobian(fn: Callable, argnums: Any = 0) -> Jitted:

@@ -85,9 +85,7 @@ def switch(index: Any, branches: Sequence[Callable], *operands: Any) -> Any:
     All branches return the same structure and specs. Differentiable.
     """
     values, treedef = _values(operands)
-    flat = [
-        lambda *xs, b=b: b(*tree.unflatten(treedef, xs)) for b in branches
-    ]
+    flat = [lambda *xs, b=b: b(*tree.unflatten(treedef, xs)) for b in branches]
     names = [getattr(b, "__name__", "branch") for b in branches]
     graphs, trees, union = _close(flat, [v.spec for v in values], names)
     for i, t in enumerate(trees[1:], 1):
@@ -114,7 +112,9 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, *operands: Any) -> An
     """
     spec = Spec.of(pred)
     if spec.shape or spec.dtype.kind != "bool":
-        raise DTypeError(f"{user_source()}: cond needs a 0-d bool, got {spec}; use mg.any or mg.all")
+        raise DTypeError(
+            f"{user_source()}: cond needs a 0-d bool, got {spec}; use mg.any or mg.all"
+        )
     return _cond(pred, true_fn, false_fn, *operands)
 
 
@@ -134,7 +134,10 @@ def while_loop(cond_fn: Callable, body_fn: Callable, init: Any) -> Any:
     12
     """
     values, treedef = _values(init)
-    flat = [lambda *xs: cond_fn(tree.unflatten(treedef, xs)), lambda *xs: body_fn(tree.unflatten(treedef, xs))]
+    flat = [
+        lambda *xs: cond_fn(tree.unflatten(treedef, xs)),
+        lambda *xs: body_fn(tree.unflatten(treedef, xs)),
+    ]
     (c, b), (_, out_tree), union = _close(flat, [v.spec for v in values], ["cond", "body"])
     _match("the body of while_loop", out_tree, treedef)
     out = ops.while_(*values, *union, cond=c, body=b, num_carry=len(values))
@@ -177,7 +180,9 @@ def scan(
         c = tree.unflatten(carry_tree, values[: len(carry)])
         out = body(c, tree.unflatten(xs_tree, values[len(carry) :]))
         if not isinstance(out, tuple) or len(out) != 2:
-            raise ArgumentError(f"{user_source()}: the body of scan returns (carry, y), got {type(out).__name__}")
+            raise ArgumentError(
+                f"{user_source()}: the body of scan returns (carry, y), got {type(out).__name__}"
+            )
         new, got_tree = tree.flatten(out[0])
         _match("the body of scan: the carry", got_tree, carry_tree)
         for i, (a, b) in enumerate(zip(new, carry)):
@@ -235,7 +240,9 @@ def checkpoint(fn: Callable) -> Callable:
             a, k = tree.unflatten(treedef, xs)
             return fn(*a, **k)
 
-        graphs, trees, union = _close([flat], [v.spec for v in values], [getattr(fn, "__name__", "fn")])
+        graphs, trees, union = _close(
+            [flat], [v.spec for v in values], [getattr(fn, "__name__", "fn")]
+        )
         return tree.unflatten(trees[0], ops.checkpoint_call(*values, *union, body=graphs[0]))
 
     return wrapped

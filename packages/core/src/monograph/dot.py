@@ -30,7 +30,9 @@ def _emit(graph: Graph, prefix: str, lines: list[str], pad: str) -> None:
     for i, node in enumerate(graph.nodes):
         me = f"{prefix}_{i}"
         specs = "\\n".join(repr(v.spec) for v in node.outputs)
-        lines.append(f'{pad}{me} [label="{node.op.name}\\n{specs}", tooltip="{node.source or ""}"];')
+        lines.append(
+            f'{pad}{me} [label="{node.op.name}\\n{specs}", tooltip="{node.source or ""}"];'
+        )
         lines.extend(f"{pad}{at[v]} -> {me};" for v in node.inputs)
         at.update(dict.fromkeys(node.outputs, me))
         for j, inner in enumerate(attr_graphs(node.attrs)):

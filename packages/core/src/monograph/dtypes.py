@@ -96,14 +96,14 @@ def register(d: DType) -> DType:
 
 
 bool_ = register(DType("bool", "bool", np.bool_))
-int8, int16, int32, int64 = (
-    register(DType(f"int{b}", "int", f"int{b}")) for b in (8, 16, 32, 64)
-)
+int8, int16, int32, int64 = (register(DType(f"int{b}", "int", f"int{b}")) for b in (8, 16, 32, 64))
 uint8, uint16, uint32, uint64 = (
     register(DType(f"uint{b}", "uint", f"uint{b}")) for b in (8, 16, 32, 64)
 )
 float32, float64 = (register(DType(f"float{b}", "float", f"float{b}")) for b in (32, 64))
-complex64, complex128 = (register(DType(f"complex{b}", "complex", f"complex{b}")) for b in (64, 128))
+complex64, complex128 = (
+    register(DType(f"complex{b}", "complex", f"complex{b}")) for b in (64, 128)
+)
 
 _PYTHON = {bool: bool_, int: int64, float: float32, complex: complex64}
 default_int, default_float, default_complex = int64, float32, complex64

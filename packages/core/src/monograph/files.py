@@ -83,7 +83,9 @@ def read_container(path: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
         arrays = []
         for row in header["arrays"]:
             spec = Spec(row["spec"][0], row["spec"][1])
-            raw = np.frombuffer(data, spec.dtype.numpy.newbyteorder("<"), spec.size, 48 + size + row["at"])
+            raw = np.frombuffer(
+                data, spec.dtype.numpy.newbyteorder("<"), spec.size, 48 + size + row["at"]
+            )
             arrays.append(raw.reshape(spec.shape).astype(spec.dtype.numpy, copy=False))
     except (KeyError, ValueError, TypeError, IndexError, MonographError) as e:
         raise FileFormatError(f"{path}: its header does not describe its contents: {e}") from None
@@ -212,4 +214,8 @@ def _decode_tree(t: Any) -> Any:
     if t is None:
         return tree.LEAF
     name, keys, children = t
-    return (_TREE_NODES[name], None if keys is None else tuple(keys), tuple(map(_decode_tree, children)))
+    return (
+        _TREE_NODES[name],
+        None if keys is None else tuple(keys),
+        tuple(map(_decode_tree, children)),
+    )

@@ -148,7 +148,9 @@ class Value(Array):
         return self._no_number("int()", "Use .astype('int64'), or name it in static_argnames.")
 
     def __index__(self) -> int:
-        return self._no_number("an index or size", "Sizes are static: use .shape, or static_argnames.")
+        return self._no_number(
+            "an index or size", "Sizes are static: use .shape, or static_argnames."
+        )
 
     def __float__(self) -> float:
         return self._no_number("float()", "Keep it an array, or return it from the function.")
@@ -268,9 +270,7 @@ class Graph:
         return self._fingerprint
 
     def __eq__(self, other: Any) -> bool:
-        return self is other or (
-            isinstance(other, Graph) and self.fingerprint == other.fingerprint
-        )
+        return self is other or (isinstance(other, Graph) and self.fingerprint == other.fingerprint)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)

@@ -87,7 +87,9 @@ def allowed(distribution: str) -> bool:
 
 def names(group: str) -> list[str]:
     """Names installed in a group, nothing imported."""
-    return sorted(n for n, found in _entries(group).items() if any(allowed(_dist(e)) for e in found))
+    return sorted(
+        n for n, found in _entries(group).items() if any(allowed(_dist(e)) for e in found)
+    )
 
 
 def find(group: str, name: str) -> EntryPoint | None:

@@ -55,7 +55,11 @@ def bits(key: Any, shape: Sequence[int] = (), dtype: Any = "uint32") -> Any:
 
 
 def uniform(
-    key: Any, shape: Sequence[int] = (), dtype: Any = "float32", minval: float = 0.0, maxval: float = 1.0
+    key: Any,
+    shape: Sequence[int] = (),
+    dtype: Any = "float32",
+    minval: float = 0.0,
+    maxval: float = 1.0,
 ) -> Any:
     """Uniform in ``[minval, maxval)``; float32, float64, or a 16-bit float (drawn as float32).
 
@@ -130,4 +134,3 @@ def permutation(key: Any, n: int) -> Any:
     tag = ops.random_bits(key, shape=(n,), dtype=uint64)
     place = ops.iota(shape=(n,), dtype=int32, axis=0)
     return ops.sort(tag, place, axis=0)[1]
-

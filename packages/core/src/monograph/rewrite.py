@@ -36,7 +36,9 @@ def rebuild(graph: Graph, rewrite: Rewriter) -> Graph:
     return Graph(inputs, outputs, graph.in_tree, graph.out_tree, graph.name)
 
 
-def copy_node(node: Node, xs: Sequence[Value], attrs: dict[str, Any] | None = None) -> Sequence[Value]:
+def copy_node(
+    node: Node, xs: Sequence[Value], attrs: dict[str, Any] | None = None
+) -> Sequence[Value]:
     """The same op on other inputs, in the current trace."""
     specs = [v.spec for v in node.outputs]
     attrs = node.attrs if attrs is None else attrs

@@ -98,7 +98,9 @@ class Spec:
 
 def _dtype_of(x: Any) -> DType:
     # torch's dtypes print as torch.float32: the name after the dot is the field's own
-    return as_dtype(str(x.dtype).rpartition(".")[2]) if "torch" in str(x.dtype) else as_dtype(x.dtype)
+    return (
+        as_dtype(str(x.dtype).rpartition(".")[2]) if "torch" in str(x.dtype) else as_dtype(x.dtype)
+    )
 
 
 def as_shape(shape: Sequence[int] | int) -> tuple[int, ...]:
@@ -110,7 +112,9 @@ def as_shape(shape: Sequence[int] | int) -> tuple[int, ...]:
             try:
                 shape = tuple(shape)  # type: ignore[arg-type]
             except TypeError:
-                raise ShapeError(f"a shape is an int or a sequence of ints, not {shape!r}") from None
+                raise ShapeError(
+                    f"a shape is an int or a sequence of ints, not {shape!r}"
+                ) from None
     out = []
     for axis, n in enumerate(shape):
         try:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import ops, tree
-
-from .engine import Device, engine as use_engine, resolve, _selected
+from .engine import Device, _selected, engine as use_engine, resolve
 from .errors import ArgumentError, TraceError, VariableError
 from .graph import Graph, Value
 from .jit import Compiled
@@ -102,14 +101,17 @@ class Store(Mapping):
         if found is None:
             near = [p for p in self.slots if p.endswith(path.rpartition("/")[2])][:3]
             raise VariableError(
-                f"there is no variable {path!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+                f"there is no variable {path!r}"
+                + (f"; did you mean {', '.join(near)}?" if near else "")
             )
         return found
 
     def add(self, path: str, value: Any, trainable: bool = True) -> None:
         """A new variable. Raises `VariableError` when the path is taken."""
         if path in self.slots:
-            raise VariableError(f"variable {path!r} exists already; assign with store[{path!r}] = ...")
+            raise VariableError(
+                f"variable {path!r} exists already; assign with store[{path!r}] = ..."
+            )
         value = Tensor.of(value)
         own = value.device.engine.put(value.numpy(), value.device)
         self.slots[path] = Slot(path, Tensor(own, value.spec, value.device), trainable)
@@ -168,7 +170,9 @@ class Scope:
 
     def _join(self, name: str) -> str:
         if not isinstance(name, str) or not name:
-            raise VariableError(f"{user_source()}: a scope's name is a non-empty string, not {name!r}")
+            raise VariableError(
+                f"{user_source()}: a scope's name is a non-empty string, not {name!r}"
+            )
         return f"{self.path}/{name}" if self.path else name
 
     def variable(
@@ -185,7 +189,9 @@ class Scope:
             VariableError: asked for twice in one trace without `shared`, or stored with another
                 shape or dtype.
         """
-        return self.frame.variable(self._join(name), Spec(shape, dtype), init, trainable, self.is_shared)
+        return self.frame.variable(
+            self._join(name), Spec(shape, dtype), init, trainable, self.is_shared
+        )
 
     def parameter(
         self, name: str, shape: Any, init: Init | float = 0.0, dtype: Any = "float32"
@@ -283,8 +289,10 @@ class Frame:
     def _create(self, path: str, spec: Spec, init: Any, trainable: bool) -> None:
         # on the reference engine: the same numbers whichever engine trains them
         with tracing(None), use_engine("numpy"):
-            made = init(self.store.key(path), spec.shape, spec.dtype) if callable(init) else np.full(
-                spec.shape, init, spec.dtype.numpy
+            made = (
+                init(self.store.key(path), spec.shape, spec.dtype)
+                if callable(init)
+                else np.full(spec.shape, init, spec.dtype.numpy)
             )
             value = Tensor.of(made)
         if value.spec is not spec:
@@ -312,7 +320,9 @@ class Frame:
             )
         value, spec = as_value(x), self.store.slots[path].spec
         if value.spec is not spec:
-            raise VariableError(f"{user_source()}: variable {path!r} is {spec}; cannot assign {value.spec}")
+            raise VariableError(
+                f"{user_source()}: variable {path!r} is {spec}; cannot assign {value.spec}"
+            )
         self.read(path)
         self.values[path] = value
         self.written[path] = None
@@ -333,9 +343,7 @@ class Frame:
             )
         paths = sorted(region)
         got = backward([y], [ops.full(1, y.spec)], [region[p] for p in paths])
-        grads = {
-            p: ops.full(0, region[p].spec) if g is None else g for p, g in zip(paths, got)
-        }
+        grads = {p: ops.full(0, region[p].spec) if g is None else g for p, g in zip(paths, got)}
         return out, grads
 
 

@@ -73,7 +73,9 @@ class Tensor(Array):
         out = self.numpy()
         if dtype is not None and out.dtype != dtype:
             if copy is False:
-                raise ArgumentError(f"{self.spec} as {dtype} needs a copy, and copy=False forbids it")
+                raise ArgumentError(
+                    f"{self.spec} as {dtype} needs a copy, and copy=False forbids it"
+                )
             return out.astype(dtype)
         return out.copy() if copy else out
 
@@ -87,7 +89,9 @@ class Tensor(Array):
     ) -> Any:
         """Hand over a *copy*: a consumer may write to what it gets, and this must not change."""
         if copy is False:
-            raise ArgumentError("a Tensor is immutable: DLPack hands out copies, copy=False cannot be")
+            raise ArgumentError(
+                "a Tensor is immutable: DLPack hands out copies, copy=False cannot be"
+            )
         del max_version, dl_device, stream
         return np.array(self.numpy(), copy=True).__dlpack__()
 
@@ -173,9 +177,13 @@ def as_numpy(x: Any, dtype: Any = None) -> np.ndarray:
         if dtype is None and array.dtype.kind in "fiuc" and array.size == 0:
             array = array.astype("float32")
         elif dtype is None:  # Python numbers take the default widths
-            array = array.astype({"f": "float32", "c": "complex64"}.get(array.dtype.kind, array.dtype))
+            array = array.astype(
+                {"f": "float32", "c": "complex64"}.get(array.dtype.kind, array.dtype)
+            )
     if array.dtype.kind in "OSUMmV" and array.dtype not in _numpy_dtypes():
-        raise DTypeError(f"{type(x).__name__} of {array.dtype} holds no numbers; nothing can be made of it")
+        raise DTypeError(
+            f"{type(x).__name__} of {array.dtype} holds no numbers; nothing can be made of it"
+        )
     return array.astype(as_dtype(dtype if dtype is not None else array.dtype).numpy, copy=False)
 
 

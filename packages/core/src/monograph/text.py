@@ -121,7 +121,9 @@ def literal_text(x: np.ndarray, full: bool) -> str:
 
 _HEADER = re.compile(r"graph (\w+)\((.*)\) \{$")
 _PARAM = re.compile(r'%(\d+) "((?:[^"\\]|\\.)*)": (\w+)\[([\d,]*)\]')
-_NODE = re.compile(r"(?:((?:%\d+)(?:, %\d+)*) = )?(\w+)\(([^()]*)\)(?: \{(.*)\})? : (.*?)(?:  # .*)?$")
+_NODE = re.compile(
+    r"(?:((?:%\d+)(?:, %\d+)*) = )?(\w+)\(([^()]*)\)(?: \{(.*)\})? : (.*?)(?:  # .*)?$"
+)
 _SPEC = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
@@ -152,7 +154,9 @@ def parse(text: str) -> Graph:
             else:
                 block.add(line)
         except (MonographError, ValueError, SyntaxError, KeyError, IndexError, TypeError) as e:
-            raise FileFormatError(f"line {number} of the graph's text: {e}: {line[:120]!r}") from None
+            raise FileFormatError(
+                f"line {number} of the graph's text: {e}: {line[:120]!r}"
+            ) from None
     if found is None or block is not None:
         raise FileFormatError("the graph's text ends before its last '}'; it is truncated")
     return found
@@ -243,4 +247,3 @@ def _dense(d: DType, shape: tuple[int, ...], data: Any) -> np.ndarray:
     else:
         flat = np.asarray(data, dtype=d.numpy)
     return flat.reshape(shape)
-

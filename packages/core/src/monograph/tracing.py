@@ -223,7 +223,9 @@ def trace(fn: Callable[..., Any], *specs: Any, **kwspecs: Any) -> Graph:
     from .rewrite import simplify
 
     leaves, in_tree = tree.flatten((specs, kwspecs))
-    names = [f"arg{p}" for p in tree.paths(specs)] + [f"{k}{p}" for k in sorted(kwspecs) for p in tree.paths(kwspecs[k])]
+    names = [f"arg{p}" for p in tree.paths(specs)] + [
+        f"{k}{p}" for k in sorted(kwspecs) for p in tree.paths(kwspecs[k])
+    ]
 
     def flat(*values: Value) -> Any:
         args, kwargs = tree.unflatten(in_tree, values)

@@ -6,7 +6,6 @@ monograph.bfloat16
 """
 
 import ml_dtypes
-
 from monograph.dtypes import DType
 
 bfloat16 = DType("bfloat16", "float", ml_dtypes.bfloat16, compute="float32")

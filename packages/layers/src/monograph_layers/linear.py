@@ -28,7 +28,9 @@ def dense(
     ((2, 10), ['logits/bias', 'logits/kernel'])
     """
     if x.ndim < 1:
-        raise mg.errors.ShapeError(f"dense {scope.path!r} needs an input with at least one axis, got {x.spec}")
+        raise mg.errors.ShapeError(
+            f"dense {scope.path!r} needs an input with at least one axis, got {x.spec}"
+        )
     y = x @ scope.parameter("kernel", (x.shape[-1], units), kernel_init, x.dtype)
     return y + scope.parameter("bias", (units,), bias_init, x.dtype) if use_bias else y
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import monograph as mg
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-import monograph as mg
 
 from .optimizers import Optimizer, adam
 
@@ -96,15 +95,24 @@ class Trainer:
             ArgumentError: no samples, or ``x`` and ``y`` of different lengths.
         """
         if not len(x) or len(x) != len(y):
-            raise mg.errors.ArgumentError(f"fit needs as many inputs as targets, got {len(x)} and {len(y)}")
+            raise mg.errors.ArgumentError(
+                f"fit needs as many inputs as targets, got {len(x)} and {len(y)}"
+            )
         rng, history = np.random.default_rng(self.seed), []
         console = console or Console()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         for number in range(1, epochs + 1):
             started, seen = time.perf_counter(), []
             total = -(-len(x) // batch_size)
             # a bar on a terminal, ten times a second at most; elsewhere one line an epoch
-            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            with Progress(
+                *columns, console=console, transient=True, disable=not console.is_terminal
+            ) as bar:
                 task = bar.add_task(f"epoch {number}/{epochs}", total=total)
                 for bx, by in batches(x, y, batch_size, rng):
                     seen.append((len(bx), self.step(bx, by)))
@@ -114,7 +122,9 @@ class Trainer:
                 metrics |= {f"val_{k}": v for k, v in self.evaluate(*validation).items()}
             history.append(Epoch(number, time.perf_counter() - started, metrics))
             shown = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items())
-            console.print(f"epoch {number}/{epochs}  {history[-1].seconds:.1f} s  {shown}", highlight=False)
+            console.print(
+                f"epoch {number}/{epochs}  {history[-1].seconds:.1f} s  {shown}", highlight=False
+            )
         return history
 
     def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> dict[str, float]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-
 from monograph import Graph
 from monograph.dtypes import DType
 from monograph.graph import Value
@@ -18,7 +17,9 @@ def generate(graph: Graph, device: torch.device, donate: tuple[int, ...] = ()) -
     """A function ``(*tensors) -> tuple of tensors``; its text is in the attribute ``source``."""
     names: dict[str, Any] = {"torch": torch}
     lines = _body(graph, names, device)
-    source = "\n".join([f"def run({', '.join(f'v{i}' for i in range(len(graph.inputs)))}):", *lines])
+    source = "\n".join(
+        [f"def run({', '.join(f'v{i}' for i in range(len(graph.inputs)))}):", *lines]
+    )
     exec(compile(source, f"<monograph graph {graph.name}>", "exec"), names)
     run = torch.no_grad()(names["run"])
     run.source = source  # type: ignore[attr-defined]
@@ -50,7 +51,9 @@ def _body(graph: Graph, names: dict[str, Any], device: torch.device) -> list[str
 def _expression(node: Any, args: list[str], names: dict[str, Any], device: torch.device) -> str:
     lowering = LOWER[node.op]
     if isinstance(lowering, str):
-        return lowering.format(*args, **{k: _text(a) for k, a in node.attrs.items()}, args=", ".join(args))
+        return lowering.format(
+            *args, **{k: _text(a) for k, a in node.attrs.items()}, args=", ".join(args)
+        )
     made = lowering(node, device)
     name = f"{node.op.name}_{len(names)}"
     names[name] = made

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from monograph import Engine, Graph
 from monograph.dtypes import dtype as as_dtype
 from monograph.engine import Device, Executable, Options

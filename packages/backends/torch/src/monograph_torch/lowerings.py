@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-
 from monograph import ops
 from monograph.op import constant
 
@@ -111,7 +110,13 @@ def _convert(node: Any, device: Any) -> Callable:
 
 
 def _signed(x: torch.Tensor) -> torch.Tensor:
-    return x.view(torch.int64) if x.dtype == torch.uint64 else x.to(torch.int64) if x.dtype in (torch.uint16, torch.uint32) else x
+    return (
+        x.view(torch.int64)
+        if x.dtype == torch.uint64
+        else x.to(torch.int64)
+        if x.dtype in (torch.uint16, torch.uint32)
+        else x
+    )
 
 
 def _uint64_to_float(x: torch.Tensor) -> torch.Tensor:
@@ -131,7 +136,9 @@ def _wrap(x: torch.Tensor, out: torch.dtype) -> torch.Tensor:
 
 def _saturate(x: torch.Tensor, target: Any, out: torch.dtype) -> torch.Tensor:
     info = np.iinfo(target.numpy)
-    w = torch.nan_to_num(x.to(torch.float64), nan=0.0, posinf=float("inf"), neginf=float("-inf")).trunc()
+    w = torch.nan_to_num(
+        x.to(torch.float64), nan=0.0, posinf=float("inf"), neginf=float("-inf")
+    ).trunc()
     high, low = w >= float(info.max), w <= float(info.min)
     if target.name == "uint64":
         half = torch.where(high | low, 0, torch.where(w >= 2.0**63, w - 2.0**63, w)).to(torch.int64)
@@ -160,13 +167,19 @@ def _divide(node: Any, device: Any) -> Any:
     if not d.is_integer:
         return torch.div
     if d.name == "uint64":
-        return lambda a, b: _unsigned_divmod(a.view(torch.int64), b.view(torch.int64))[0].view(torch.uint64)
+        return lambda a, b: _unsigned_divmod(a.view(torch.int64), b.view(torch.int64))[0].view(
+            torch.uint64
+        )
     return wide_unsigned(_int_divide)(node, device)
 
 
 def _int_divide(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     # the lowest by -1 traps in hardware: negate instead, which wraps to the lowest
-    safe = torch.where((b == 0) | (b == -1), torch.ones_like(b), b) if a.dtype != torch.uint8 else torch.where(b == 0, 1, b)
+    safe = (
+        torch.where((b == 0) | (b == -1), torch.ones_like(b), b)
+        if a.dtype != torch.uint8
+        else torch.where(b == 0, 1, b)
+    )
     q = torch.div(a, safe, rounding_mode="trunc")
     if a.dtype == torch.uint8:
         return torch.where(b == 0, torch.full_like(q, 255), q)
@@ -178,7 +191,9 @@ def _remainder(node: Any, device: Any) -> Any:
     if not d.is_integer:
         return torch.fmod
     if d.name == "uint64":
-        return lambda a, b: _unsigned_divmod(a.view(torch.int64), b.view(torch.int64))[1].view(torch.uint64)
+        return lambda a, b: _unsigned_divmod(a.view(torch.int64), b.view(torch.int64))[1].view(
+            torch.uint64
+        )
     return wide_unsigned(_int_remainder)(node, device)
 
 
@@ -192,6 +207,13 @@ def _sign(x: torch.Tensor) -> torch.Tensor:
     if x.is_complex():
         return torch.sgn(x)
     return torch.where(torch.isnan(x), x, torch.sign(x)) if x.is_floating_point() else torch.sign(x)
+
+
+def _sign_of(node: Any, device: Any) -> Callable:
+    if node.inputs[0].dtype.kind == "uint":
+        out = dtype_of(node.outputs[0].spec)
+        return lambda x: (_signed(x) != 0).to(out)
+    return _sign
 
 
 def _abs(x: torch.Tensor) -> torch.Tensor:
@@ -223,7 +245,9 @@ def _shrl(a: Any, n: Any, outside: Any, bits: int) -> Any:
     k = torch.where(outside, 0, n)
     low = _mask(a, bits) >> k
     if bits == 64:  # the arithmetic shift drags the sign in: clear what came
-        low = torch.where(k > 0, low & ~(torch.full_like(a, -1) << (64 - torch.clamp(k, min=1))), low)
+        low = torch.where(
+            k > 0, low & ~(torch.full_like(a, -1) << (64 - torch.clamp(k, min=1))), low
+        )
     return torch.where(outside, 0, low)
 
 
@@ -257,7 +281,14 @@ def _clz(node: Any, device: Any) -> Callable:
     return run
 
 
-_CMP = {"EQ": torch.eq, "NE": torch.ne, "LT": torch.lt, "LE": torch.le, "GT": torch.gt, "GE": torch.ge}
+_CMP = {
+    "EQ": torch.eq,
+    "NE": torch.ne,
+    "LT": torch.lt,
+    "LE": torch.le,
+    "GT": torch.gt,
+    "GE": torch.ge,
+}
 
 
 def _compare(node: Any, device: Any) -> Callable:
@@ -307,7 +338,9 @@ def _cum(fn: Callable) -> Callable:
     return lower
 
 
-def _pad(x: torch.Tensor, value: torch.Tensor, *, low: Any, high: Any, interior: Any) -> torch.Tensor:
+def _pad(
+    x: torch.Tensor, value: torch.Tensor, *, low: Any, high: Any, interior: Any
+) -> torch.Tensor:
     spread = [n + max(n - 1, 0) * k for n, k in zip(x.shape, interior)]
     size = [n + max(a, 0) + max(b, 0) for n, a, b in zip(spread, low, high)]
     out = value.expand(size).clone() if size else x.clone()
@@ -337,7 +370,9 @@ def _iota(node: Any, device: torch.device) -> torch.Tensor:
 
 def _dot(node: Any, device: Any) -> Callable:
     a = node.attrs
-    lb, rb, lc, rc = (a[k] for k in ("lhs_batching", "rhs_batching", "lhs_contracting", "rhs_contracting"))
+    lb, rb, lc, rc = (
+        a[k] for k in ("lhs_batching", "rhs_batching", "lhs_contracting", "rhs_contracting")
+    )
     x, y = node.inputs
     lf = [i for i in range(x.ndim) if i not in (*lb, *lc)]
     rf = [i for i in range(y.ndim) if i not in (*rb, *rc)]
@@ -349,7 +384,9 @@ def _dot(node: Any, device: Any) -> Callable:
     if not batch and x.ndim == y.ndim == 2 and not lane and not half:
         if (lc, rc) == ((1,), (0,)):
             return torch.mm
-        return lambda p, q, i=lc[0], j=rc[0]: torch.mm(p if i == 1 else p.t(), q if j == 0 else q.t())
+        return lambda p, q, i=lc[0], j=rc[0]: torch.mm(
+            p if i == 1 else p.t(), q if j == 0 else q.t()
+        )
     size = [int(np.prod(s, dtype=np.int64)) for s in (batch, m, k, n)]
 
     def run(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -358,8 +395,8 @@ def _dot(node: Any, device: Any) -> Callable:
             p, q = _signed(p).to(lane), _signed(q).to(lane)
         elif half:
             p, q = p.float(), q.float()
-        p = p.permute(*lb, *lf, *lc).reshape(size[0], size[1], size[2])
-        q = q.permute(*rb, *rc, *rf).reshape(size[0], size[2], size[3])
+        p = p.permute((*lb, *lf, *lc)).reshape(size[0], size[1], size[2])
+        q = q.permute((*rb, *rc, *rf)).reshape(size[0], size[2], size[3])
         r = torch.bmm(p, q) if batch else torch.mm(p[0], q[0])
         return (_wrap(r, d) if lane else r.to(d)).reshape(out)
 
@@ -392,7 +429,9 @@ def _prepared(x: torch.Tensor, a: Any) -> tuple[torch.Tensor, list[int]]:
         return _first(x), [lo for lo, _ in p]
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     edge = {"low": [0, *[lo for lo, _ in p], 0], "high": [0, *[hi for _, hi in p], 0]}
-    return _first(_pad(x, zero, interior=[0, *[d - 1 for d in a["lhs_dilation"]], 0], **edge)), [0] * len(p)
+    return _first(_pad(x, zero, interior=[0, *[d - 1 for d in a["lhs_dilation"]], 0], **edge)), [
+        0
+    ] * len(p)
 
 
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -404,7 +443,15 @@ def _convolution(x: torch.Tensor, k: torch.Tensor, **a: Any) -> torch.Tensor:
         a = _unit(a)
         return _convolution(x[:, None], k[None], **a)[:, 0]
     wide, pad = _prepared(_widen(x), a)
-    y = _CONV[n](wide, _kernel_first(_widen(k)), None, a["strides"], pad, a["rhs_dilation"], a["feature_groups"])
+    y = _CONV[n](
+        wide,
+        _kernel_first(_widen(k)),
+        None,
+        a["strides"],
+        pad,
+        a["rhs_dilation"],
+        a["feature_groups"],
+    )
     return y.movedim(1, -1).to(d)
 
 
@@ -413,7 +460,9 @@ def _unit(a: dict[str, Any]) -> dict[str, Any]:
     return {**a, **one}
 
 
-def _backward(g: torch.Tensor, x: torch.Tensor, k: torch.Tensor, a: Any, which: int) -> torch.Tensor:
+def _backward(
+    g: torch.Tensor, x: torch.Tensor, k: torch.Tensor, a: Any, which: int
+) -> torch.Tensor:
     """aten's convolution_backward on prepared ``x``: gradient 0 is the input's, 1 the kernel's."""
     wide, pad = _prepared(x, a)
     mask = [which == 0, which == 1, False]
@@ -461,12 +510,22 @@ def _kernel_grad(x: torch.Tensor, g: torch.Tensor, *, kernel_shape: Any, **a: An
 # ---- windows
 
 
-def _parts(x: torch.Tensor, fill: Any, window: Any, strides: Any, padding: Any, base: Any, dilation: Any) -> torch.Tensor:
+def _parts(
+    x: torch.Tensor, fill: Any, window: Any, strides: Any, padding: Any, base: Any, dilation: Any
+) -> torch.Tensor:
     """Every window's elements as a last axis ``[*windows, window size]``; a view of padded ``x``."""
     value = torch.full((), fill, dtype=x.dtype, device=x.device)
-    padded = _pad(
-        x, value, low=[p[0] for p in padding], high=[p[1] for p in padding], interior=[b - 1 for b in base]
-    ) if x.ndim else x
+    padded = (
+        _pad(
+            x,
+            value,
+            low=[p[0] for p in padding],
+            high=[p[1] for p in padding],
+            interior=[b - 1 for b in base],
+        )
+        if x.ndim
+        else x
+    )
     for axis, (w, s, r) in enumerate(zip(window, strides, dilation)):
         reach = (w - 1) * r + 1
         if padded.shape[axis] < reach:
@@ -480,7 +539,13 @@ def _parts(x: torch.Tensor, fill: Any, window: Any, strides: Any, padding: Any, 
 
 def _window(kind: str) -> Callable:
     def lower(
-        x: torch.Tensor, *, window: Any, strides: Any, padding: Any, base_dilation: Any, window_dilation: Any
+        x: torch.Tensor,
+        *,
+        window: Any,
+        strides: Any,
+        padding: Any,
+        base_dilation: Any,
+        window_dilation: Any,
     ) -> torch.Tensor:
         pooled = _pool2d(kind, x, window, strides, padding, base_dilation, window_dilation)
         if pooled is not None:
@@ -494,7 +559,9 @@ def _window(kind: str) -> Callable:
     return lower
 
 
-def _pool2d(kind: str, x: torch.Tensor, window: Any, strides: Any, padding: Any, base: Any, dilation: Any) -> Any:
+def _pool2d(
+    kind: str, x: torch.Tensor, window: Any, strides: Any, padding: Any, base: Any, dilation: Any
+) -> Any:
     """torch's own pooling where it fits: images, windows over height and width."""
     fits = (
         kind == "max" and x.ndim == 4 and x.is_floating_point() and x.numel() > 0
@@ -505,7 +572,9 @@ def _pool2d(kind: str, x: torch.Tensor, window: Any, strides: Any, padding: Any,
     )  # fmt: skip
     if not fits:
         return None
-    return F.max_pool2d(_first(x), window[1:3], strides[1:3], [p[0] for p in padding[1:3]]).movedim(1, -1)
+    return F.max_pool2d(_first(x), window[1:3], strides[1:3], [p[0] for p in padding[1:3]]).movedim(
+        1, -1
+    )
 
 
 def _chosen(x: torch.Tensor, window: Any, strides: Any, padding: Any, kind: str) -> torch.Tensor:
@@ -524,7 +593,9 @@ def _select_and_scatter(
     at = _chosen(x, window, strides, padding, kind).reshape(-1)
     ok = at >= 0
     out = torch.zeros(x.numel(), dtype=source.dtype, device=x.device)
-    return out.index_add_(0, at.clamp(min=0), torch.where(ok, source.reshape(-1), 0)).reshape(x.shape)
+    return out.index_add_(0, at.clamp(min=0), torch.where(ok, source.reshape(-1), 0)).reshape(
+        x.shape
+    )
 
 
 def _select_and_gather(
@@ -557,7 +628,9 @@ def _without(n: int, *drop: Any) -> list[int]:
     return [i for i in range(n) if i not in gone]
 
 
-def _starts(x: Any, indices: torch.Tensor, index_map: Any, ivd: int, batching: Any, index_batching: Any) -> list[Any]:
+def _starts(
+    x: Any, indices: torch.Tensor, index_map: Any, ivd: int, batching: Any, index_batching: Any
+) -> list[Any]:
     vectors = indices[..., None] if ivd == indices.ndim else indices.movedim(ivd, -1)
     vectors = _signed(vectors).to(torch.int64)
     shape = vectors.shape[:-1]
@@ -574,7 +647,9 @@ def _starts(x: Any, indices: torch.Tensor, index_map: Any, ivd: int, batching: A
 def _positions(starts: list[Any], sizes: Any) -> list[torch.Tensor]:
     n, out = len(sizes), []
     for axis, (s, m) in enumerate(zip(starts, sizes)):
-        offset = torch.arange(m, device=s.device).reshape([-1 if i == axis else 1 for i in range(n)])
+        offset = torch.arange(m, device=s.device).reshape(
+            [-1 if i == axis else 1 for i in range(n)]
+        )
         out.append(s.reshape(*s.shape, *[1] * n) + offset)
     return out
 
@@ -603,7 +678,9 @@ def _gather(x: torch.Tensor, indices: torch.Tensor, **a: Any) -> torch.Tensor:
 _REDUCE = {"multiply": "prod", "minimum": "amin", "maximum": "amax"}
 
 
-def _scatter(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, *, kind: str, **a: Any) -> torch.Tensor:
+def _scatter(
+    x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, *, kind: str, **a: Any
+) -> torch.Tensor:
     sizes = [1] * x.ndim
     window = _without(x.ndim, a["inserted_window_dims"], a["input_batching_dims"])
     for axis, u in zip(window, a["update_window_dims"]):
@@ -633,11 +710,18 @@ def _scatter(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, *, k
     return out.reshape(x.shape)
 
 
+def _scatter_by_kind(node: Any, device: Any) -> Callable:
+    by_order = node.attrs["kind"] in ("minimum", "maximum")
+    return (ordered if by_order else wide_unsigned)(_scatter)(node, device)
+
+
 def _sort_key(x: torch.Tensor) -> torch.Tensor:
     return x + 0.0 if x.is_floating_point() else x  # -0 and 0 are equal
 
 
-def _sort(*xs: torch.Tensor, axis: int, num_keys: int, descending: bool) -> tuple[torch.Tensor, ...]:
+def _sort(
+    *xs: torch.Tensor, axis: int, num_keys: int, descending: bool
+) -> tuple[torch.Tensor, ...]:
     order = None
     for key in xs[:num_keys][::-1]:
         key = _sort_key(key)
@@ -673,7 +757,11 @@ def _case(node: Any, device: Any) -> Callable:
 
 
 def _while(node: Any, device: Any) -> Callable:
-    cond, body, n = _sub(node.attrs["cond"], device), _sub(node.attrs["body"], device), node.attrs["num_carry"]
+    cond, body, n = (
+        _sub(node.attrs["cond"], device),
+        _sub(node.attrs["body"], device),
+        node.attrs["num_carry"],
+    )
 
     def run(*xs: torch.Tensor) -> Any:
         carry, rest = xs[:n], xs[n:]
@@ -710,18 +798,24 @@ def _scan(node: Any, device: Any) -> Callable:
 
 def _layer_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, epsilon: float) -> Any:
     y, mean, rstd = torch.native_layer_norm(x, [x.shape[-1]], scale, bias, epsilon)
-    return y, mean[..., 0], rstd[..., 0]
+    stat = torch.float32 if x.dtype in _HALF else x.dtype
+    return y, mean[..., 0].to(stat), rstd[..., 0].to(stat)
 
 
 def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> Any:
+    mean, rstd = (v.to(x.dtype) if x.dtype in _HALF and x.is_cpu else v for v in (mean, rstd))
+    # the bias itself is not read, only that there is one
     return torch.ops.aten.native_layer_norm_backward(
-        g, x, [x.shape[-1]], mean[..., None], rstd[..., None], scale, None, [True, True, True]
+        g, x, [x.shape[-1]], mean[..., None], rstd[..., None], scale, scale, [True, True, True]
     )
 
 
 def _fused_adam(node: Any, device: Any) -> Any:
     a = node.attrs
-    n, fused = a["count"], getattr(torch, "_fused_adamw_" if a["weight_decay"] else "_fused_adam_", None)
+    n, fused = (
+        a["count"],
+        getattr(torch, "_fused_adamw_" if a["weight_decay"] else "_fused_adam_", None),
+    )
     if fused is None or any(v.dtype.name not in ("float32", "float64") for v in node.outputs):
         return _adam_foreach(a)
 
@@ -765,7 +859,7 @@ LOWER: dict[Any, Any] = {
     ops.negate: wide_unsigned(torch.neg), ops.power: "torch.pow({0}, {1})",
     ops.maximum: ordered(torch.maximum), ops.minimum: ordered(torch.minimum),
     ops.atan2: "torch.atan2({0}, {1})", ops.nextafter: "torch.nextafter({0}, {1})",
-    ops.abs_: call(_abs), ops.sign: wide_unsigned(_sign),
+    ops.abs_: call(_abs), ops.sign: _sign_of,
     # transcendental
     **{
         op: f"torch.{name}({{0}})"
@@ -809,7 +903,7 @@ LOWER: dict[Any, Any] = {
     ops.cummin: ordered(_cum(lambda x, axis: torch.cummin(x, axis)[0])),
     # shape
     ops.slice_: call(_slice), ops.pad: wide_unsigned(_pad),
-    ops.concatenate: "torch.cat(({args},), {axis})", ops.reverse: "torch.flip({0}, {axes})",
+    ops.concatenate: "torch.cat(({args},), {axis})", ops.reverse: wide_unsigned(lambda x, *, axes: torch.flip(x, axes)),
     ops.optimization_barrier: "({args},)",
     # products
     ops.dot_general: _dot, ops.convolution: call(_convolution),
@@ -820,7 +914,7 @@ LOWER: dict[Any, Any] = {
     ops.select_and_gather: call(_select_and_gather),
     # indexing
     ops.dynamic_slice: call(_dynamic_slice), ops.dynamic_update_slice: wide_unsigned(_dynamic_update_slice),
-    ops.gather: wide_unsigned(_gather), ops.scatter: ordered(_scatter), ops.sort: ordered(_sort),
+    ops.gather: wide_unsigned(_gather), ops.scatter: _scatter_by_kind, ops.sort: ordered(_sort),
     ops.top_k: ordered(_top_k),
     # control
     ops.case: _case, ops.while_: _while, ops.scan: _scan,

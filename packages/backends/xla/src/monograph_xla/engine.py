@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import numpy as np
-
 from monograph import Engine, Graph
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
@@ -61,7 +60,9 @@ class XlaEngine(Engine):
     def put(self, array: np.ndarray, device: Device) -> Any:
         # may_alias=False: XLA would otherwise read the caller's memory where it is aligned
         with jax.enable_x64(True):
-            return jax.device_put(np.ascontiguousarray(array).reshape(array.shape), device.handle, may_alias=False)
+            return jax.device_put(
+                np.ascontiguousarray(array).reshape(array.shape), device.handle, may_alias=False
+            )
 
     def get(self, buffer: Any) -> np.ndarray:
         return np.asarray(buffer)

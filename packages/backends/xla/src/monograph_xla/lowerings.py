@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-
 from monograph import Graph, ops
 from monograph.op import constant
 
@@ -28,7 +27,9 @@ def _int_divide(a: Any, b: Any) -> Any:
     if not jnp.issubdtype(a.dtype, jnp.integer):
         return lax.div(a, b)
     none = b == 0
-    return jnp.where(none, jnp.asarray(-1).astype(a.dtype), lax.div(a, jnp.where(none, jnp.ones_like(b), b)))
+    return jnp.where(
+        none, jnp.asarray(-1).astype(a.dtype), lax.div(a, jnp.where(none, jnp.ones_like(b), b))
+    )
 
 
 def _remainder(a: Any, b: Any) -> Any:
@@ -72,10 +73,20 @@ def _cumulative(fn: Callable) -> Callable:
 
 
 def _cum_extreme(fn: Callable) -> Callable:
-    return lambda x, *, axis, reverse: lax.associative_scan(fn, x, axis=axis, reverse=reverse) if x.size else x
+    return lambda x, *, axis, reverse: (
+        lax.associative_scan(fn, x, axis=axis, reverse=reverse) if x.size else x
+    )
 
 
-def _dot(a: Any, b: Any, *, lhs_batching: Any, rhs_batching: Any, lhs_contracting: Any, rhs_contracting: Any) -> Any:
+def _dot(
+    a: Any,
+    b: Any,
+    *,
+    lhs_batching: Any,
+    rhs_batching: Any,
+    lhs_contracting: Any,
+    rhs_contracting: Any,
+) -> Any:
     numbers = ((lhs_contracting, rhs_contracting), (lhs_batching, rhs_batching))
     if a.dtype in (jnp.bfloat16, jnp.float16):
         # accumulate in float32: more exact, and more than twice as fast on the CPU
@@ -89,14 +100,26 @@ def _dims(n: int) -> Any:
 
 
 def _conv(
-    x: Any, k: Any, *, strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any, feature_groups: int
+    x: Any,
+    k: Any,
+    *,
+    strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    feature_groups: int,
 ) -> Any:
     n = len(strides)
     plain = all(s == 1 for s in (*strides, *lhs_dilation, *k.shape[:n])) and feature_groups == 1
     if plain and not any(p for pair in padding for p in pair):
         # a 1x1 convolution is a matrix product, which XLA's CPU backend runs faster, gradients above all
         return _dot(
-            x, k.reshape(k.shape[n:]), lhs_batching=(), rhs_batching=(), lhs_contracting=(n + 1,), rhs_contracting=(0,)
+            x,
+            k.reshape(k.shape[n:]),
+            lhs_batching=(),
+            rhs_batching=(),
+            lhs_contracting=(n + 1,),
+            rhs_contracting=(0,),
         )
     wide = jnp.float32 if x.dtype in (jnp.bfloat16, jnp.float16) else None
     y = lax.conv_general_dilated(
@@ -120,13 +143,32 @@ def _conv_transposed(which: int) -> Callable:
     return (input_grad, kernel_grad)[which]
 
 
-def _raw_conv(x: Any, k: Any, *, strides: Any, padding: Any, lhs_dilation: Any, rhs_dilation: Any, feature_groups: int) -> Any:
+def _raw_conv(
+    x: Any,
+    k: Any,
+    *,
+    strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    feature_groups: int,
+) -> Any:
     n = len(strides)
     plain = all(s == 1 for s in (*strides, *lhs_dilation, *k.shape[:n])) and feature_groups == 1
     if plain and not any(p for pair in padding for p in pair):
-        return lax.dot_general(x, k.reshape(k.shape[n:]), (((n + 1,), (0,)), ((), ())), precision=lax.Precision.HIGHEST)
+        return lax.dot_general(
+            x, k.reshape(k.shape[n:]), (((n + 1,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
+        )
     return lax.conv_general_dilated(
-        x, k, strides, padding, lhs_dilation, rhs_dilation, _dims(n), feature_groups, precision=lax.Precision.HIGHEST
+        x,
+        k,
+        strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        _dims(n),
+        feature_groups,
+        precision=lax.Precision.HIGHEST,
     )
 
 
@@ -140,9 +182,13 @@ def _identity(dtype: Any, kind: str) -> Any:
 def _window(kind: str) -> Callable:
     fn = {"sum": lax.add, "max": lax.max, "min": lax.min}[kind]
 
-    def lower(x: Any, *, window: Any, strides: Any, padding: Any, base_dilation: Any, window_dilation: Any) -> Any:
+    def lower(
+        x: Any, *, window: Any, strides: Any, padding: Any, base_dilation: Any, window_dilation: Any
+    ) -> Any:
         first = np.asarray(0, x.dtype) if kind == "sum" else _identity(x.dtype, kind)
-        return lax.reduce_window(x, first, fn, window, strides, padding, base_dilation, window_dilation)
+        return lax.reduce_window(
+            x, first, fn, window, strides, padding, base_dilation, window_dilation
+        )
 
     return lower
 
@@ -150,17 +196,23 @@ def _window(kind: str) -> Callable:
 def _window_sum_of(x: Any, window: Any, strides: Any, padding: Any, kind: str) -> Callable:
     def pooled(v: Any) -> Any:
         first = _identity(v.dtype, kind)
-        return lax.reduce_window(v, first, lax.max if kind == "max" else lax.min, window, strides, padding)
+        return lax.reduce_window(
+            v, first, lax.max if kind == "max" else lax.min, window, strides, padding
+        )
 
     return pooled
 
 
-def _select_and_scatter(x: Any, source: Any, *, window: Any, strides: Any, padding: Any, kind: str) -> Any:
+def _select_and_scatter(
+    x: Any, source: Any, *, window: Any, strides: Any, padding: Any, kind: str
+) -> Any:
     # the gradient of pooling is exactly this op; XLA's own select_and_scatter comes out
     return jax.vjp(_window_sum_of(x, window, strides, padding, kind), x)[1](source)[0]
 
 
-def _select_and_gather(x: Any, t: Any, *, window: Any, strides: Any, padding: Any, kind: str) -> Any:
+def _select_and_gather(
+    x: Any, t: Any, *, window: Any, strides: Any, padding: Any, kind: str
+) -> Any:
     return jax.jvp(_window_sum_of(x, window, strides, padding, kind), (x,), (t,))[1]
 
 
@@ -225,12 +277,20 @@ def _case(index: Any, *operands: Any, branches: tuple[Graph, ...]) -> Any:
 def _while(*operands: Any, cond: Graph, body: Graph, num_carry: int) -> Any:
     rest = operands[num_carry:]
     return lax.while_loop(
-        lambda c: replay(cond, [*c, *rest])[0], lambda c: tuple(replay(body, [*c, *rest])), operands[:num_carry]
+        lambda c: replay(cond, [*c, *rest])[0],
+        lambda c: tuple(replay(body, [*c, *rest])),
+        operands[:num_carry],
     )
 
 
 def _scan(
-    *operands: Any, body: Graph, num_consts: int, num_carry: int, length: int, reverse: bool, history: bool
+    *operands: Any,
+    body: Graph,
+    num_consts: int,
+    num_carry: int,
+    length: int,
+    reverse: bool,
+    history: bool,
 ) -> Any:
     k = num_consts + num_carry
     consts = operands[:num_consts]
@@ -241,8 +301,6 @@ def _scan(
 
     carry, (ys, past) = lax.scan(step, operands[num_consts:k], operands[k:], length, reverse)
     return (*carry, *ys, *past)
-
-
 
 
 LOWER: dict[Any, Callable] = {

@@ -25,7 +25,17 @@ def _functions(module: ModuleType) -> dict:
 
 
 PUBLIC: dict = {}
-for _module in (elementwise, statistical, manipulation, creation, linear, indexing, searching, nn, utility):
+for _module in (
+    elementwise,
+    statistical,
+    manipulation,
+    creation,
+    linear,
+    indexing,
+    searching,
+    nn,
+    utility,
+):
     PUBLIC.update(_functions(_module))
 PUBLIC.pop("getitem", None)
 PUBLIC["empty"], PUBLIC["empty_like"] = creation.empty, creation.empty_like

@@ -49,7 +49,9 @@ def promote(*xs: Any) -> list[Array]:
     Raises:
         DTypeError: the dtypes have no common one.
     """
-    arrays = [x if isinstance(x, Array) else None if isinstance(x, _NUMBERS) else asarray(x) for x in xs]
+    arrays = [
+        x if isinstance(x, Array) else None if isinstance(x, _NUMBERS) else asarray(x) for x in xs
+    ]
     known = [x.dtype for x in arrays if x is not None]
     try:
         if known:
@@ -70,7 +72,9 @@ def number(x: Any, d: DType) -> Array:
         info = np.iinfo(d.numpy)
         if not info.min <= x <= info.max:
             raise at_user_line(
-                DTypeError(f"{x} does not fit {d} ({info.min} to {info.max}); convert the array first")
+                DTypeError(
+                    f"{x} does not fit {d} ({info.min} to {info.max}); convert the array first"
+                )
             )
     return ops.literal(x, d)
 

@@ -26,8 +26,14 @@ def asarray(
     (2,)
     """
     if copy is False and not isinstance(obj, Array):
-        raise at_user_line(ArgumentError("asarray always copies what others may change; copy=False cannot be"))
-    x = Tensor.of(obj, None, device) if device is not None and _current.get() is None else _asarray(obj)
+        raise at_user_line(
+            ArgumentError("asarray always copies what others may change; copy=False cannot be")
+        )
+    x = (
+        Tensor.of(obj, None, device)
+        if device is not None and _current.get() is None
+        else _asarray(obj)
+    )
     return x if dtype is None else cast(x, as_dtype(dtype))
 
 
@@ -82,18 +88,31 @@ def arange(
     if stop is None:
         start, stop = 0, start
     if dtype is None:
-        dtype = default_int if all(isinstance(v, int) for v in (start, stop, step)) else default_float
+        dtype = (
+            default_int if all(isinstance(v, int) for v in (start, stop, step)) else default_float
+        )
     n = max(0, math.ceil((stop - start) / step))
     line = ops.literal(start + step * np.arange(n), as_dtype(dtype))
     return _placed(line, device)
 
 
 def linspace(
-    start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+    start: Any,
+    stop: Any,
+    /,
+    num: int,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    endpoint: bool = True,
 ) -> Array:
     """``num`` evenly spaced numbers from ``start`` to ``stop``."""
     line = np.linspace(start, stop, num, endpoint=endpoint)
-    d = (default_complex if np.iscomplexobj(line) else default_float) if dtype is None else as_dtype(dtype)
+    d = (
+        (default_complex if np.iscomplexobj(line) else default_float)
+        if dtype is None
+        else as_dtype(dtype)
+    )
     return _placed(ops.literal(line, d), device)
 
 
@@ -129,7 +148,8 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
     if indexing == "xy" and n > 1:
         place[:2] = [1, 0]
     lifted = [
-        ops.reshape(x, shape=tuple(x.size if i == p else 1 for i in range(n))) for x, p in zip(xs, place)
+        ops.reshape(x, shape=tuple(x.size if i == p else 1 for i in range(n)))
+        for x, p in zip(xs, place)
     ]
     shape = broadcast_shape(*[x.shape for x in lifted])
     return [broadcast_to(x, shape) for x in lifted]
@@ -138,7 +158,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
     """A tensor of anything with ``__dlpack__``; the numbers are copied."""
     if copy is False:
-        raise at_user_line(ArgumentError("from_dlpack copies: a Tensor never aliases others' memory"))
+        raise at_user_line(
+            ArgumentError("from_dlpack copies: a Tensor never aliases others' memory")
+        )
     return Tensor.of(x if isinstance(x, Tensor) else np.from_dlpack(x), None, device)
-
-

@@ -13,8 +13,7 @@ from typing import Any
 
 from .. import ops
 from ..array import Array
-from ..dtypes import bool_, default_float
-from ..dtypes import dtype as as_dtype
+from ..dtypes import bool_, default_float, dtype as as_dtype
 from ..errors import DTypeError
 from ..tracing import at_user_line
 from ._common import asarray, cast, operands, promote
@@ -56,9 +55,7 @@ def _binary(name: str, op: Any, doc: str, integer: bool = True) -> Callable:
 
 
 def _comparison(name: str, direction: str, doc: str) -> Callable:
-    return _named(
-        lambda x1, x2, /: ops.compare(*operands(x1, x2), direction=direction), name, doc
-    )
+    return _named(lambda x1, x2, /: ops.compare(*operands(x1, x2), direction=direction), name, doc)
 
 
 def _logical(name: str, op: Any, doc: str) -> Callable:
@@ -157,7 +154,11 @@ def abs(x: Any, /) -> Array:
 def sign(x: Any, /) -> Array:
     """-1, 0 or 1, elementwise; ``x / abs(x)`` for complex numbers, NaN stays."""
     x = asarray(x)
-    return cast(ops.compare(x, ops.zeros_like(x), direction="NE"), x.dtype) if x.dtype.kind == "uint" else ops.sign(x)
+    return (
+        cast(ops.compare(x, ops.zeros_like(x), direction="NE"), x.dtype)
+        if x.dtype.kind == "uint"
+        else ops.sign(x)
+    )
 
 
 def square(x: Any, /) -> Array:

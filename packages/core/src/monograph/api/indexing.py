@@ -49,7 +49,9 @@ def getitem(x: Array, key: Any) -> Array:
         else:
             i = operator.index(k)
             if not -n <= i < n:
-                raise at_user_line(IndexedOut(f"index {i} is out of range for axis {axis} with length {n}"))
+                raise at_user_line(
+                    IndexedOut(f"index {i} is out of range for axis {axis} with length {n}")
+                )
             start.append(i % n)
             limit.append(i % n + 1)
             strides.append(1)
@@ -90,7 +92,9 @@ def _expand(x: Array, keys: tuple) -> list[Any]:
     used = sum(k is not None and k is not Ellipsis for k in keys)
     dots = [i for i, k in enumerate(keys) if k is Ellipsis]
     if used > x.ndim or len(dots) > 1:
-        raise at_user_line(IndexedOut(f"{len(keys)} indices for an array with {x.ndim} axes: {x.shape}"))
+        raise at_user_line(
+            IndexedOut(f"{len(keys)} indices for an array with {x.ndim} axes: {x.shape}")
+        )
     fill = [slice(None)] * (x.ndim - used)
     at = dots[0] if dots else len(keys)
     return [*keys[:at], *fill, *keys[at + 1 :]]
@@ -100,15 +104,15 @@ def _by_arrays(x: Array, picks: list[tuple[int, Array]]) -> Array:
     """Integer arrays at some axes, broadcast together; negative indices count from the end."""
     for _, index in picks:
         if not index.dtype.is_integer:
-            raise at_user_line(DTypeError(f"an index array has dtype {index.dtype}; needs integers"))
+            raise at_user_line(
+                DTypeError(f"an index array has dtype {index.dtype}; needs integers")
+            )
     shape = broadcast_shape(*[i.shape for _, i in picks])
     axes = [a for a, _ in picks]
     columns = []
     for a, index in picks:
         i = ops.convert(broadcast_to(index, shape), dtype="int64")
-        i = ops.select(
-            ops.compare(i, ops.zeros_like(i), direction="LT"), i + x.shape[a], i
-        )
+        i = ops.select(ops.compare(i, ops.zeros_like(i), direction="LT"), i + x.shape[a], i)
         columns.append(ops.reshape(i, shape=(*shape, 1)))
     n = len(shape)
     together = axes == list(range(axes[0], axes[0] + len(axes)))
@@ -137,7 +141,9 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
     x, indices = asarray(x), asarray(indices)
     a = one_axis(axis, x.ndim)
     index = ops.convert(indices, dtype="int64")
-    index = ops.select(ops.compare(index, ops.zeros_like(index), direction="LT"), index + x.shape[a], index)
+    index = ops.select(
+        ops.compare(index, ops.zeros_like(index), direction="LT"), index + x.shape[a], index
+    )
     return along(x, index, a)
 
 

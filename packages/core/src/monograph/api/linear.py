@@ -23,7 +23,9 @@ def matmul(x1: Any, x2: Any, /) -> Array:
     """
     a, b = promote(x1, x2)
     if not a.ndim or not b.ndim:
-        raise at_user_line(ShapeError("matmul needs at least one axis in each operand; multiply scalars with *"))
+        raise at_user_line(
+            ShapeError("matmul needs at least one axis in each operand; multiply scalars with *")
+        )
     left, right = a.shape[-1], b.shape[max(b.ndim - 2, 0)]
     if left != right:
         raise at_user_line(
@@ -33,7 +35,9 @@ def matmul(x1: Any, x2: Any, /) -> Array:
             )
         )
     if b.ndim <= 2:
-        return ops.dot_general(a, b, lhs_contracting=(a.ndim - 1,), rhs_contracting=(max(b.ndim - 2, 0),))
+        return ops.dot_general(
+            a, b, lhs_contracting=(a.ndim - 1,), rhs_contracting=(max(b.ndim - 2, 0),)
+        )
     if a.ndim == 1:
         return ops.reshape(
             matmul(ops.reshape(a, shape=(1, left)), b), shape=(*b.shape[:-2], b.shape[-1])

@@ -37,7 +37,9 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Array:
     if -1 in shape:
         rest = math.prod(n for n in shape if n != -1)
         if not rest or x.size % rest:
-            raise at_user_line(ShapeError(f"reshape: {x.size} elements of {x.shape} do not divide into {shape}"))
+            raise at_user_line(
+                ShapeError(f"reshape: {x.size} elements of {x.shape} do not divide into {shape}")
+            )
         shape = tuple(x.size // rest if n == -1 else n for n in shape)
     return x if shape == x.shape else ops.reshape(x, shape=shape)
 
@@ -86,7 +88,9 @@ def squeeze(x: Any, /, axis: Any) -> Array:
     gone = axes_of(axis, x.ndim)
     for a in gone:
         if x.shape[a] != 1:
-            raise at_user_line(ShapeError(f"squeeze: axis {a} of {x.shape} has length {x.shape[a]}, not 1"))
+            raise at_user_line(
+                ShapeError(f"squeeze: axis {a} of {x.shape} has length {x.shape[a]}, not 1")
+            )
     return ops.reshape(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in gone))
 
 
@@ -131,7 +135,9 @@ def split(x: Any, sections: int, /, *, axis: int = 0) -> list[Array]:
     x = asarray(x)
     a = one_axis(axis, x.ndim)
     if sections < 1 or x.shape[a] % sections:
-        raise at_user_line(ShapeError(f"split: axis {a} of {x.shape} does not divide into {sections}"))
+        raise at_user_line(
+            ShapeError(f"split: axis {a} of {x.shape} does not divide into {sections}")
+        )
     step, out = x.shape[a] // sections, []
     for i in range(sections):
         start, limit = [0] * x.ndim, list(x.shape)
@@ -162,7 +168,9 @@ def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Array:
         ones, start, limit = [1] * x.ndim, [0] * x.ndim, list(x.shape)
         start[a] = limit[a] = n - s % n
         front = ops.slice_(x, start=start, limit=x.shape, strides=ones)
-        x = ops.concatenate(front, ops.slice_(x, start=[0] * x.ndim, limit=limit, strides=ones), axis=a)
+        x = ops.concatenate(
+            front, ops.slice_(x, start=[0] * x.ndim, limit=limit, strides=ones), axis=a
+        )
     return x
 
 
@@ -182,7 +190,9 @@ def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Array:
     x = reshape(x, -1) if axis is None else asarray(x)
     a = one_axis(0 if axis is None else axis, x.ndim)
     if not isinstance(repeats, int):
-        raise at_user_line(ArgumentError("repeat needs one static integer: a graph's shapes are fixed"))
+        raise at_user_line(
+            ArgumentError("repeat needs one static integer: a graph's shapes are fixed")
+        )
     inner = (*x.shape[: a + 1], 1, *x.shape[a + 1 :])
     wide = (*x.shape[: a + 1], repeats, *x.shape[a + 1 :])
     out = _broadcast_to(ops.reshape(x, shape=inner), wide)

@@ -20,11 +20,15 @@ from .elementwise import maximum
 def _each(value: Any, n: int, what: str) -> tuple[int, ...]:
     out = (value,) * n if isinstance(value, int) else tuple(value)
     if len(out) != n:
-        raise at_user_line(ArgumentError(f"{what}={value} has {len(out)} entries for {n} spatial axes"))
+        raise at_user_line(
+            ArgumentError(f"{what}={value} has {len(out)} entries for {n} spatial axes")
+        )
     return out
 
 
-def _edges(padding: Any, shape: Sequence[int], window: Sequence[int], strides: Sequence[int]) -> tuple:
+def _edges(
+    padding: Any, shape: Sequence[int], window: Sequence[int], strides: Sequence[int]
+) -> tuple:
     """``(low, high)`` per axis of ``"same"`` (as Keras: the odd one goes high), ``"valid"`` or pairs."""
     if isinstance(padding, int):
         return ((padding, padding),) * len(shape)
@@ -33,7 +37,9 @@ def _edges(padding: Any, shape: Sequence[int], window: Sequence[int], strides: S
     if padding.lower() == "valid":
         return ((0, 0),) * len(shape)
     if padding.lower() != "same":
-        raise at_user_line(ArgumentError(f"padding={padding!r} is neither 'same', 'valid' nor pairs of numbers"))
+        raise at_user_line(
+            ArgumentError(f"padding={padding!r} is neither 'same', 'valid' nor pairs of numbers")
+        )
     out = []
     for n, w, s in zip(shape, window, strides):
         total = max((math.ceil(n / s) - 1) * s + w - n, 0)
@@ -67,7 +73,11 @@ def conv(
                 f"and {kernel.shape}"
             )
         )
-    s, r, b = _each(strides, n, "strides"), _each(dilation, n, "dilation"), _each(input_dilation, n, "input_dilation")
+    s, r, b = (
+        _each(strides, n, "strides"),
+        _each(dilation, n, "dilation"),
+        _each(input_dilation, n, "input_dilation"),
+    )
     window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, r)]
     edges = _edges(padding, x.shape[1:-1], window, s)
     return ops.convolution(
@@ -164,7 +174,9 @@ def attention(
     q, k, v = promote(q, k, v)
     heads, kv = q.shape[2], k.shape[2]
     if heads % kv:
-        raise at_user_line(ShapeError(f"attention: {kv} key heads do not divide {heads} query heads"))
+        raise at_user_line(
+            ShapeError(f"attention: {kv} key heads do not divide {heads} query heads")
+        )
     if kv != heads:
         from .manipulation import repeat
 
@@ -181,7 +193,12 @@ def attention(
         scores = ops.select(broadcast_to(asarray(mask), scores.shape), scores, low)
     weights = ops.softmax(scores, axis=3)
     out = ops.dot_general(
-        weights, v, lhs_batching=(0, 1), rhs_batching=(0, 2), lhs_contracting=(3,), rhs_contracting=(1,)
+        weights,
+        v,
+        lhs_batching=(0, 1),
+        rhs_batching=(0, 2),
+        lhs_contracting=(3,),
+        rhs_contracting=(1,),
     )
     return ops.transpose(out, permutation=(0, 2, 1, 3))
 

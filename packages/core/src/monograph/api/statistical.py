@@ -7,13 +7,11 @@ from typing import Any
 
 from .. import ops
 from ..array import Array
-from ..dtypes import DType, bool_, default_int, uint64
-from ..dtypes import dtype as as_dtype
+from ..dtypes import DType, bool_, default_int, dtype as as_dtype, uint64
 from ..errors import ShapeError
 from ..tracing import at_user_line
 from ._common import asarray, axes_of, cast, one_axis
-from .elementwise import abs as _abs
-from .elementwise import floating
+from .elementwise import abs as _abs, floating
 
 Axis = int | Sequence[int] | None
 
@@ -60,7 +58,9 @@ def _extreme(op: Callable, logic: Callable, name: str, x: Any, axis: Axis, keepd
     empty = [a for a in axes_of(axis, x.ndim) if x.shape[a] == 0]
     if empty:
         raise at_user_line(
-            ShapeError(f"{name} over axis {empty[0]} of {x.spec}: the axis is empty and has no {name}")
+            ShapeError(
+                f"{name} over axis {empty[0]} of {x.spec}: the axis is empty and has no {name}"
+            )
         )
     return _reduce(logic if x.dtype is bool_ else op, x, axis, keepdims)
 
@@ -131,7 +131,9 @@ def count_nonzero(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Ar
     return sum(cast(cast(asarray(x), bool_), default_int), axis=axis, keepdims=keepdims)
 
 
-def _cumulative(op: Callable, start: int, x: Any, axis: int | None, dtype: Any, initial: bool) -> Array:
+def _cumulative(
+    op: Callable, start: int, x: Any, axis: int | None, dtype: Any, initial: bool
+) -> Array:
     x = asarray(x)
     if axis is None:
         if x.ndim != 1:
@@ -160,7 +162,9 @@ def cumulative_prod(
     return _cumulative(ops.cumprod, 1, x, axis, dtype, include_initial)
 
 
-def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Array:
+def diff(
+    x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None
+) -> Array:
     """Differences of neighbours along ``axis``, taken ``n`` times."""
     from .manipulation import concat
 
@@ -190,5 +194,3 @@ def logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     total = _reduce(ops.reduce_sum, ops.exponential(x - high), axis, keepdims)
     shift = high if keepdims else ops.reshape(high, shape=total.shape)
     return ops.log(total) + shift
-
-

@@ -10,8 +10,15 @@ import numpy as np
 
 from .. import ops
 from ..array import Array
-from ..dtypes import DType, default_complex, default_float, default_int, known, promote
-from ..dtypes import dtype as as_dtype
+from ..dtypes import (
+    DType,
+    default_complex,
+    default_float,
+    default_int,
+    dtype as as_dtype,
+    known,
+    promote,
+)
 from ..errors import ArgumentError, DTypeError
 from ..spec import Spec
 from ..tracing import at_user_line
@@ -38,7 +45,9 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     del copy
     x, to = asarray(x), as_dtype(dtype)
     if x.dtype.is_complex and to.kind in ("int", "uint", "float"):
-        raise at_user_line(DTypeError(f"{x.spec} to {to} would drop the imaginary part; use mg.real"))
+        raise at_user_line(
+            DTypeError(f"{x.spec} to {to} would drop the imaginary part; use mg.real")
+        )
     out = cast(x, to)
     return out if device is None else out.to_device(device)  # type: ignore[attr-defined]
 
@@ -53,7 +62,11 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     weak = [x for x in arrays_and_dtypes if isinstance(x, (bool, int, float, complex))]
     rest = [x for x in arrays_and_dtypes if not isinstance(x, (bool, int, float, complex))]
     found = [
-        x.dtype if isinstance(x, Array) else Spec.of(x).dtype if hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.dtype) else as_dtype(x)
+        x.dtype
+        if isinstance(x, Array)
+        else Spec.of(x).dtype
+        if hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, np.dtype)
+        else as_dtype(x)
         for x in rest
     ]
     if not found:
@@ -186,11 +199,14 @@ class NamespaceInfo:
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, DType]:
         """The standard's dtypes by name, of one kind or of all."""
         del device
-        return {d.name: d for d in known() if d.bits != 16 or d.is_integer if kind is None or isdtype(d, kind)}
+        return {
+            d.name: d
+            for d in known()
+            if d.bits != 16 or d.is_integer
+            if kind is None or isdtype(d, kind)
+        }
 
 
 def __array_namespace_info__() -> NamespaceInfo:
     """Describes this namespace (array API 2024.12, inspection)."""
     return NamespaceInfo()
-
-

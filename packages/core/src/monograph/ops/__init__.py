@@ -8,7 +8,7 @@
 from typing import Any
 
 from ..op import all_ops
-from . import (  # noqa: F401  (each module registers its records)
+from . import (
     arithmetic,
     collectives,
     complexes,

@@ -82,10 +82,10 @@ def remainder(a, b):
 
 
 def _power_vjp(g, y, a, b):
+    from ._build import full, ones_like, zeros_like
     from .complexes import conj_if_complex as c
     from .logic import compare, select
     from .transcendental import log
-    from ._build import full, ones_like, zeros_like
 
     one, zero = ones_like(b), zeros_like(b)
     at_zero = compare(b, zero, direction="EQ")
@@ -106,7 +106,13 @@ def _power_samples(d, rng):
         yield Sample((draw(d, rng, shape, 0.2, 2.0), draw(d, rng, shape, -2, 2)))
 
 
-@op(infer=nary("inexact"), vjp=_power_vjp, samples=_power_samples, dtypes=("float", "complex"), ulps=16)
+@op(
+    infer=nary("inexact"),
+    vjp=_power_vjp,
+    samples=_power_samples,
+    dtypes=("float", "complex"),
+    ulps=16,
+)
 def power(a, b):
     """``a`` to the power ``b``, elementwise."""
     return np.power(a, b)
@@ -114,8 +120,8 @@ def power(a, b):
 
 def _pick_vjp(direction):
     def vjp(g, y, a, b):
-        from .logic import compare, select
         from ._build import zeros_like
+        from .logic import compare, select
 
         # a tie shares the cotangent, so that max(x, x) has derivative 1
         half = multiply(g, literal_like(g, 0.5))
@@ -160,7 +166,13 @@ def atan2(a, b):
     return np.arctan2(a, b)
 
 
-@op(infer=nary("float"), vjp=lambda g, y, a, b: (None, None), samples=pairs, bits=True, dtypes=("float32", "float64"))
+@op(
+    infer=nary("float"),
+    vjp=lambda g, y, a, b: (g, None),
+    samples=pairs,
+    bits=True,
+    dtypes=("float32", "float64"),
+)
 def nextafter(a, b):
     """The next number after ``a`` towards ``b`` (CHLO next_after)."""
     return np.nextafter(a, b)
@@ -184,10 +196,10 @@ def abs_(x):
 
 
 def _sign_vjp(g, y, x):
-    from .complexes import real
-    from .structural import convert
-    from .logic import compare, select
     from ._build import full, zeros_like
+    from .complexes import real
+    from .logic import compare, select
+    from .structural import convert
 
     if not x.dtype.is_complex:
         return (None,)
@@ -200,7 +212,12 @@ def _sign_vjp(g, y, x):
     return (divide(subtract(g, multiply(y, along)), safe),)
 
 
-@op(infer=unary("numeric"), vjp=_sign_vjp, samples=elementwise(), dtypes=("float", "complex", "int", "uint"))
+@op(
+    infer=unary("numeric"),
+    vjp=_sign_vjp,
+    samples=elementwise(),
+    dtypes=("float", "complex", "int", "uint"),
+)
 def sign(x):
     """-1, 0 or 1, elementwise; NaN of NaN; ``x / |x|`` of a complex number."""
     return np.sign(x)

@@ -19,7 +19,10 @@ def _complex_of(g):
 
 
 @op(
-    infer=unary("complex", _real), vjp=lambda g, y, x: (_complex_of(g),), samples=_samples, dtypes="complex"
+    infer=unary("complex", _real),
+    vjp=lambda g, y, x: (_complex_of(g),),
+    samples=_samples,
+    dtypes="complex",
 )
 def real(x):
     """Real part, elementwise."""

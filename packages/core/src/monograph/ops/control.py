@@ -119,7 +119,11 @@ def _while(*operands, cond, body, num_carry):
     _takes("cond", cond, operands)
     _takes("body", body, operands)
     _outputs_agree("body", body.output_specs, operands[:num_carry])
-    if len(cond.output_specs) != 1 or cond.output_specs[0].shape or cond.output_specs[0].dtype.kind != "bool":
+    if (
+        len(cond.output_specs) != 1
+        or cond.output_specs[0].shape
+        or cond.output_specs[0].dtype.kind != "bool"
+    ):
         raise DTypeError(f"cond returns {cond.output_specs}; needs one 0-d bool")
     return tuple(operands[:num_carry])
 
@@ -158,7 +162,9 @@ def _scan(*operands, body, num_consts, num_carry, length, reverse, history):
     carry, xs = operands[num_consts:k], operands[k:]
     for i, x in enumerate(xs):
         if not x.shape or x.shape[0] != length:
-            raise ArgumentError(f"scanned input {i} is {x}; its first axis must have length {length}")
+            raise ArgumentError(
+                f"scanned input {i} is {x}; its first axis must have length {length}"
+            )
     _takes("the body", body, [*operands[:k], *[x.with_(x.shape[1:]) for x in xs]])
     _outputs_agree("the body", body.output_specs[:num_carry], carry)
     ys = [y.with_((length, *y.shape)) for y in body.output_specs[num_carry:]]
@@ -292,7 +298,9 @@ def _checkpoint_vjp(g, y, *xs, body):
     return tuple(_pull(body, held, list(g)))
 
 
-@composite(infer=lambda *xs, body: body.output_specs, vjp=_checkpoint_vjp, samples=_no_samples, multi=True)
+@composite(
+    infer=lambda *xs, body: body.output_specs, vjp=_checkpoint_vjp, samples=_no_samples, multi=True
+)
 def checkpoint_call(*xs, body):
     """A graph whose inner values are computed again for the gradient instead of being kept."""
     from ..tracing import inline

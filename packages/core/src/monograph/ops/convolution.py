@@ -25,7 +25,12 @@ def _check(x_shape, k_shape, strides, padding, lhs_dilation, rhs_dilation, featu
             f"needs x [batch, *spatial, in] and kernel [*spatial, in / groups, out]; got shapes "
             f"{x_shape} and {k_shape}"
         )
-    named = {"strides": strides, "padding": padding, "lhs_dilation": lhs_dilation, "rhs_dilation": rhs_dilation}
+    named = {
+        "strides": strides,
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+    }
     for name, seq in named.items():
         if len(seq) != n:
             raise ArgumentError(f"{name}={seq} has {len(seq)} entries for {n} spatial axes")
@@ -60,14 +65,18 @@ def _conv(x, kernel, **attrs):
 def _input_grad(g, kernel, *, input_shape, **attrs):
     _pair(g, kernel)
     if _check(input_shape, kernel.shape, **attrs) != g.shape:
-        raise ShapeError(f"a cotangent {g.shape} does not belong to input {input_shape}, kernel {kernel.shape}")
+        raise ShapeError(
+            f"a cotangent {g.shape} does not belong to input {input_shape}, kernel {kernel.shape}"
+        )
     return g.with_(input_shape)
 
 
 def _kernel_grad(x, g, *, kernel_shape, **attrs):
     _pair(x, g)
     if _check(x.shape, kernel_shape, **attrs) != g.shape:
-        raise ShapeError(f"a cotangent {g.shape} does not belong to input {x.shape}, kernel {kernel_shape}")
+        raise ShapeError(
+            f"a cotangent {g.shape} does not belong to input {x.shape}, kernel {kernel_shape}"
+        )
     return g.with_(kernel_shape)
 
 
@@ -76,11 +85,25 @@ def _cases(d, rng):
         ((2, 5, 4, 2), (3, 2, 2, 3), (1, 1), ((1, 1), (0, 1)), (1, 1), (1, 1), 1),
         ((1, 6, 5, 4), (2, 3, 2, 6), (2, 1), ((0, 1), (2, 0)), (1, 1), (1, 2), 2),
         ((2, 4, 3), (3, 1, 6), (1,), ((1, 1),), (2,), (1,), 3),
-        ((1, 3, 4, 3, 1), (2, 2, 2, 1, 2), (1, 2, 1), ((0, 0), (1, 1), (0, 1)), (1, 1, 1), (1, 1, 1), 1),
+        (
+            (1, 3, 4, 3, 1),
+            (2, 2, 2, 1, 2),
+            (1, 2, 1),
+            ((0, 0), (1, 1), (0, 1)),
+            (1, 1, 1),
+            (1, 1, 1),
+            1,
+        ),
         ((1, 5, 1), (3, 1, 1), (2,), ((-1, 0),), (1,), (1,), 1),
         ((0, 4, 2), (3, 2, 2), (1,), ((1, 1),), (1,), (1,), 1),
     ):
-        attrs = {"strides": s, "padding": p, "lhs_dilation": ld, "rhs_dilation": rd, "feature_groups": f}
+        attrs = {
+            "strides": s,
+            "padding": p,
+            "lhs_dilation": ld,
+            "rhs_dilation": rd,
+            "feature_groups": f,
+        }
         yield draw(d, rng, x), draw(d, rng, k), draw(d, rng, _check(x, k, **attrs)), attrs
 
 
@@ -135,7 +158,9 @@ def convolution(x, kernel, *, strides, padding, lhs_dilation, rhs_dilation, feat
     shape = _check(x.shape, kernel.shape, strides, padding, lhs_dilation, rhs_dilation, f)
     y = np.zeros((*shape[:-1], f, shape[-1] // f), x.dtype)
     if y.size:
-        for at, part in _windows(x, kernel.shape, strides, padding, lhs_dilation, rhs_dilation, shape):
+        for at, part in _windows(
+            x, kernel.shape, strides, padding, lhs_dilation, rhs_dilation, shape
+        ):
             y += np.einsum("...fi,ifo->...fo", _grouped(part, f), _grouped(kernel[at], f))
     return y.reshape(shape)
 
@@ -150,7 +175,9 @@ def _input_grad_vjp(gg, y, g, kernel, *, input_shape, **attrs):
 @op(
     infer=_input_grad,
     vjp=_input_grad_vjp,
-    samples=lambda d, rng: (Sample((g, k), {**a, "input_shape": x.shape}) for x, k, g, a in _cases(d, rng)),
+    samples=lambda d, rng: (
+        Sample((g, k), {**a, "input_shape": x.shape}) for x, k, g, a in _cases(d, rng)
+    ),
     dtypes=_DTYPES,
     ulps=16,
 )
@@ -159,7 +186,7 @@ def convolution_input_grad(
 ):
     """The cotangent of `convolution`'s input: its transpose in ``x``."""
     f = feature_groups
-    dx = np.zeros([n for n in input_shape], g.dtype)
+    dx = np.zeros(list(input_shape), g.dtype)
     padded = _dilate_pad(dx, lhs_dilation, padding)
     low = [max(-p[0], 0) for p in padding]
     wide = [
@@ -194,7 +221,9 @@ def _kernel_grad_vjp(gg, y, x, g, *, kernel_shape, **attrs):
 @op(
     infer=_kernel_grad,
     vjp=_kernel_grad_vjp,
-    samples=lambda d, rng: (Sample((x, g), {**a, "kernel_shape": k.shape}) for x, k, g, a in _cases(d, rng)),
+    samples=lambda d, rng: (
+        Sample((x, g), {**a, "kernel_shape": k.shape}) for x, k, g, a in _cases(d, rng)
+    ),
     dtypes=_DTYPES,
     ulps=16,
 )
@@ -206,7 +235,9 @@ def convolution_kernel_grad(
     dk = np.zeros(kernel_shape, x.dtype)
     if g.size:
         gf = _grouped(g, f)
-        for at, part in _windows(x, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, g.shape):
+        for at, part in _windows(
+            x, kernel_shape, strides, padding, lhs_dilation, rhs_dilation, g.shape
+        ):
             rows = [v.reshape(-1, *v.shape[-2:]) for v in (_grouped(part, f), gf)]
             dk[at] = np.einsum("nfi,nfo->ifo", *rows).reshape(kernel_shape[-2:])
     return dk

@@ -149,7 +149,9 @@ def _channels(x, *vectors):
         raise ShapeError("needs at least one axis, the channels")
     for v in vectors:
         if v.shape != (x.shape[-1],):
-            raise ShapeError(f"a per-channel operand has shape {v.shape}, expected {(x.shape[-1],)}")
+            raise ShapeError(
+                f"a per-channel operand has shape {v.shape}, expected {(x.shape[-1],)}"
+            )
 
 
 def _stat(x):
@@ -306,7 +308,9 @@ def _cross_entropy(logits, labels):
     if not labels.dtype.is_integer:
         raise DTypeError(f"labels are {labels}; needs integer class indices")
     if logits.ndim < 1 or labels.shape != logits.shape[:-1]:
-        raise ShapeError(f"logits {logits.shape} need labels of shape {logits.shape[:-1]}, got {labels.shape}")
+        raise ShapeError(
+            f"logits {logits.shape} need labels of shape {logits.shape[:-1]}, got {labels.shape}"
+        )
     return logits.with_(labels.shape)
 
 
@@ -365,7 +369,9 @@ def _update(scalars, groups):
         for i in range(count):
             for k in range(1, per):
                 if arrays[k * count + i] is not arrays[i]:
-                    raise ShapeError(f"parameter {i} is {arrays[i]}, its partner {arrays[k * count + i]}")
+                    raise ShapeError(
+                        f"parameter {i} is {arrays[i]}, its partner {arrays[k * count + i]}"
+                    )
         kept = [*arrays[:count], *arrays[2 * count :]]
         return tuple(kept)
 
@@ -399,7 +405,7 @@ def adam_update(lr, step, *arrays, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_
     Yields the new parameters, first and second moments.
     """
     params, grads, ms, vs = (arrays[i * count : (i + 1) * count] for i in range(4))
-    t = convert(step, dtype=float32)
+    t = convert(step, dtype=params[0].dtype if count else float32)
     one = full(1.0, t.spec)
     c1 = one - exponential(t * math.log(beta1))
     c2 = one - exponential(t * math.log(beta2))
@@ -412,7 +418,7 @@ def adam_update(lr, step, *arrays, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_
         if weight_decay:
             p = p - p * (_scalar(lr, p) * weight_decay)
         root = sqrt(v) / _scalar(sqrt(c2), v) + epsilon
-        new_p.append(p - _scalar(lr / c1, p) * (m / root))
+        new_p.append(p - _scalar(lr, p) / _scalar(c1, p) * (m / root))
         new_m.append(m)
         new_v.append(v)
     return (*new_p, *new_m, *new_v)
@@ -445,5 +451,3 @@ def sgd_update(lr, *arrays, momentum=0.0, nesterov=False, count):
     velocities = [v * momentum + g for v, g in zip(arrays[2 * count :], grads)]
     steps = [g + v * momentum for g, v in zip(grads, velocities)] if nesterov else velocities
     return (*[p - _scalar(lr, p) * s for p, s in zip(params, steps)], *velocities)
-
-

@@ -124,7 +124,12 @@ def _gather(
     start_indices_batching_dims, start_index_map, index_vector_dim, slice_sizes, indices_are_sorted,
 ):  # fmt: skip
     _check_indices(
-        x, indices, start_index_map, index_vector_dim, operand_batching_dims, start_indices_batching_dims
+        x,
+        indices,
+        start_index_map,
+        index_vector_dim,
+        operand_batching_dims,
+        start_indices_batching_dims,
     )
     check_length(slice_sizes, x.ndim, "slice_sizes")
     for i, (n, m) in enumerate(zip(x.shape, slice_sizes)):
@@ -135,7 +140,9 @@ def _gather(
     window = [slice_sizes[i] for i in _without(x.ndim, collapsed_slice_dims, operand_batching_dims)]
     batch = _index_shape(indices, index_vector_dim)
     if len(window) != len(offset_dims):
-        raise ArgumentError(f"offset_dims={offset_dims} names {len(offset_dims)} axes for {len(window)}")
+        raise ArgumentError(
+            f"offset_dims={offset_dims} names {len(offset_dims)} axes for {len(window)}"
+        )
     out, w, b = [], iter(window), iter(batch)
     for i in range(len(window) + len(batch)):
         out.append(next(w) if i in offset_dims else next(b))
@@ -180,7 +187,9 @@ def _scatter_dims(a):
 
 def _gather_vjp(g, y, x, indices, **a):
     # gather clamps where scatter skips: give scatter the clamped starts
-    at = _clamp_indices(indices, a["start_index_map"], a["index_vector_dim"], x.shape, a["slice_sizes"])
+    at = _clamp_indices(
+        indices, a["start_index_map"], a["index_vector_dim"], x.shape, a["slice_sizes"]
+    )
     return scatter(zeros_like(x), at, g, kind="add", unique_indices=False, **_scatter_dims(a)), None
 
 
@@ -268,10 +277,14 @@ def _scatter(
     batch = _index_shape(indices, index_vector_dim)
     rest = [updates.shape[i] for i in _without(updates.ndim, update_window_dims)]
     if len(window) != len(update_window_dims) or rest != batch:
-        raise ShapeError(f"updates {updates.shape} do not fit indices {indices.shape} into {x.shape}")
+        raise ShapeError(
+            f"updates {updates.shape} do not fit indices {indices.shape} into {x.shape}"
+        )
     for a, u in zip(window, update_window_dims):
         if updates.shape[u] > x.shape[a]:
-            raise ShapeError(f"axis {u} of the updates is {updates.shape[u]}, axis {a} of {x.shape} is smaller")
+            raise ShapeError(
+                f"axis {u} of the updates is {updates.shape[u]}, axis {a} of {x.shape} is smaller"
+            )
     return x
 
 
@@ -329,7 +342,9 @@ def _inside(x, indices, updates, dims):
     from .reductions import reduce_and
     from .structural import broadcast_in_dim, convert
 
-    at = _clamp_indices(indices, dims["start_index_map"], dims["index_vector_dim"], x.shape, dims["slice_sizes"])
+    at = _clamp_indices(
+        indices, dims["start_index_map"], dims["index_vector_dim"], x.shape, dims["slice_sizes"]
+    )
     ok = compare(at, indices, direction="EQ")
     ivd = dims["index_vector_dim"]
     if ivd < indices.ndim:
@@ -377,7 +392,9 @@ def scatter(
         scatter_indices_batching_dims,
     )  # fmt: skip
     batch = starts.ndim - 1
-    ordered = np.transpose(updates, [*_without(updates.ndim, update_window_dims), *update_window_dims])
+    ordered = np.transpose(
+        updates, [*_without(updates.ndim, update_window_dims), *update_window_dims]
+    )
     values = ordered.reshape(*starts.shape[:batch], *sizes)
     fits = ((starts >= 0) & (starts + np.asarray(sizes, int) <= np.asarray(x.shape, int))).all(-1)
     out = np.array(x)
@@ -387,5 +404,3 @@ def scatter(
     else:
         KINDS[kind].at(out, at, values[fits])
     return out
-
-

@@ -74,11 +74,22 @@ def _dot_samples(d, rng):
         ((2,), (3,), (), (), (), ()),
         ((2, 0), (0, 3), (), (), (1,), (0,)),
     ):
-        attrs = {"lhs_batching": ba, "rhs_batching": bb, "lhs_contracting": ca, "rhs_contracting": cb}
+        attrs = {
+            "lhs_batching": ba,
+            "rhs_batching": bb,
+            "lhs_contracting": ca,
+            "rhs_contracting": cb,
+        }
         yield Sample((draw(d, rng, a), draw(d, rng, b)), attrs)
 
 
-@op(infer=_dot, vjp=_dot_vjp, samples=_dot_samples, dtypes=("float", "complex", "int", "uint"), ulps=8)
+@op(
+    infer=_dot,
+    vjp=_dot_vjp,
+    samples=_dot_samples,
+    dtypes=("float", "complex", "int", "uint"),
+    ulps=8,
+)
 def dot_general(
     lhs, rhs, *, lhs_batching=(), rhs_batching=(), lhs_contracting=(), rhs_contracting=()
 ):  # fmt: skip

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Sample, op
-
 from ._build import zeros_like
 from ._infer import check_kind, check_same, nary, unary
 from ._samples import draw, elementwise, pairs
@@ -58,7 +57,9 @@ def _outside(a, n):
 @_shift
 def shift_left(a, n):
     """``a << n``; 0 when ``n`` is negative or not below the width."""
-    return np.where(_outside(a, n), 0, np.left_shift(a, np.where(_outside(a, n), 0, n))).astype(a.dtype)
+    return np.where(_outside(a, n), 0, np.left_shift(a, np.where(_outside(a, n), 0, n))).astype(
+        a.dtype
+    )
 
 
 @_shift
@@ -135,7 +136,9 @@ def _select(pred, on_true, on_false):
 
 def _select_samples(d, rng):
     for shape in ((3, 4), (), (0, 2)):
-        yield Sample((rng.integers(0, 2, shape).astype(bool), draw(d, rng, shape), draw(d, rng, shape)))
+        yield Sample(
+            (rng.integers(0, 2, shape).astype(bool), draw(d, rng, shape), draw(d, rng, shape))
+        )
 
 
 @op(
@@ -192,5 +195,3 @@ def _bitcast_samples(d, rng):
 def bitcast_convert(x, *, dtype):
     """The same bits read as another dtype of the same width."""
     return x.view(dtype.numpy)
-
-

@@ -23,7 +23,9 @@ def _infer(key, *, shape, dtype):
 
 def _samples(d, rng):
     for shape in ((5,), (2, 3), (), (0, 2)):
-        yield Sample((rng.integers(0, 2**32, 2).astype("uint32"),), {"shape": shape, "dtype": d}, grad=False)
+        yield Sample(
+            (rng.integers(0, 2**32, 2).astype("uint32"),), {"shape": shape, "dtype": d}, grad=False
+        )
 
 
 @composite(

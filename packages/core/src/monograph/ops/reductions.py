@@ -14,7 +14,11 @@ from .structural import broadcast_in_dim, convert
 _NUMBERS = ("float", "complex", "int", "uint")
 _REAL = ("float", "int", "uint")
 _samples = shaped(
-    (2, 3), (2, 3, 2), (), (0, 3), attrs=[{"axes": (0,)}, {"axes": (0, 2)}, {"axes": ()}, {"axes": (0,)}]
+    (2, 3),
+    (2, 3, 2),
+    (),
+    (0, 3),
+    attrs=[{"axes": (0,)}, {"axes": (0, 2)}, {"axes": ()}, {"axes": (0,)}],
 )
 
 
@@ -42,7 +46,9 @@ def _prod_vjp(g, y, x, *, axes):
     # product of all others = those before times those after: right where factors are zero
     keep = tuple(i for i in range(x.ndim) if i not in axes)
     order = (*keep, *axes)
-    flat = reshape(transpose(x, permutation=order), shape=(*[x.shape[i] for i in keep], _size(x, axes)))
+    flat = reshape(
+        transpose(x, permutation=order), shape=(*[x.shape[i] for i in keep], _size(x, axes))
+    )
     last = flat.ndim - 1
     before = _shifted(cumprod(flat, axis=last, reverse=False), last, 1)
     after = _shifted(cumprod(flat, axis=last, reverse=True), last, -1)
@@ -240,7 +246,9 @@ def _cum_extreme_vjp(g, y, x, *, axis, reverse):
     mask = broadcast_in_dim(literal(order), shape=wide, dims=(axis, axis + 1))
     hit = convert(compare(of_x, of_y, direction="EQ"), dtype=x.dtype) * convert(mask, dtype=x.dtype)
     count = reduce_sum(hit, axes=(axis + 1,))
-    share = broadcast_in_dim(g / count, shape=wide, dims=tuple(i for i in range(len(wide)) if i != axis + 1))
+    share = broadcast_in_dim(
+        g / count, shape=wide, dims=tuple(i for i in range(len(wide)) if i != axis + 1)
+    )
     return (reduce_sum(hit * share, axes=(axis,)),)
 
 
@@ -259,5 +267,3 @@ def cummax(x, *, axis, reverse=False):
 def cummin(x, *, axis, reverse=False):
     """Running minimum along ``axis``; from the end with ``reverse``."""
     return _along(np.minimum.accumulate, x, axis, reverse)
-
-

@@ -25,7 +25,12 @@ def _iota_samples(d, rng):
         yield Sample((), {"shape": shape, "dtype": d, "axis": axis}, grad=False)
 
 
-@op(infer=_iota, vjp=lambda g, y, *, shape, dtype, axis: (), samples=_iota_samples, dtypes=("float", "int", "uint"))
+@op(
+    infer=_iota,
+    vjp=lambda g, y, *, shape, dtype, axis: (),
+    samples=_iota_samples,
+    dtypes=("float", "int", "uint"),
+)
 def iota(*, shape, dtype, axis):
     """Each element's index along ``axis``."""
     line = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -51,7 +56,11 @@ def _slice_vjp(g, y, x, *, start, limit, strides):
 
 
 def _slice_samples(d, rng):
-    for shape, a, b, s in (((5, 4), (1, 0), (5, 3), (2, 1)), ((6,), (2,), (2,), (1,)), ((), (), (), ())):
+    for shape, a, b, s in (
+        ((5, 4), (1, 0), (5, 3), (2, 1)),
+        ((6,), (2,), (2,), (1,)),
+        ((), (), (), ()),
+    ):
         yield Sample((draw(d, rng, shape),), {"start": a, "limit": b, "strides": s})
 
 
@@ -70,7 +79,9 @@ def _pad(x, value, *, low, high, interior):
     for i, (n, a, b, k) in enumerate(zip(x.shape, low, high, interior)):
         size = n + max(n - 1, 0) * k + a + b
         if k < 0 or size < 0:
-            raise ShapeError(f"axis {i}: length {n} with low={a}, high={b}, interior={k} gives {size}")
+            raise ShapeError(
+                f"axis {i}: length {n} with low={a}, high={b}, interior={k} gives {size}"
+            )
         shape.append(size)
     return x.with_(shape)
 
@@ -78,7 +89,11 @@ def _pad(x, value, *, low, high, interior):
 def _pad_vjp(g, y, x, value, *, low, high, interior):
     # undo the edges (negative padding puts zeros back), then take every (interior + 1)-th
     edged = pad(
-        g, literal(0, g.dtype), low=[-a for a in low], high=[-b for b in high], interior=[0] * x.ndim
+        g,
+        literal(0, g.dtype),
+        low=[-a for a in low],
+        high=[-b for b in high],
+        interior=[0] * x.ndim,
     )
     dx = slice_(edged, start=[0] * x.ndim, limit=edged.shape, strides=[k + 1 for k in interior])
     axes = tuple(range(x.ndim))
@@ -100,9 +115,7 @@ def pad(x, value, *, low, high, interior):
     spread = [n + max(n - 1, 0) * k for n, k in zip(x.shape, interior)]
     size = [n + max(a, 0) + max(b, 0) for n, a, b in zip(spread, low, high)]
     out = np.full(size, value, x.dtype)
-    put = tuple(
-        slice(max(a, 0), max(a, 0) + n, k + 1) for n, a, k in zip(spread, low, interior)
-    )
+    put = tuple(slice(max(a, 0), max(a, 0) + n, k + 1) for n, a, k in zip(spread, low, interior))
     out[put] = x
     return out[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, a, b in zip(size, low, high))]
 
@@ -114,7 +127,9 @@ def _concatenate(*xs, axis):
     for i, x in enumerate(xs[1:], 1):
         if x.dtype is not xs[0].dtype:
             raise DTypeError(f"operands 0 and {i} have dtypes {xs[0].dtype} and {x.dtype}")
-        rest = [(a, b) for j, (a, b) in enumerate(zip(x.shape, xs[0].shape)) if j != axis and a != b]
+        rest = [
+            (a, b) for j, (a, b) in enumerate(zip(x.shape, xs[0].shape)) if j != axis and a != b
+        ]
         if x.ndim != xs[0].ndim or rest:
             raise ShapeError(
                 f"operands 0 and {i} have shapes {xs[0].shape} and {x.shape}; they may differ in axis "

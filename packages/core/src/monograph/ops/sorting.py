@@ -61,13 +61,22 @@ def _sort_vjp(g, y, *xs, axis, num_keys, descending):
 
 
 def _sort_samples(d, rng):
-    for shape, axis, descending in (((5,), 0, False), ((3, 4), 1, True), ((3, 4), 0, False), ((0,), 0, False)):
+    for shape, axis, descending in (
+        ((5,), 0, False),
+        ((3, 4), 1, True),
+        ((3, 4), 0, False),
+        ((0,), 0, False),
+    ):
         x = rng.permutation(int(np.prod(shape))).reshape(shape).astype(d.numpy)
         yield Sample((x, -x if d.kind != "uint" else x), {"axis": axis, "descending": descending})
     if d.is_float:
         for descending in (False, True):
             x = special(d)
-            yield Sample((x, np.arange(len(x), dtype=d.numpy)), {"axis": 0, "descending": descending}, grad=False)
+            yield Sample(
+                (x, np.arange(len(x), dtype=d.numpy)),
+                {"axis": 0, "descending": descending},
+                grad=False,
+            )
     ties = np.array([1, 0, 1, 0, 1], d.numpy)
     yield Sample((ties, np.arange(5, dtype=d.numpy)), {"axis": 0, "descending": True}, grad=False)
     yield Sample((ties, np.array([3, 1, 2, 0, 1], d.numpy)), {"axis": 0, "num_keys": 2}, grad=False)
@@ -101,7 +110,9 @@ def _top_k(x, *, k):
 
 def _top_k_samples(d, rng):
     for shape, k in (((6,), 2), ((3, 4), 4), ((2, 3), 0)):
-        yield Sample((rng.permutation(int(np.prod(shape))).reshape(shape).astype(d.numpy),), {"k": k})
+        yield Sample(
+            (rng.permutation(int(np.prod(shape))).reshape(shape).astype(d.numpy),), {"k": k}
+        )
     yield Sample((np.array([1, 2, 2, 0], d.numpy),), {"k": 3}, grad=False)
     if d.is_float:
         yield Sample((special(d),), {"k": 4}, grad=False)

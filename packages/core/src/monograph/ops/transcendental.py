@@ -177,7 +177,13 @@ def _erf_inv_start(x):
     return np.copysign(np.sqrt(np.sqrt(t * t - w / a) - t), x)
 
 
-@_unary(lambda y, x: math.sqrt(math.pi) / 2.0 * exponential(y * y), low=-0.95, high=0.95, both=False, ulps=8)
+@_unary(
+    lambda y, x: math.sqrt(math.pi) / 2.0 * exponential(y * y),
+    low=-0.95,
+    high=0.95,
+    both=False,
+    ulps=8,
+)
 def erf_inv(x):
     """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
     x = x.astype(np.float64)
@@ -204,7 +210,9 @@ def _lgamma(v):
 _lgamma_each = _each(_lgamma)
 
 
-@op(infer=unary_float, vjp=lambda g, y, x: (g * digamma(x),), samples=elementwise(0.2, 4.0), ulps=16)
+@op(
+    infer=unary_float, vjp=lambda g, y, x: (g * digamma(x),), samples=elementwise(0.2, 4.0), ulps=16
+)
 def lgamma(x):
     """Logarithm of the gamma function's magnitude."""
     return _lgamma_each(x)
@@ -223,14 +231,21 @@ def _digamma(v):
     while v < 10:  # recurrence up to where the asymptotic series has all digits
         total, v = total - 1 / v, v + 1
     s = 1 / (v * v)
-    series = s * (1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * 691 / 32760)))))
+    series = s * (
+        1 / 12 - s * (1 / 120 - s * (1 / 252 - s * (1 / 240 - s * (1 / 132 - s * 691 / 32760))))
+    )
     return total + math.log(v) - 0.5 / v - series
 
 
 _digamma_each = _each(_digamma)
 
 
-@op(infer=unary_float, vjp=lambda g, y, x: (g * polygamma(x, n=1),), samples=elementwise(0.2, 4.0), ulps=32)
+@op(
+    infer=unary_float,
+    vjp=lambda g, y, x: (g * polygamma(x, n=1),),
+    samples=elementwise(0.2, 4.0),
+    ulps=32,
+)
 def digamma(x):
     """Derivative of `lgamma`."""
     return _digamma_each(x)

@@ -45,12 +45,15 @@ def _parts(x, fill, window, strides, padding, base_dilation, window_dilation):
         interior=[b - 1 for b in base_dilation],
     )  # fmt: skip
     for at in itertools.product(*[range(w) for w in window]):
-        yield at, padded[
-            tuple(
-                slice(i * r, i * r + (m - 1) * s + 1 if m else i * r, s)
-                for i, r, s, m in zip(at, window_dilation, strides, shape)
-            )
-        ]
+        yield (
+            at,
+            padded[
+                tuple(
+                    slice(i * r, i * r + (m - 1) * s + 1 if m else i * r, s)
+                    for i, r, s, m in zip(at, window_dilation, strides, shape)
+                )
+            ],
+        )
 
 
 def _fold(combine, fill, x, attrs):
@@ -64,14 +67,18 @@ def _plain(attrs):
     if any(b != 1 for b in (*attrs["base_dilation"], *attrs["window_dilation"])):
         from ..errors import NotDifferentiable
 
-        raise NotDifferentiable("the gradient of a maximum or minimum over dilated windows is not defined here")
+        raise NotDifferentiable(
+            "the gradient of a maximum or minimum over dilated windows is not defined here"
+        )
     return {k: attrs[k] for k in ("window", "strides", "padding")}
 
 
 def _sum_vjp(g, y, x, *, window, strides, padding, base_dilation, window_dilation):
     # the transpose: spread g by the strides, sum over the same window reversed (it is symmetric)
     low, high, limit = [], [], []
-    for n, m, w, s, p, b, r in zip(x.shape, y.shape, window, strides, padding, base_dilation, window_dilation):
+    for n, m, w, s, p, b, r in zip(
+        x.shape, y.shape, window, strides, padding, base_dilation, window_dilation
+    ):
         reach, size = (w - 1) * r, ((n - 1) * b + 1 if n else 0)
         spread = (m - 1) * s + 1 if m else 0
         low.append(reach - p[0])
@@ -101,7 +108,13 @@ def _cases(plain):
             dilated = max(b) > 1 or max(r) > 1
             n = int(np.prod(shape))
             x = rng.permutation(n).reshape(shape) if plain else draw(d, rng, shape)
-            attrs = {"window": w, "strides": s, "padding": p, "base_dilation": b, "window_dilation": r}
+            attrs = {
+                "window": w,
+                "strides": s,
+                "padding": p,
+                "base_dilation": b,
+                "window_dilation": r,
+            }
             yield Sample((np.asarray(x).astype(d.numpy),), attrs, grad=not (plain and dilated))
 
     return make
@@ -110,7 +123,13 @@ def _cases(plain):
 @op(infer=_infer, vjp=_sum_vjp, samples=_cases(False), dtypes=("float", "int", "uint"), ulps=8)
 def reduce_window_sum(x, *, window, strides, padding, base_dilation, window_dilation):
     """Sum over each window; padding counts as 0. All attributes have one entry per axis."""
-    attrs = {"window": window, "strides": strides, "padding": padding, "base_dilation": base_dilation, "window_dilation": window_dilation}
+    attrs = {
+        "window": window,
+        "strides": strides,
+        "padding": padding,
+        "base_dilation": base_dilation,
+        "window_dilation": window_dilation,
+    }
     return _fold(np.add, x.dtype.type(0), x, attrs)
 
 
@@ -124,14 +143,26 @@ def _extreme_vjp(kind):
 @op(infer=_infer, vjp=_extreme_vjp("max"), samples=_cases(True), dtypes=("float", "int", "uint"))
 def reduce_window_max(x, *, window, strides, padding, base_dilation, window_dilation):
     """Largest of each window; padding counts as the lowest value; NaN if any is."""
-    attrs = {"window": window, "strides": strides, "padding": padding, "base_dilation": base_dilation, "window_dilation": window_dilation}
+    attrs = {
+        "window": window,
+        "strides": strides,
+        "padding": padding,
+        "base_dilation": base_dilation,
+        "window_dilation": window_dilation,
+    }
     return _fold(np.maximum, _identity(x, "max"), x, attrs)
 
 
 @op(infer=_infer, vjp=_extreme_vjp("min"), samples=_cases(True), dtypes=("float", "int", "uint"))
 def reduce_window_min(x, *, window, strides, padding, base_dilation, window_dilation):
     """Smallest of each window; padding counts as the highest value; NaN if any is."""
-    attrs = {"window": window, "strides": strides, "padding": padding, "base_dilation": base_dilation, "window_dilation": window_dilation}
+    attrs = {
+        "window": window,
+        "strides": strides,
+        "padding": padding,
+        "base_dilation": base_dilation,
+        "window_dilation": window_dilation,
+    }
     return _fold(np.minimum, _identity(x, "min"), x, attrs)
 
 
@@ -145,14 +176,24 @@ def _identity(x, kind):
 def _chosen(x, window, strides, padding, kind):
     """Flat index into ``x`` of each window's first extreme element."""
     ones = (1,) * x.ndim
-    attrs = {"window": window, "strides": strides, "padding": padding, "base_dilation": ones, "window_dilation": ones}
+    attrs = {
+        "window": window,
+        "strides": strides,
+        "padding": padding,
+        "base_dilation": ones,
+        "window_dilation": ones,
+    }
     places = np.arange(x.size).reshape(x.shape)
     best, where = None, None
     for (_, v), (_, i) in zip(_parts(x, _identity(x, kind), **attrs), _parts(places, -1, **attrs)):
         if best is None:
             best, where = v.copy(), i.copy()
         else:
-            take = ((v > best) if kind == "max" else (v < best)) | ((where < 0) & (i >= 0)) | (np.isnan(v) & ~np.isnan(best))
+            take = (
+                ((v > best) if kind == "max" else (v < best))
+                | ((where < 0) & (i >= 0))
+                | (np.isnan(v) & ~np.isnan(best))
+            )
             best, where = np.where(take, v, best), np.where(take, i, where)
     return where
 
@@ -167,7 +208,9 @@ def _pair(x, other, *, window, strides, padding, kind):
 
 def _scatter_spec(x, source, **attrs):
     if _pair(x, source, **attrs) != source.shape:
-        raise ShapeError(f"source has shape {source.shape}, the windows {_pair(x, source, **attrs)}")
+        raise ShapeError(
+            f"source has shape {source.shape}, the windows {_pair(x, source, **attrs)}"
+        )
     return x
 
 

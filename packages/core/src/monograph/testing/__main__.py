@@ -20,7 +20,9 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--quick", action="store_true", help="values in float32 and int32 only")
     p.add_argument("--write", type=Path, help="write a Markdown table of all engines named")
     args = p.parse_args(argv)
-    show = (lambda name: print(f"\r{name:<40}", end="", flush=True)) if sys.stdout.isatty() else None
+    show = (
+        (lambda name: print(f"\r{name:<40}", end="", flush=True)) if sys.stdout.isatty() else None
+    )
     reports = []
     for name in args.engine:
         report = run(name, args.op, args.quick, show)
@@ -54,12 +56,20 @@ def markdown(reports: list[Report]) -> str:
             worst = max((row.ulps for row in rows if row.outcome == "passed"), default=0.0)
             cells.append(f"{worst:.2g}" + (f" ({len(bad)} exceptions)" if bad else ""))
         lines.append(f"| {op} | " + " | ".join(cells) + " |")
-    lines += ["", "## Exceptions", "", "| engine | op | dtype | check | outcome | reason |", "|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "## Exceptions",
+        "",
+        "| engine | op | dtype | check | outcome | reason |",
+        "|---|---|---|---|---|---|",
+    ]
     for r in reports:
         for row in r.rows:
             if row.outcome != "passed":
                 note = row.note.replace("|", "/").replace("\n", " ")
-                lines.append(f"| {r.engine} | {row.op} | {row.dtype} | {row.check} | {row.outcome} | {note} |")
+                lines.append(
+                    f"| {r.engine} | {row.op} | {row.dtype} | {row.check} | {row.outcome} | {note} |"
+                )
     return "\n".join([*lines, ""])
 
 
