@@ -88,7 +88,8 @@ def test_importing_monograph_imports_no_engine():
     assert loaded & {"jax", "jaxlib", "torch", "ml_dtypes"} == set()
 
 
-def test_importing_monograph_takes_50_ms_more_than_numpy():
-    timed = "import time, numpy; t = time.time(); import monograph; print(time.time() - t)"
-    # the best of several: the machine's other work can only add to it
-    assert min(float(run(timed)) for _ in range(7)) < 0.050
+def test_importing_monograph_leaves_what_is_slow_for_later():
+    late = ["importlib.metadata", "pluggy", "json", "rich", "scipy"]
+    # measured in benchmarks/bench_import.py; here: what alone would break the 50 ms
+    code = "import sys, numpy; a = set(sys.modules); import monograph; print(*set(sys.modules) - a)"
+    assert not set(run(code).split()) & set(late)

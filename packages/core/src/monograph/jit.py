@@ -44,10 +44,10 @@ class Compiled:
         self.device: Device = resolve(engine)
         self._specs = graph.output_specs
         started = time.perf_counter()
-        plugins.hooks.hook.monograph_graph_traced(graph=graph)
+        plugins.hooks().hook.monograph_graph_traced(graph=graph)
         self.executable = _guarded(self.device, graph, tuple(donate))
         self.seconds = time.perf_counter() - started
-        plugins.hooks.hook.monograph_compiled(
+        plugins.hooks().hook.monograph_compiled(
             graph=graph, engine=self.device.engine.name, seconds=self.seconds
         )
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
-
-import pluggy
+from typing import TYPE_CHECKING, Any
 
 from .errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 API_VERSION = 1
 """The version of the plug-in interface. A plug-in's module may name the one it was written for."""
@@ -36,24 +36,38 @@ _INSTALL = {
     ("monograph.dtypes", "float16"): "monograph[dtypes]",
 }
 
-hookspec = pluggy.HookspecMarker("monograph")
-hookimpl = pluggy.HookimplMarker("monograph")
-
 
 class Hooks:
     """What a plug-in may hook into. Nothing per tensor or per op goes through here."""
 
-    @hookspec
     def monograph_graph_traced(self, graph: Any) -> None:
         """A function was traced to ``graph``, before it is compiled."""
 
-    @hookspec
     def monograph_compiled(self, graph: Any, engine: str, seconds: float) -> None:
         """``graph`` was compiled for ``engine`` in ``seconds``."""
 
 
-hooks = pluggy.PluginManager("monograph")
-hooks.add_hookspecs(Hooks)
+@functools.cache
+def hooks() -> Any:
+    """The pluggy manager; ``hooks().register(obj)`` with methods named as in `Hooks`.
+
+    Made when first needed: pluggy and the package metadata take longer to import than the rest.
+    """
+    import pluggy
+
+    for name, method in vars(Hooks).items():
+        if name.startswith("monograph_"):
+            pluggy.HookspecMarker("monograph")(method)
+    manager = pluggy.PluginManager("monograph")
+    manager.add_hookspecs(Hooks)
+    return manager
+
+
+def entry_points(group: str) -> Any:
+    """The installed entry points of a group; the metadata library is imported only then."""
+    from importlib.metadata import entry_points as found
+
+    return found(group=group)
 
 
 @functools.cache
