@@ -140,5 +140,5 @@ def test_tensors_show_shape_dtype_engine_and_finite_count():
 def test_ragged_lists_and_strings_are_refused():
     with pytest.raises(ArgumentError, match="even in every axis"):
         mg.tensor([[1.0], [1.0, 2.0]])
-    with pytest.raises(DTypeError, match="no numbers"):
+    with pytest.raises(DTypeError, match="holds no numbers"):
         mg.tensor("text")

@@ -180,17 +180,13 @@ def as_numpy(x: Any, dtype: Any = None) -> np.ndarray:
             array = array.astype(
                 {"f": "float32", "c": "complex64"}.get(array.dtype.kind, array.dtype)
             )
-    if array.dtype.kind in "OSUMmV" and array.dtype not in _numpy_dtypes():
+    try:
+        found = as_dtype(array.dtype)
+    except DTypeError as e:
         raise DTypeError(
-            f"{type(x).__name__} of {array.dtype} holds no numbers; nothing can be made of it"
-        )
-    return array.astype(as_dtype(dtype if dtype is not None else array.dtype).numpy, copy=False)
-
-
-def _numpy_dtypes() -> set:
-    from .dtypes import known
-
-    return {d.numpy for d in known()}
+            f"{type(x).__name__} of {array.dtype} holds no numbers that can be used here: {e}"
+        ) from None
+    return array.astype((found if dtype is None else as_dtype(dtype)).numpy, copy=False)
 
 
 def _foreign(x: Any) -> np.ndarray:

@@ -797,9 +797,10 @@ def _scan(node: Any, device: Any) -> Callable:
 
 
 def _layer_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, epsilon: float) -> Any:
-    y, mean, rstd = torch.native_layer_norm(x, [x.shape[-1]], scale, bias, epsilon)
-    stat = torch.float32 if x.dtype in _HALF else x.dtype
-    return y, mean[..., 0].to(stat), rstd[..., 0].to(stat)
+    # torch rounds the statistics of 16-bit rows to 16 bits; the record keeps them in float32
+    w, s, b = (v.float() if x.dtype in _HALF else v for v in (x, scale, bias))
+    y, mean, rstd = torch.native_layer_norm(w, [x.shape[-1]], s, b, epsilon)
+    return y.to(x.dtype), mean[..., 0], rstd[..., 0]
 
 
 def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> Any:

@@ -363,8 +363,12 @@ LOWER: dict[Any, Callable] = {
     ops.reduce_window_min: _window("min"), ops.select_and_scatter: _select_and_scatter,
     ops.select_and_gather: _select_and_gather,
     # indexing
-    ops.dynamic_slice: lambda x, *starts, sizes: lax.dynamic_slice(x, starts, sizes),
-    ops.dynamic_update_slice: lambda x, u, *starts: lax.dynamic_update_slice(x, u, starts),
+    ops.dynamic_slice: lambda x, *starts, sizes: lax.dynamic_slice(
+        x, starts, sizes, allow_negative_indices=False
+    ),
+    ops.dynamic_update_slice: lambda x, u, *starts: lax.dynamic_update_slice(
+        x, u, starts, allow_negative_indices=False
+    ),
     ops.gather: _gather, ops.scatter: _scatter, ops.sort: _sort, ops.top_k: _top_k,
     # control
     ops.case: _case, ops.while_: _while, ops.scan: _scan,
