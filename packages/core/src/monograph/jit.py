@@ -106,6 +106,7 @@ class Jitted:
         max_cache: int = 128,
     ):
         functools.update_wrapper(self, fn, updated=())
+        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.fn, self.engine, self.max_cache = fn, engine, max_cache
         self._device = None if engine is None else resolve(engine)
         self._static = frozenset(

@@ -49,8 +49,9 @@ def _convert(x: Any, *, dtype: Any) -> Any:
         info = np.iinfo(dtype.numpy)
         wide = x.astype(jnp.float64)
         y = lax.convert_element_type(jnp.where(jnp.isnan(wide), 0.0, wide), dtype.numpy)
-        y = jnp.where(wide >= float(info.max), info.max, y)
-        return jnp.where(wide <= float(info.min), info.min, y).astype(dtype.numpy)
+        low, high = (np.asarray(v, dtype.numpy) for v in (info.min, info.max))
+        y = jnp.where(wide >= float(info.max), high, y)
+        return jnp.where(wide <= float(info.min), low, y)
     return lax.convert_element_type(x, dtype.numpy)
 
 
