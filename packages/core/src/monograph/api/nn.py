@@ -187,7 +187,7 @@ def attention(
     low = ops.full(-math.inf, scores.spec)
     if is_causal:
         n, m = scores.shape[-2:]
-        seen = broadcast_to(ops.literal(np.tril(np.ones((n, m), bool), m - n)), scores.shape)
+        seen = broadcast_to(ops.literal(np.tril(np.ones((n, m), bool))), scores.shape)
         scores = ops.select(seen, scores, low)
     if mask is not None:
         scores = ops.select(broadcast_to(asarray(mask), scores.shape), scores, low)

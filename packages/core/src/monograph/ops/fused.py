@@ -13,12 +13,11 @@ from ..dtypes import float32
 from ..errors import DTypeError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite
 from ..spec import Spec
-from ._build import full
 from ._infer import check_axes, check_kind
 from ._samples import draw, elementwise, shaped
 from .reductions import reduce_max, reduce_sum, spread
 from .structural import broadcast_in_dim, convert, stop_gradient
-from .transcendental import erf, exponential, log, logistic, rsqrt, tanh
+from .transcendental import erf, exponential, exponential_minus_one, log, logistic, rsqrt, tanh
 
 
 def _wide(x):
@@ -406,9 +405,8 @@ def adam_update(lr, step, *arrays, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_
     """
     params, grads, ms, vs = (arrays[i * count : (i + 1) * count] for i in range(4))
     t = convert(step, dtype=params[0].dtype if count else float32)
-    one = full(1.0, t.spec)
-    c1 = one - exponential(t * math.log(beta1))
-    c2 = one - exponential(t * math.log(beta2))
+    c1 = -exponential_minus_one(t * math.log(beta1))
+    c2 = -exponential_minus_one(t * math.log(beta2))
     new_p, new_m, new_v = [], [], []
     for p, g, m, v in zip(params, grads, ms, vs):
         m = m * beta1 + g * (1 - beta1)
