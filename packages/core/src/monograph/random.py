@@ -1,7 +1,8 @@
 """Random numbers from explicit keys: ``key = mg.random.key(0)``; the same key, the same numbers.
 
-Names and bits are those of `jax.random` (Threefry, partitionable); every engine gives the same bits,
-and the same numbers up to the last place of its logarithms.
+Names are those of `jax.random`; so are the bits of `key`, `split`, `bits` and `uniform` (Threefry,
+partitionable). Every engine gives the same bits, and the same numbers up to the last place of its
+logarithms.
 """
 
 from __future__ import annotations

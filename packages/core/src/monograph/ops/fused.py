@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..dtypes import float32
+from ..dtypes import float32, int64
 from ..errors import DTypeError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite
 from ..spec import Spec
@@ -317,7 +317,8 @@ def _one_hot(labels, like):
     from .logic import compare
     from .shape import iota
 
-    classes = iota(shape=like.shape, dtype=labels.dtype, axis=like.ndim - 1)
+    labels = convert(labels, dtype=int64)  # a narrow label type cannot count the classes
+    classes = iota(shape=like.shape, dtype=int64, axis=like.ndim - 1)
     at = broadcast_in_dim(labels, shape=like.shape, dims=tuple(range(labels.ndim)))
     return convert(compare(classes, at, direction="EQ"), dtype=like.dtype)
 
