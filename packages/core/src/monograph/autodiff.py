@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import ops, tree
-from .errors import ArgumentError, DTypeError, GraphError, NotDifferentiable
+from .errors import ArgumentError, DTypeError, GraphError, MonographError, NotDifferentiable
 from .graph import Value, ancestors
 from .jit import Jitted, jit
 from .op import NOT_DIFFERENTIABLE
 from .spec import Spec
-from .tracing import as_value, current, source_of, user_source
+from .tracing import as_value, at_user_line, current, source_of, user_source
 
 
 def backward(
@@ -76,10 +76,11 @@ def _rule(node: Any, g: list) -> Sequence[Any]:
         ys = inline(op.body_graph([v.spec for v in node.inputs], node.attrs), xs)
         return backward(ys, g, xs)
     g = [_zeros(v.spec) if c is None and v.dtype.is_inexact else c for c, v in zip(g, node.outputs)]
-    if op.multi:
-        out = op.vjp(tuple(g), node.outputs, *node.inputs, **node.attrs)
-    else:
-        out = op.vjp(g[0], node.outputs[0], *node.inputs, **node.attrs)
+    given = (tuple(g), node.outputs) if op.multi else (g[0], node.outputs[0])
+    try:
+        out = op.vjp(*given, *node.inputs, **node.attrs)
+    except MonographError as e:
+        raise at_user_line(e) from None
     if len(out) != len(node.inputs):
         raise GraphError(
             f"the vjp of {op.name} gave {len(out)} cotangents for {len(node.inputs)} inputs"

@@ -103,12 +103,19 @@ class Engine:
 
         Raises:
             UnsupportedOp: lists every op that is missing.
+            EngineError: a dtype it cannot hold, or a collective over more than one device.
         """
         from .rewrite import decompose
 
         out, missing = decompose(graph, self.supports)
         if missing:
             raise UnsupportedOp(self.name, missing)
+        for node in graph.walk():
+            if "axis_name" in node.attrs and node.attrs["size"] > 1:
+                raise EngineError(
+                    f"{node.source}: {node.op.name} runs over {node.attrs['size']} devices of mesh "
+                    f"axis {node.attrs['axis_name']!r}; a graph compiled by itself runs on one"
+                )
         for v in (*graph.inputs, *(o for n in graph.nodes for o in n.outputs)):
             if not self.supports_dtype(v.dtype):
                 raise EngineError(

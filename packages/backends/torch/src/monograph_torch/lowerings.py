@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from monograph import ops
 from monograph.op import constant
 
+from .collectives import COLLECTIVES
+
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -934,4 +936,5 @@ LOWER: dict[Any, Any] = {
     ops.silu: lambda node, device: F.silu, ops.silu_backward: "torch.ops.aten.silu_backward({0}, {1})",
     ops.layer_norm: call(_layer_norm), ops.layer_norm_backward: call(_layer_norm_backward),
     ops.adam_update: _fused_adam,
+    **COLLECTIVES,
 }  # fmt: skip

@@ -12,6 +12,8 @@ from jax import lax
 from monograph import Graph, ops
 from monograph.op import constant
 
+from .collectives import COLLECTIVES
+
 
 def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:
     """Run a graph on jax values: what is traced into XLA."""
@@ -373,4 +375,5 @@ LOWER: dict[Any, Callable] = {
     ops.gather: _gather, ops.scatter: _scatter, ops.sort: _sort, ops.top_k: _top_k,
     # control
     ops.case: _case, ops.while_: _while, ops.scan: _scan,
+    **COLLECTIVES,
 }  # fmt: skip
