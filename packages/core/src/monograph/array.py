@@ -17,9 +17,6 @@ class Array:
 
     __slots__ = ()
     spec: Spec
-    # NumPy must hand `np_array + ours` to our __radd__ instead of looping over elements
-    __array_priority__ = 1000
-    __array_ufunc__ = None
 
     @property
     def shape(self) -> tuple[int, ...]:

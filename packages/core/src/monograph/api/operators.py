@@ -6,7 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ..array import Array
-from . import elementwise as e, indexing, linear, manipulation as m, searching, statistical as s
+from . import (
+    elementwise as e,
+    indexing,
+    linear,
+    manipulation as m,
+    numpy_protocol,
+    searching,
+    statistical as s,
+)
 
 _BINARY = {
     "add": e.add, "sub": e.subtract, "mul": e.multiply, "truediv": e.divide, "pow": e.pow,
@@ -54,3 +62,6 @@ Array.reshape = _reshape  # type: ignore[attr-defined]
 Array.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
 Array.T = property(lambda self: m.permute_dims(self, tuple(range(self.ndim))[::-1]))  # type: ignore[attr-defined]
 Array.mT = property(m.matrix_transpose)  # type: ignore[attr-defined]
+# NumPy hands `np_array + ours` and `np.sin(ours)` over instead of looping over elements
+Array.__array_ufunc__ = numpy_protocol.array_ufunc  # type: ignore[attr-defined]
+Array.__array_function__ = numpy_protocol.array_function  # type: ignore[attr-defined]
