@@ -1,4 +1,4 @@
-"""Core's tests run on the NumPy engine unless they name another, with the verifier on."""
+"""Every test runs with the graph verifier on, and on the NumPy engine unless it names another."""
 
 import os
 
