@@ -6,7 +6,7 @@ function and the method of its name are the same object.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .dtypes import DType
 from .spec import Spec
@@ -42,6 +42,35 @@ class Array:
     def nbytes(self) -> int:
         """Bytes of all elements."""
         return self.spec.nbytes
+
+    if (
+        TYPE_CHECKING
+    ):  # what `api.operators` installs from its tables, for type checkers and editors
+        T: Array
+        mT: Array
+
+        def numpy(self) -> Any: ...
+        def tolist(self) -> Any: ...
+        def item(self) -> Any: ...
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any: ...
+        def __getitem__(self, key: Any, /) -> Array: ...
+        def astype(self, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array: ...
+        def reshape(self, *shape: Any) -> Array: ...
+        def squeeze(self, /, axis: Any = None) -> Array: ...
+        def _reduce(self, /, *, axis: Any = None, keepdims: bool = False) -> Array: ...
+        def _unary(self, /) -> Array: ...
+        def _binary(self, other: Any, /) -> Array: ...
+
+        sum = mean = max = min = prod = all = any = std = var = argmax = argmin = _reduce
+        __neg__ = __pos__ = __abs__ = __invert__ = _unary
+        __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _binary
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = (
+            _binary
+        )
+        __matmul__ = __and__ = __or__ = __xor__ = __lshift__ = __rshift__ = _binary
+        __rmatmul__ = __rand__ = __ror__ = __rxor__ = __rlshift__ = __rrshift__ = _binary
+        __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __eq__ = __ne__ = _binary  # type: ignore[assignment]
 
     # identity, so that arrays can key dicts although == is elementwise
     __hash__ = object.__hash__

@@ -36,9 +36,9 @@ def backward(
     for node in nodes:
         if any(v in depends for v in node.inputs):
             depends.update(v for v in node.outputs if v.dtype.is_inexact)
-    cotangents: dict[Value, Value] = {}
+    cotangents: dict[Value, Any] = {}
 
-    def add(v: Value, g: Value) -> None:
+    def add(v: Value, g: Any) -> None:
         cotangents[v] = cotangents[v] + g if v in cotangents else g
 
     for y, g in zip(ys, gs):
@@ -46,11 +46,11 @@ def backward(
             add(y, g)
     wanted = set(xs)
     for node in reversed(nodes):
-        g = [cotangents.get(v) if v in wanted else cotangents.pop(v, None) for v in node.outputs]
-        if all(x is None for x in g) or not any(v in depends for v in node.inputs):
+        flow = [cotangents.get(v) if v in wanted else cotangents.pop(v, None) for v in node.outputs]
+        if all(g is None for g in flow) or not any(v in depends for v in node.inputs):
             continue
         with source_of(node):
-            for v, c in zip(node.inputs, _rule(node, g)):
+            for v, c in zip(node.inputs, _rule(node, flow)):
                 if c is None or v not in depends:
                     continue
                 if c.spec is not v.spec:
@@ -115,15 +115,15 @@ def _argnums(argnums: Any, n: int) -> tuple[int, ...]:
 
 def _split(args: Sequence[Any], argnums: Any, what: str) -> tuple[list[Value], list[Any], Any]:
     """Differentiated leaves (fresh), the arguments rebuilt with them, and their structure."""
+    given = list(args)
     nums = _argnums(argnums, len(args))
     picked = tuple(args[i] for i in nums)
     leaves, treedef = tree.flatten(picked)
     where = tree.paths(picked)
     fresh = [_fresh(x, f"{what}: argument {p}") for x, p in zip(leaves, where)]
-    args = list(args)
     for i, x in zip(nums, tree.unflatten(treedef, fresh)):
-        args[i] = x
-    return fresh, args, treedef
+        given[i] = x
+    return fresh, given, treedef
 
 
 def value_and_grad(fn: Callable, argnums: Any = 0, has_aux: bool = False) -> Jitted:
@@ -147,8 +147,8 @@ def value_and_grad(fn: Callable, argnums: Any = 0, has_aux: bool = False) -> Jit
 
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        xs, args, treedef = _split(args, argnums, f"grad of {name}")
-        out = fn(*args, **kwargs)
+        xs, given, treedef = _split(args, argnums, f"grad of {name}")
+        out = fn(*given, **kwargs)
         y, aux = out if has_aux else (out, None)
         y = as_value(y)
         if y.shape != () or not y.dtype.is_float:
@@ -266,8 +266,8 @@ def jacobian(fn: Callable, argnums: Any = 0) -> Jitted:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         from .control import scan
 
-        xs, args, treedef = _split(args, argnums, "jacobian")
-        leaves, out_tree = tree.flatten(fn(*args, **kwargs))
+        xs, given, treedef = _split(args, argnums, "jacobian")
+        leaves, out_tree = tree.flatten(fn(*given, **kwargs))
         rows = []
         for y in map(as_value, leaves):
             basis = ops.reshape(ops.eye(y.size, y.dtype), shape=(y.size, *y.shape))

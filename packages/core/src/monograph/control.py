@@ -262,6 +262,7 @@ class custom_vjp:
 
     def __init__(self, fn: Callable):
         functools.update_wrapper(self, fn, updated=())
+        self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.fn = fn
         self.fwd: Callable | None = None
         self.bwd: Callable | None = None

@@ -26,7 +26,7 @@ class NumpyEngine(Engine):
         return op.reference is not None
 
     @cached_property
-    def devices(self) -> tuple[Device, ...]:  # type: ignore[override]
+    def devices(self) -> tuple[Device, ...]:
         return (Device(self, "cpu"),)
 
     def compile(self, graph: Graph, options: Options) -> Executable:

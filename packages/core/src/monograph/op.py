@@ -93,8 +93,8 @@ class Op:
         self.vjp, self.samples, self.ulps, self.multi, self.bits = vjp, samples, ulps, multi, bits
         self.shareable, self.prune = shareable, prune
         self.dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
-        self.reference = None if is_composite else fn
-        self.body = fn if is_composite else None
+        self.reference: Any = None if is_composite else fn
+        self.body: Any = fn if is_composite else None
         self.infer = infer or self._infer_body
         self._graphs: dict = {}
         params = inspect.signature(fn).parameters.values()

@@ -43,7 +43,7 @@ def _node_type(x: Any) -> type | None:
     if cls in _NODES:
         return cls
     if isinstance(x, tuple) and hasattr(cls, "_fields"):  # a named tuple
-        register(cls, lambda v: (None, v), lambda aux, c, cls=cls: cls(*c))
+        register(cls, lambda v: (None, v), lambda aux, c: cls(*c))
         return cls
     return None
 

@@ -134,4 +134,4 @@ class Trainer:
 
 def _mean(seen: list[tuple[int, dict[str, mg.Tensor]]]) -> dict[str, float]:
     total = sum(n for n, _ in seen)
-    return {k: sum(n * m[k].item() for n, m in seen) / total for k in seen[0][1]}
+    return {k: sum(n * float(m[k]) for n, m in seen) / total for k in seen[0][1]}

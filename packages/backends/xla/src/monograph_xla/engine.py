@@ -29,7 +29,7 @@ class XlaEngine(Engine):
     LOWER: Mapping[Op, Any] = LOWER
 
     @cached_property
-    def devices(self) -> tuple[Device, ...]:  # type: ignore[override]
+    def devices(self) -> tuple[Device, ...]:
         found = list(jax.devices())
         if found[0].platform != "cpu":
             found += jax.devices("cpu")

@@ -50,18 +50,21 @@ def _reshape(self: Array, *shape: Any) -> Array:
     return m.reshape(self, shape[0] if len(shape) == 1 else shape)
 
 
-for _name, _fn in {**_BINARY, **_COMPARISONS}.items():
-    setattr(Array, f"__{_name}__", _forward(_fn))
-for _name, _fn in _BINARY.items():
-    setattr(Array, f"__r{_name}__", _reflected(_fn))
-for _name, _fn in _UNARY.items():
-    setattr(Array, f"__{_name}__", _fn)
-for _name, _fn in _METHODS.items():
+_OTHERS = {
+    "reshape": _reshape,
+    "__getitem__": indexing.getitem,
+    "T": property(lambda self: m.permute_dims(self, tuple(range(self.ndim))[::-1])),
+    "mT": property(m.matrix_transpose),
+    # NumPy hands `np_array + ours` and `np.sin(ours)` over instead of looping over elements
+    "__array_ufunc__": numpy_protocol.array_ufunc,
+    "__array_function__": numpy_protocol.array_function,
+}
+INSTALLED: dict[str, Any] = {
+    **{f"__{name}__": _forward(fn) for name, fn in {**_BINARY, **_COMPARISONS}.items()},
+    **{f"__r{name}__": _reflected(fn) for name, fn in _BINARY.items()},
+    **{f"__{name}__": fn for name, fn in _UNARY.items()},
+    **_METHODS,
+    **_OTHERS,
+}
+for _name, _fn in INSTALLED.items():
     setattr(Array, _name, _fn)
-Array.reshape = _reshape  # type: ignore[attr-defined]
-Array.__getitem__ = indexing.getitem  # type: ignore[attr-defined]
-Array.T = property(lambda self: m.permute_dims(self, tuple(range(self.ndim))[::-1]))  # type: ignore[attr-defined]
-Array.mT = property(m.matrix_transpose)  # type: ignore[attr-defined]
-# NumPy hands `np_array + ours` and `np.sin(ours)` over instead of looping over elements
-Array.__array_ufunc__ = numpy_protocol.array_ufunc  # type: ignore[attr-defined]
-Array.__array_function__ = numpy_protocol.array_function  # type: ignore[attr-defined]

@@ -399,8 +399,9 @@ def scatter(
     fits = ((starts >= 0) & (starts + np.asarray(sizes, int) <= np.asarray(x.shape, int))).all(-1)
     out = np.array(x)
     at = tuple(p[fits] for p in _positions(starts, sizes))
-    if KINDS[kind] is None:
+    combine = KINDS[kind]
+    if combine is None:
         out[at] = values[fits]
     else:
-        KINDS[kind].at(out, at, values[fits])
+        combine.at(out, at, values[fits])
     return out

@@ -97,6 +97,7 @@ def sort(*xs, axis, num_keys=1, descending=False):
         else:
             step = np.argsort(key, axis=axis, kind="stable")
         order = step if order is None else np.take_along_axis(order, step, axis)
+    assert order is not None
     return tuple(np.take_along_axis(x, order, axis) for x in xs)
 
 

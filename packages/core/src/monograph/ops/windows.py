@@ -189,6 +189,7 @@ def _chosen(x, window, strides, padding, kind):
         if best is None:
             best, where = v.copy(), i.copy()
         else:
+            assert where is not None
             take = (
                 ((v > best) if kind == "max" else (v < best))
                 | ((where < 0) & (i >= 0))
