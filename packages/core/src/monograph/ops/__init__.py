@@ -9,17 +9,19 @@ from typing import Any
 
 from ..op import all_ops
 from . import (
+    activations,
     arithmetic,
     collectives,
     complexes,
     control,
     convolution,
     fourier,
-    fused,
     indexing,
     linalg,
     linear,
     logic,
+    losses,
+    normalization,
     random,
     reductions,
     rounding,
@@ -27,6 +29,7 @@ from . import (
     sorting,
     structural,
     transcendental,
+    updates,
     windows,
 )
 from ._build import eye, full, literal, ones_like, zeros_like

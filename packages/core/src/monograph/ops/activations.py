@@ -1,0 +1,115 @@
+"""Activations that engines have natively, softmax among them; composites of primitives."""
+
+from __future__ import annotations
+
+import math
+
+from ..op import Sample, composite
+from ._infer import check_axes, check_kind
+from ._samples import elementwise, shaped
+from ._wide import as_like, widened
+from .reductions import reduce_max, reduce_sum, spread
+from .structural import stop_gradient
+from .transcendental import erf, exponential, log, logistic, tanh
+
+
+def _axis_spec(x, *, axis):
+    check_kind(x, "float")
+    check_axes((axis,), x.ndim, "axis")
+    return x
+
+
+_axis_samples = shaped((3, 4), (2, 3), (0, 3), attrs=[{"axis": 1}, {"axis": 0}, {"axis": 1}])
+_grad_samples = shaped((3, 4), (2, 3), attrs=[{"axis": 1}, {"axis": 0}], arity=2)
+
+
+@composite(
+    infer=_axis_spec,
+    vjp=lambda g, y, x, *, axis: (softmax_backward(g, y, axis=axis),),
+    samples=_axis_samples,
+)
+def softmax(x, *, axis):
+    """``exp(x) / sum(exp(x))`` along ``axis``."""
+    w = widened(x)
+    e = exponential(w - spread(stop_gradient(reduce_max(w, axes=(axis,))), w, (axis,)))
+    return as_like(e / spread(reduce_sum(e, axes=(axis,)), e, (axis,)), x)
+
+
+@composite(infer=lambda g, y, *, axis: _axis_spec(y, axis=axis), samples=_grad_samples)
+def softmax_backward(g, y, *, axis):
+    """The cotangent of `softmax`'s input from that of its output ``y``."""
+    gw, yw = widened(g), widened(y)
+    return as_like(yw * (gw - spread(reduce_sum(gw * yw, axes=(axis,)), yw, (axis,))), y)
+
+
+@composite(
+    infer=_axis_spec,
+    vjp=lambda g, y, x, *, axis: (log_softmax_backward(g, y, axis=axis),),
+    samples=_axis_samples,
+)
+def log_softmax(x, *, axis):
+    """``x - log(sum(exp(x)))`` along ``axis``."""
+    w = widened(x)
+    low = w - spread(stop_gradient(reduce_max(w, axes=(axis,))), w, (axis,))
+    return as_like(low - spread(log(reduce_sum(exponential(low), axes=(axis,))), w, (axis,)), x)
+
+
+@composite(infer=lambda g, y, *, axis: _axis_spec(y, axis=axis), samples=_grad_samples)
+def log_softmax_backward(g, y, *, axis):
+    """The cotangent of `log_softmax`'s input from that of its output ``y``."""
+    gw, yw = widened(g), widened(y)
+    return as_like(gw - exponential(yw) * spread(reduce_sum(gw, axes=(axis,)), yw, (axis,)), y)
+
+
+def _gelu_samples(arity):
+    def make(d, rng):
+        for s in elementwise(arity=arity, specials=False)(d, rng):
+            for approximate in (False, True):
+                yield Sample(s.operands, {"approximate": approximate})
+
+    return make
+
+
+@composite(
+    vjp=lambda g, y, x, *, approximate: (gelu_backward(g, x, approximate=approximate),),
+    samples=_gelu_samples(1),
+)
+def gelu(x, *, approximate=False):
+    """``x`` times the normal distribution function of ``x`` (Hendrycks and Gimpel 2016).
+
+    ``approximate``: by tanh, as GPT-2 and BERT's first release.
+    """
+    w = widened(x)
+    if approximate:
+        inner = math.sqrt(2 / math.pi) * (w + 0.044715 * (w * w * w))
+        return as_like(0.5 * w * (1.0 + tanh(inner)), x)
+    return as_like(0.5 * w * (1.0 + erf(w * math.sqrt(0.5))), x)
+
+
+@composite(samples=_gelu_samples(2))
+def gelu_backward(g, x, *, approximate=False):
+    """The cotangent of `gelu`'s input."""
+    w, gw = widened(x), widened(g)
+    if approximate:
+        c = math.sqrt(2 / math.pi)
+        t = tanh(c * (w + 0.044715 * (w * w * w)))
+        slope = 0.5 * (1.0 + t) + 0.5 * w * (1.0 - t * t) * (c * (1.0 + 3 * 0.044715 * (w * w)))
+    else:
+        slope = 0.5 * (1.0 + erf(w * math.sqrt(0.5)))
+        slope = slope + w * exponential(-0.5 * (w * w)) * (1 / math.sqrt(2 * math.pi))
+    return as_like(gw * slope, x)
+
+
+@composite(vjp=lambda g, y, x: (silu_backward(g, x),), samples=elementwise(specials=False))
+def silu(x):
+    """``x * logistic(x)`` (Elfwing et al. 2018), also called swish."""
+    w = widened(x)
+    return as_like(w * logistic(w), x)
+
+
+@composite(samples=elementwise(arity=2, specials=False))
+def silu_backward(g, x):
+    """The cotangent of `silu`'s input."""
+    w = widened(x)
+    s = logistic(w)
+    return as_like(widened(g) * (s * (1.0 + w * (1.0 - s))), x)
