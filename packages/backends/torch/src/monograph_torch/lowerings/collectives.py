@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from monograph import ops
 
-COLLECTIVES: dict[Any, Any] = {
+TABLE: dict[Any, Any] = {
     ops.all_reduce: "{0}.clone()", ops.all_gather: "{0}.clone()",
     ops.reduce_scatter: "{0}.clone()", ops.collective_broadcast: "{0}.clone()",
     ops.all_to_all: "{0}.clone()",

@@ -1,0 +1,62 @@
+"""Constants, and what moves elements without computing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from monograph import ops
+from monograph.op import constant
+
+from .common import call, dtype_of
+from .integers import wide_unsigned
+
+
+def _constant(node: Any, device: torch.device) -> torch.Tensor:
+    array = np.array(node.attrs["value"].array)
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
+    return torch.from_numpy(array).to(device)
+
+
+def pad(
+    x: torch.Tensor, value: torch.Tensor, *, low: Any, high: Any, interior: Any
+) -> torch.Tensor:
+    """StableHLO's pad: negative edges crop."""
+    spread = [n + max(n - 1, 0) * k for n, k in zip(x.shape, interior)]
+    size = [n + max(a, 0) + max(b, 0) for n, a, b in zip(spread, low, high)]
+    out = value.expand(size).clone() if size else x.clone()
+    if not size:
+        return out
+    put = tuple(slice(max(a, 0), max(a, 0) + n, k + 1) for n, a, k in zip(spread, low, interior))
+    out[put] = x
+    return out[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, a, b in zip(size, low, high))]
+
+
+def _slice(x: torch.Tensor, *, start: Any, limit: Any, strides: Any) -> torch.Tensor:
+    return x[tuple(slice(a, b, s) for a, b, s in zip(start, limit, strides))]
+
+
+def _broadcast(x: torch.Tensor, *, shape: Any, dims: Any) -> torch.Tensor:
+    inner = [1] * len(shape)
+    for i, d in enumerate(dims):
+        inner[d] = x.shape[i]
+    return x.reshape(inner).expand(shape)
+
+
+def _iota(node: Any, device: torch.device) -> torch.Tensor:
+    shape, axis = node.attrs["shape"], node.attrs["axis"]
+    line = torch.arange(shape[axis], device=device).to(dtype_of(node.outputs[0].spec))
+    return line.reshape([-1 if i == axis else 1 for i in range(len(shape))]).expand(shape)
+
+
+TABLE: dict[Any, Any] = {
+    constant: _constant, ops.iota: _iota,
+    ops.alias: "{0}", ops.stop_gradient: "{0}", ops.optimization_barrier: "({args},)",
+    ops.reshape: "{0}.reshape({shape})", ops.transpose: "{0}.permute({permutation})",
+    ops.broadcast_in_dim: call(_broadcast), ops.slice_: call(_slice), ops.pad: wide_unsigned(pad),
+    ops.concatenate: "torch.cat(({args},), {axis})",
+    ops.reverse: wide_unsigned(lambda x, *, axes: torch.flip(x, axes)),
+    ops.bitcast_convert: "{0}.contiguous().view({dtype})",
+}  # fmt: skip
