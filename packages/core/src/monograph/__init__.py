@@ -30,7 +30,7 @@ from .dtypes import (
 from .engine import Device, Engine, engine, engines
 from .graph import Graph
 from .jit import jit
-from .op import NOT_DIFFERENTIABLE, Op, Sample, composite, op
+from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Op, Sample, composite, op
 from .ops import optimization_barrier, stop_gradient
 from .spec import Spec
 from .store import Scope, Store, Variable

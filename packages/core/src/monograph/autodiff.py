@@ -16,7 +16,7 @@ from . import ops, tree
 from .errors import ArgumentError, DTypeError, GraphError, MonographError, NotDifferentiable
 from .graph import Value, ancestors
 from .jit import Jitted, jit
-from .op import NOT_DIFFERENTIABLE
+from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT
 from .spec import Spec
 from .tracing import as_value, at_user_line, current, source_of, user_source
 
@@ -34,7 +34,7 @@ def backward(
     nodes = ancestors(ys, stop=lambda n: n.id < oldest)
     depends = set(xs)
     for node in nodes:
-        if any(v in depends for v in node.inputs):
+        if node.op.vjp is not ZERO_GRADIENT and any(v in depends for v in node.inputs):
             depends.update(v for v in node.outputs if v.dtype.is_inexact)
     cotangents: dict[Value, Any] = {}
 
@@ -47,7 +47,7 @@ def backward(
     wanted = set(xs)
     for node in reversed(nodes):
         flow = [cotangents.get(v) if v in wanted else cotangents.pop(v, None) for v in node.outputs]
-        if all(g is None for g in flow) or not any(v in depends for v in node.inputs):
+        if all(g is None for g in flow) or not any(v in depends for v in node.outputs):
             continue
         with source_of(node):
             for v, c in zip(node.inputs, _rule(node, flow)):
@@ -75,7 +75,6 @@ def _rule(node: Any, g: list) -> Sequence[Any]:
         xs = [ops.alias(v) for v in node.inputs]
         ys = inline(op.body_graph([v.spec for v in node.inputs], node.attrs), xs)
         return backward(ys, g, xs)
-    g = [_zeros(v.spec) if c is None and v.dtype.is_inexact else c for c, v in zip(g, node.outputs)]
     given = (tuple(g), node.outputs) if op.multi else (g[0], node.outputs[0])
     try:
         out = op.vjp(*given, *node.inputs, **node.attrs)

@@ -53,12 +53,12 @@ def _close(fns: Sequence[Callable], specs: Sequence[Spec], names: Sequence[str])
     union = list(dict.fromkeys(v for _, _, captured in traced for v in captured))
     if union:
         wider = [*specs, *[v.spec for v in union]]
-        n = len(specs)
+        n, place = len(specs), {v: i for i, v in enumerate(union)}
 
         def widen(graph: Graph, captured: list[Value]) -> Graph:
             from .tracing import inline, tracing
 
-            where = [union.index(v) for v in captured]
+            where = [place[v] for v in captured]
             with tracing(None):
                 return trace_flat(
                     lambda *xs: tuple(inline(graph, [*xs[:n], *[xs[n + i] for i in where]])),
@@ -249,7 +249,10 @@ def checkpoint(fn: Callable) -> Callable:
 
 
 class custom_vjp:
-    """A function with a gradient of your own, as in JAX.
+    """A function with a gradient of your own, declared as in JAX.
+
+    Differentiated twice, ``bwd`` is differentiated as written, and where the output itself is used the
+    rule applies again (as PyTorch's `torch.autograd.Function`, unlike JAX).
 
     >>> import monograph as mg
     >>> @mg.custom_vjp

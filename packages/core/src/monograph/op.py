@@ -28,13 +28,19 @@ from .errors import ArgumentError, GraphError, ShapeError
 from .spec import Spec
 
 
-class _NotDifferentiable:
+class _Word:
+    def __init__(self, word: str):
+        self.word = word
+
     def __repr__(self) -> str:
-        return "NOT_DIFFERENTIABLE"
+        return self.word
 
 
-NOT_DIFFERENTIABLE = _NotDifferentiable()
-"""The explicit answer of a primitive that has no gradient."""
+NOT_DIFFERENTIABLE = _Word("NOT_DIFFERENTIABLE")
+"""The explicit answer of a primitive that has no gradient: to ask for it is an error."""
+
+ZERO_GRADIENT = _Word("ZERO_GRADIENT")
+"""The answer of a primitive through which nothing flows: rounding, `stop_gradient`."""
 
 _REGISTRY: dict[str, Op] = {}
 
@@ -61,7 +67,8 @@ class Op:
         name: as in StableHLO where StableHLO has the op.
         infer: ``(*specs, **attrs) -> Spec`` or a tuple of them (then `multi` is true).
         vjp: ``(g, y, *inputs, **attrs) -> cotangents``, one per input, None for "zero". ``g`` and
-            ``y`` are tuples when `multi`. None: differentiate the body.
+            ``y`` are tuples when `multi`, and ``g`` holds None where nothing flows. None:
+            differentiate the body.
         reference: the NumPy implementation, None for a composite.
         body: the decomposition into other ops, None for a primitive.
         samples: ``(dtype, rng) -> iterable of Sample``.
@@ -193,7 +200,8 @@ def op(
 
     Args:
         infer: shape rule, ``(*specs, **attrs) -> Spec | tuple[Spec, ...]``.
-        vjp: gradient rule ``(g, y, *inputs, **attrs) -> tuple``, or `NOT_DIFFERENTIABLE`.
+        vjp: gradient rule ``(g, y, *inputs, **attrs) -> tuple``, or `NOT_DIFFERENTIABLE`, or
+            `ZERO_GRADIENT`.
         samples: ``(dtype, rng) -> iterable of Sample`` for the conformance kit.
         dtypes: dtypes to sample: any of ``float complex int uint bool`` or a dtype's name.
         ulps: accepted error, in eps of the result's dtype, relative to its largest magnitude.

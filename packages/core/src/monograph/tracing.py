@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -118,11 +119,13 @@ def user_source() -> Source | None:
 
 def at_user_line(error: MonographError) -> MonographError:
     """The error with the user's file and line in front, once."""
-    where = str(user_source())
     message = str(error.args[0]) if error.args else ""
-    if not message.startswith(where):
-        error.args = (f"{where}: {message}", *error.args[1:])
+    if not _LOCATED.match(message):
+        error.args = (f"{user_source()}: {message}", *error.args[1:])
     return error
+
+
+_LOCATED = re.compile(r"[^\n]+?:\d+: ")
 
 
 def record(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Value, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Any
 
 import numpy as np
@@ -33,9 +35,15 @@ def ones_like(x: Any) -> Any:
     return full(1, x.spec)
 
 
+def added(*terms: Any) -> Any:
+    """The sum of cotangents of which None is zero; None when all are."""
+    found = [t for t in terms if t is not None]
+    return functools.reduce(operator.add, found) if found else None
+
+
 def eye(n: int, dtype: DType) -> Any:
     """The identity matrix ``[n, n]``."""
     return literal(np.eye(n), dtype)
 
 
-__all__ = ["literal", "full", "zeros_like", "ones_like", "eye", "reshape"]
+__all__ = ["literal", "full", "zeros_like", "ones_like", "added", "eye", "reshape"]

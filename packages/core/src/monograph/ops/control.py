@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ArgumentError, DTypeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite, op
 from ..spec import Spec
-from ._build import full
+from ._build import added, full
 from .structural import alias
 
 
@@ -74,7 +74,7 @@ def _case(index, *operands, branches):
 
 def _case_vjp(g, y, index, *operands, branches):
     # each branch's pullback runs its own forward again: only the branch taken costs anything
-    live, smooth = _smooth(y), _smooth(operands)
+    live, smooth = [i for i, c in enumerate(g) if c is not None], _smooth(operands)
     n, specs = len(operands), [v.spec for v in operands]
     g_live = [g[i] for i in live]
 
@@ -176,7 +176,7 @@ def _scan_vjp(g, y, *operands, body, num_consts, num_carry, length, reverse, his
     if not history:  # pruned before anybody asked for a gradient: run it again
         attrs = {"num_consts": num_consts, "num_carry": num_carry, "length": length}
         y = scan(*operands, body=body, reverse=reverse, history=True, **attrs)
-        g = (*g, *[full(0, v.spec) if v.dtype.is_inexact else None for v in y[len(g) :]])
+        g = (*g, *[None] * (len(y) - len(g)))
     # backward in time: the carry is the cotangents of the carry and of the constants so far; the
     # body's forward runs again from the carry that the history kept
     k = num_consts + num_carry
@@ -184,10 +184,11 @@ def _scan_vjp(g, y, *operands, body, num_consts, num_carry, length, reverse, his
     past = y[len(y) - num_carry :]
     s_const, s_carry, s_xs = (_smooth(v) for v in (consts, operands[num_consts:k], xs))
     ys = y[num_carry : len(y) - num_carry]
-    s_ys = _smooth(ys)
-    g_carry = [g[i] for i in s_carry]
+    s_ys = [i for i in range(len(ys)) if g[num_carry + i] is not None]
+    s_hist = [i for i in s_carry if g[len(y) - num_carry + i] is not None]
+    g_carry = _or_zero([g[i] for i in s_carry], [y[i].spec for i in s_carry])
     g_ys = [g[num_carry + i] for i in s_ys]
-    g_hist = [g[len(y) - num_carry + i] for i in s_carry]
+    g_hist = [g[len(y) - num_carry + i] for i in s_hist]
     smooth = [*s_const, *[num_consts + i for i in s_carry], *[k + i for i in s_xs]]
     n_c, n_k = len(s_const), len(s_carry)
 
@@ -207,7 +208,10 @@ def _scan_vjp(g, y, *operands, body, num_consts, num_carry, length, reverse, his
         pulled = _pull(body, primals, gs)
         got = _or_zero([pulled[i] for i in smooth], [primals[i].spec for i in smooth])
         add_const = tuple(a + b for a, b in zip(g_const, got[:n_c]))
-        to_carry = tuple(a + b for a, b in zip(got[n_c : n_c + n_k], gh))
+        pushed = dict(zip(s_hist, gh))
+        to_carry = tuple(
+            c + pushed[i] if i in pushed else c for i, c in zip(s_carry, got[n_c : n_c + n_k])
+        )
         return (*add_const, *to_carry, *got[n_c + n_k :])
 
     scanned = [*past, *xs, *g_ys, *g_hist]
@@ -310,7 +314,13 @@ def checkpoint_call(*xs, body):
 
 def _custom_vjp(g, y, *xs, body, bwd, num_residuals):
     n = len(y) - num_residuals
-    return tuple(bwd(y[n:], g[:n], xs))
+    grads = []
+    if any(c is not None for c in g[:n]):
+        full_g = [full(0, v.spec) if c is None else c for c, v in zip(g[:n], y)]
+        grads.append(bwd(y[n:], full_g, xs))
+    if any(c is not None for c in g[n:]):  # a second derivative: what the rule kept, as computed
+        grads.append(_pull(body, xs, [*[None] * n, *g[n:]]))
+    return tuple(added(*cs) for cs in zip(*grads))
 
 
 @composite(

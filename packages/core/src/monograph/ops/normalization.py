@@ -7,6 +7,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..op import Sample, composite
 from ..spec import Spec
+from ._build import added
 from ._infer import check_kind
 from ._samples import draw
 from ._wide import as_like, statistics_dtype, widened
@@ -38,14 +39,18 @@ def _layer_norm(x, scale, bias, *, epsilon):
 
 
 def _layer_norm_vjp(g, y, x, scale, bias, *, epsilon):
-    dy, dmean, drstd = g
-    dx, dscale, dbias = layer_norm_backward(dy, x, scale, y[1], y[2])
+    (dy, dmean, drstd), (_, mean, rstd) = g, y
+    dx = dscale = dbias = None
+    if dy is not None:
+        dx, dscale, dbias = layer_norm_backward(dy, x, scale, mean, rstd)
     # statistics are outputs too: what flows into them flows on through their definitions
-    w, n = widened(x), x.shape[-1]
-    axes = (x.ndim - 1,)
-    xhat_scaled = (w - spread(y[1], w, axes)) * spread(y[2] * y[2] * y[2] * drstd, w, axes)
-    extra = (spread(dmean, w, axes) - xhat_scaled) * (1.0 / n)
-    return dx + as_like(extra, x), dscale, dbias
+    w, each, axes = widened(x), 1.0 / max(x.shape[-1], 1), (x.ndim - 1,)
+    if dmean is not None:
+        dx = added(dx, as_like(spread(dmean * each, w, axes), x))
+    if drstd is not None:
+        slope = spread(rstd * rstd * rstd * drstd * -each, w, axes)
+        dx = added(dx, as_like((w - spread(mean, w, axes)) * slope, x))
+    return dx, dscale, dbias
 
 
 def _norm_samples(d, rng):
@@ -125,10 +130,16 @@ def _batch_norm(x, scale, bias, *, epsilon):
 
 
 def _batch_norm_vjp(g, y, x, scale, bias, *, epsilon):
-    dx, dscale, dbias = batch_norm_backward(g[0], x, scale, y[1], y[2], epsilon=epsilon)
-    w, n = widened(x), x.size // max(x.shape[-1], 1)
-    extra = (_vector(g[1], w) + 2.0 * (w - _vector(y[1], w)) * _vector(g[2], w)) * (1.0 / n)
-    return dx + as_like(extra, x), dscale, dbias
+    (dy, dmean, dvar), (_, mean, var) = g, y
+    dx = dscale = dbias = None
+    if dy is not None:
+        dx, dscale, dbias = batch_norm_backward(dy, x, scale, mean, var, epsilon=epsilon)
+    w, each = widened(x), 1.0 / max(x.size // max(x.shape[-1], 1), 1)
+    if dmean is not None:
+        dx = added(dx, as_like(_vector(dmean * each, w), x))
+    if dvar is not None:
+        dx = added(dx, as_like((w - _vector(mean, w)) * _vector(dvar * (2.0 * each), w), x))
+    return dx, dscale, dbias
 
 
 @composite(infer=_batch_norm, vjp=_batch_norm_vjp, samples=_norm_samples, multi=True, ulps=64)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..dtypes import int64
 from ..errors import ShapeError
-from ..op import NOT_DIFFERENTIABLE, Sample, op
+from ..op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Sample, op
 from ._infer import check_axes, check_kind, reduction
 from ._samples import draw, shaped, special
 from .structural import broadcast_in_dim, convert
@@ -154,7 +154,7 @@ def _arg_samples(d, rng):
         yield Sample((special(d),), {"axis": 0}, grad=False)
 
 
-_index = op(infer=_arg, vjp=lambda g, y, x, *, axis: (None,), samples=_arg_samples, dtypes=_REAL)
+_index = op(infer=_arg, vjp=ZERO_GRADIENT, samples=_arg_samples, dtypes=_REAL)
 
 
 @_index
