@@ -46,17 +46,33 @@ def copy_node(
 
 
 def simplify(graph: Graph) -> Graph:
-    """Drop aliases, share equal nodes, and drop loop outputs nobody reads."""
+    """Drop what changes nothing, share equal nodes, and drop loop outputs nobody reads."""
     out = common_subexpressions(prune(graph))
     return out.verify() if os.environ.get("MONOGRAPH_VERIFY") else out
 
 
+# op -> whether a node of it whose result has its operand's spec changes nothing
+_IDENTITY: dict[str, Callable[[dict], bool]] = {
+    "alias": lambda attrs: True,
+    "reshape": lambda attrs: True,
+    "convert": lambda attrs: True,
+    "slice": lambda attrs: True,
+    "broadcast_in_dim": lambda attrs: True,
+    "transpose": lambda attrs: attrs["permutation"] == tuple(sorted(attrs["permutation"])),
+}
+
+
+def _changes_nothing(node: Node) -> bool:
+    rule = _IDENTITY.get(node.op.name)
+    return rule is not None and node.outputs[0].spec is node.inputs[0].spec and rule(node.attrs)
+
+
 def common_subexpressions(graph: Graph) -> Graph:
-    """One node where several compute the same; `alias` nodes vanish."""
+    """One node where several compute the same; a node that changes nothing vanishes."""
     seen: dict[tuple, Sequence[Value]] = {}
 
     def rewrite(node: Node, xs: list) -> Sequence[Value] | None:
-        if node.op.name == "alias":
+        if _changes_nothing(node):
             return xs
         if not node.op.shareable:
             return None

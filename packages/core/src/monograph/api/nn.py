@@ -111,8 +111,8 @@ def avg_pool(x: Any, window: Any, *, strides: Any = None, padding: Any = "valid"
 
 
 def relu(x: Any, /) -> Array:
-    """``max(x, 0)``, elementwise."""
-    return maximum(x, 0)
+    """``max(x, 0)``, elementwise; its gradient at 0 is 0."""
+    return ops.relu(asarray(x))
 
 
 def softmax(x: Any, /, *, axis: int = -1) -> Array:

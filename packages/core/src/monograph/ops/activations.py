@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 
 from ..op import Sample, composite
-from ._infer import check_axes, check_kind
+from ._build import full
+from ._infer import check_axes, check_kind, unary
 from ._samples import elementwise, shaped
 from ._wide import as_like, widened
+from .arithmetic import maximum
+from .logic import compare, select
 from .reductions import reduce_max, reduce_sum, spread
 from .structural import stop_gradient
 from .transcendental import erf, exponential, log, logistic, tanh
@@ -59,6 +62,22 @@ def log_softmax_backward(g, y, *, axis):
     """The cotangent of `log_softmax`'s input from that of its output ``y``."""
     gw, yw = widened(g), widened(y)
     return as_like(gw - exponential(yw) * spread(reduce_sum(gw, axes=(axis,)), yw, (axis,)), y)
+
+
+def _relu_vjp(g, y, x):
+    return (select(compare(y, full(0, y.spec), direction="GT"), g, full(0, g.spec)),)
+
+
+@composite(
+    infer=unary("real"),
+    vjp=_relu_vjp,
+    samples=elementwise(),
+    dtypes=("float", "int", "uint"),
+    ulps=0,
+)
+def relu(x):
+    """``max(x, 0)``, elementwise; its gradient at 0 is 0, as in PyTorch, JAX and Keras."""
+    return maximum(x, full(0, x.spec))
 
 
 def _gelu_samples(arity):

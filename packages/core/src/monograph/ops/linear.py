@@ -46,23 +46,32 @@ def _dot(lhs, rhs, *, lhs_batching, rhs_batching, lhs_contracting, rhs_contracti
 
 
 def _dot_vjp(g, y, lhs, rhs, *, lhs_batching, rhs_batching, lhs_contracting, rhs_contracting):
-    def side(g, x, other, x_batch, x_con, o_batch, o_con, other_first):
-        n_b = len(x_batch)
-        x_free, o_free = _free(x.ndim, x_batch, x_con), _free(other.ndim, o_batch, o_con)
-        start = n_b if other_first else n_b + len(x_free)
-        g_other = tuple(range(start, start + len(o_free)))
-        out = dot_general(
-            g, c(other), lhs_batching=tuple(range(n_b)), rhs_batching=o_batch,
-            lhs_contracting=g_other, rhs_contracting=o_free,
-        )  # fmt: skip
-        # out: batch, x's free axes, then x's contracted axes in the order other holds them
-        held = sorted(range(len(o_con)), key=lambda i: o_con[i])
-        axes = (*x_batch, *x_free, *[x_con[i] for i in held])
-        return transpose(out, permutation=tuple(int(i) for i in np.argsort(axes)))
+    n_b = len(lhs_batching)
+    l_free = _free(lhs.ndim, lhs_batching, lhs_contracting)
+    r_free = _free(rhs.ndim, rhs_batching, rhs_contracting)
+    batch, split = tuple(range(n_b)), n_b + len(l_free)
+    g_left, g_right = tuple(range(n_b, split)), tuple(range(split, split + len(r_free)))
+    # operands in the order that leaves the axes of a plain matrix product where they belong
+    dx = dot_general(
+        g, c(rhs), lhs_batching=batch, rhs_batching=rhs_batching, lhs_contracting=g_right,
+        rhs_contracting=r_free,
+    )  # fmt: skip
+    dy = dot_general(
+        c(lhs), g, lhs_batching=lhs_batching, rhs_batching=batch, lhs_contracting=l_free,
+        rhs_contracting=g_left,
+    )  # fmt: skip
+    # the other operand's contracted axes come out in the order it holds them
+    from_right = [lhs_contracting[i] for i in np.argsort(rhs_contracting)]
+    from_left = [rhs_contracting[i] for i in np.argsort(lhs_contracting)]
+    return (
+        _ordered(dx, (*lhs_batching, *l_free, *from_right)),
+        _ordered(dy, (*rhs_batching, *from_left, *r_free)),
+    )
 
-    left = (lhs_batching, lhs_contracting)
-    right = (rhs_batching, rhs_contracting)
-    return side(g, lhs, rhs, *left, *right, False), side(g, rhs, lhs, *right, *left, True)
+
+def _ordered(x, axes):
+    """``x``, whose axes are ``axes`` of the result, with these in order."""
+    return transpose(x, permutation=tuple(int(i) for i in np.argsort(axes)))
 
 
 def _dot_samples(d, rng):

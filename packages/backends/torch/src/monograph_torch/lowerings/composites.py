@@ -38,6 +38,7 @@ TABLE: dict[Any, Any] = {
             g, x, approximate=how
         )
     ),
+    ops.relu: lambda node, device: torch.clone if node.inputs[0].dtype.kind == "uint" else torch.relu,
     ops.silu: lambda node, device: F.silu, ops.silu_backward: "torch.ops.aten.silu_backward({0}, {1})",
     ops.layer_norm: call(_layer_norm), ops.layer_norm_backward: call(_layer_norm_backward),
 }  # fmt: skip
