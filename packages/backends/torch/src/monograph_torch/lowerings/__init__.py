@@ -14,6 +14,7 @@ from . import (
     indexing,
     integers,
     products,
+    random,
     reductions,
     shape,
     updates,
@@ -21,7 +22,7 @@ from . import (
 )  # fmt: skip
 
 _PARTS = (
-    shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates,
+    shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
     collectives,
 )  # fmt: skip
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
