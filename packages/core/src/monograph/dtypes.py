@@ -120,6 +120,8 @@ def dtype(x: Any) -> DType:
     """
     if type(x) is DType:
         return x
+    if isinstance(x, np.dtype) and x in _BY_NUMPY:
+        return _BY_NUMPY[x]
     if isinstance(x, type) and x in _PYTHON:
         return _PYTHON[x]
     if isinstance(x, str):

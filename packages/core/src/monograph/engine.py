@@ -10,8 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,14 +24,19 @@ Buffer = Any  # whatever the engine holds an array in
 Executable = Callable[..., Sequence[Buffer]]
 
 
-@dataclass(frozen=True, eq=False)
 class Device:
-    """One place an engine computes on, e.g. ``torch:cuda:0``. Unique per place: compare with `is`."""
+    """One place an engine computes on, e.g. ``torch:cuda:0``. Unique per place: compare with `is`.
 
-    engine: Engine
-    kind: str
-    index: int = 0
-    handle: Any = None
+    Attributes:
+        engine: whose it is.
+        kind, index: ``cpu``, ``cuda``, and which of them.
+        handle: the engine's own object for it.
+    """
+
+    __slots__ = ("engine", "kind", "index", "handle")
+
+    def __init__(self, engine: Engine, kind: str, index: int = 0, handle: Any = None):
+        self.engine, self.kind, self.index, self.handle = engine, kind, index, handle
 
     def __str__(self) -> str:
         return f"{self.engine.name}:{self.kind}:{self.index}"
@@ -41,8 +45,7 @@ class Device:
         return f"Device({str(self)!r})"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What a caller may ask of `Engine.compile`.
 
     Attributes:
@@ -79,6 +82,13 @@ class Engine:
     def put(self, array: np.ndarray, device: Device) -> Buffer:
         """A buffer with a *copy* of ``array``: the caller may change his array afterwards."""
         raise NotImplementedError(f"engine {self.name!r} cannot take arrays in")
+
+    def feed(self, array: np.ndarray, device: Device) -> Any:
+        """What an executable takes in place of a buffer, for one call: again a *copy*.
+
+        For engines whose executables take host arrays faster than `put` makes a buffer.
+        """
+        return self.put(array, device)
 
     def get(self, buffer: Buffer) -> np.ndarray:
         """The buffer's numbers; a read-only view is fine. Waits for them if need be."""
@@ -202,9 +212,22 @@ def _automatic() -> Device:
     return resolve("numpy")
 
 
+def failed(device: Device, doing: str, cause: Exception) -> EngineError:
+    """What to raise, from ``cause``, for an exception of the engine's own."""
+    from .tracing import user_source
+
+    return EngineError(
+        f"{user_source()}: engine {device.engine.name!r} failed {doing} on {device}: "
+        f"{type(cause).__name__}: {str(cause)[:2000]}"
+    )
+
+
 @contextlib.contextmanager
 def engine(what: Any) -> Iterator[Device]:
     """Use another engine inside a ``with`` block.
+
+    It holds for this thread or task; a thread started inside does not take it along (start it with
+    ``contextvars.copy_context().run`` if it should).
 
     >>> import monograph as mg
     >>> with mg.engine("numpy") as device:
@@ -219,8 +242,7 @@ def engine(what: Any) -> Iterator[Device]:
         _selected.reset(token)
 
 
-@dataclass(frozen=True)
-class EngineInfo:
+class EngineInfo(NamedTuple):
     """One row of `engines`: an engine, and whether it works here."""
 
     name: str
