@@ -6,14 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import ops
 from ..array import Array
 from ..dtypes import dtype as as_dtype
 from ..errors import ArgumentError, ShapeError
 from ..tracing import at_user_line
-from ._common import asarray, broadcast_to, one_axis, promote
+from ._common import asarray, cast, one_axis, promote
 from .elementwise import maximum
 
 
@@ -61,7 +59,8 @@ def conv(
     Returns:
         ``[batch, *spatial, out]``.
 
-    >>> conv(np.ones((1, 5, 1), "float32"), np.ones((3, 1, 1), "float32")).shape
+    >>> import monograph as mg
+    >>> mg.conv(mg.ones((1, 5, 1)), mg.ones((3, 1, 1))).shape
     (1, 3, 1)
     """
     x, kernel = promote(x, kernel)
@@ -160,47 +159,42 @@ def cross_entropy(logits: Any, labels: Any) -> Array:
 def attention(
     q: Any, k: Any, v: Any, *, mask: Any = None, is_causal: bool = False, scale: float | None = None
 ) -> Array:
-    """Scaled dot-product attention (Vaswani et al. 2017).
+    """Scaled dot-product attention (Vaswani et al. 2017), fused where the engine has it.
+
+    A query that may look at nothing gives zeros and sends no gradient back, as in PyTorch.
 
     Args:
         q: ``[batch, queries, heads, features]``.
-        k, v: ``[batch, keys, kv_heads, features]``; ``kv_heads`` divides ``heads`` (grouped queries).
-        mask: bool, true where a query may look, broadcast to ``[batch, heads, queries, keys]``.
-        is_causal: a query sees keys at its own place and before.
+        k: ``[batch, keys, kv_heads, features]``; ``kv_heads`` divides ``heads``, and each run of
+            ``heads / kv_heads`` query heads shares one (grouped queries: Ainslie et al. 2023).
+        v: ``[batch, keys, kv_heads, values]``.
+        mask: broadcasts to ``[batch, heads, queries, keys]``. Bool: true where a query may look.
+            Float: added to the scores, in ``q``'s dtype.
+        is_causal: query ``i`` sees keys ``0..i``, counted from the front as in PyTorch.
+        scale: of the scores; ``1 / sqrt(features)`` by default.
 
     Returns:
-        ``[batch, queries, heads, features]``.
+        ``[batch, queries, heads, values]``.
+
+    Raises:
+        ShapeError: an axis differs between the operands; the message names it.
+        DTypeError: the mask holds integers, or ``q`` is no float.
+
+    >>> import monograph as mg
+    >>> q = mg.zeros((1, 3, 2, 4))
+    >>> v = mg.reshape(mg.arange(3.0), (1, 3, 1, 1))
+    >>> mg.attention(q, q[:, :, :1], v, is_causal=True)[0, :, 0, 0].tolist()
+    [0.0, 0.5, 1.0]
     """
     q, k, v = promote(q, k, v)
-    heads, kv = q.shape[2], k.shape[2]
-    if heads % kv:
-        raise at_user_line(
-            ShapeError(f"attention: {kv} key heads do not divide {heads} query heads")
-        )
-    if kv != heads:
-        from .manipulation import repeat
-
-        k, v = repeat(k, heads // kv, axis=2), repeat(v, heads // kv, axis=2)
-    batched = {"lhs_batching": (0, 2), "rhs_batching": (0, 2)}
-    scores = ops.dot_general(q, k, **batched, lhs_contracting=(3,), rhs_contracting=(3,))
-    scores = scores * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    low = ops.full(-math.inf, scores.spec)
-    if is_causal:
-        n, m = scores.shape[-2:]
-        seen = broadcast_to(ops.literal(np.tril(np.ones((n, m), bool))), scores.shape)
-        scores = ops.select(seen, scores, low)
-    if mask is not None:
-        scores = ops.select(broadcast_to(asarray(mask), scores.shape), scores, low)
-    weights = ops.softmax(scores, axis=3)
-    out = ops.dot_general(
-        weights,
-        v,
-        lhs_batching=(0, 1),
-        rhs_batching=(0, 2),
-        lhs_contracting=(3,),
-        rhs_contracting=(1,),
-    )
-    return ops.transpose(out, permutation=(0, 2, 1, 3))
+    if mask is None:
+        return ops.attention(q, k, v, is_causal=is_causal, scale=scale)[0]
+    mask = asarray(mask)
+    if mask.dtype.is_float:
+        mask = cast(mask, q.dtype)
+    if mask.ndim < 4:
+        mask = ops.reshape(mask, shape=(1,) * (4 - mask.ndim) + mask.shape)
+    return ops.attention(q, k, v, mask, is_causal=is_causal, scale=scale)[0]
 
 
 def one_hot(labels: Any, classes: int, *, dtype: Any = "float32") -> Array:

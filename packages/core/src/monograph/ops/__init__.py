@@ -11,6 +11,7 @@ from ..op import all_ops
 from . import (
     activations,
     arithmetic,
+    attention,
     collectives,
     complexes,
     control,

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import (
+    attention,
     collectives,
     composites,
     control,
@@ -23,7 +24,7 @@ from . import (
 
 _PARTS = (
     shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
-    collectives,
+    attention, collectives,
 )  # fmt: skip
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
