@@ -14,6 +14,7 @@ from . import (
     numpy_protocol,
     searching,
     statistical as s,
+    updates,
 )
 
 _BINARY = {
@@ -53,6 +54,7 @@ def _reshape(self: Array, *shape: Any) -> Array:
 _OTHERS = {
     "reshape": _reshape,
     "__getitem__": indexing.getitem,
+    "at": property(updates.At),
     "T": property(lambda self: m.permute_dims(self, tuple(range(self.ndim))[::-1])),
     "mT": property(m.matrix_transpose),
     # NumPy hands `np_array + ours` and `np.sin(ours)` over instead of looping over elements

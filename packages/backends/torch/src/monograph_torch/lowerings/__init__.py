@@ -11,6 +11,7 @@ from . import (
     composites,
     control,
     elementwise,
+    fourier,
     indexing,
     integers,
     products,
@@ -23,7 +24,7 @@ from . import (
 
 _PARTS = (
     shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
-    collectives,
+    collectives, fourier,
 )  # fmt: skip
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
