@@ -14,7 +14,7 @@ from ..dtypes import DType, bool_, default_complex, default_float, default_int, 
 from ..errors import ArgumentError, DataDependentShape, DTypeError, MonographError, ShapeError
 from ..graph import Value
 from ..spec import Spec
-from ..tensor import Tensor
+from ..tensor import Tensor, as_numpy
 from ..tracing import _current, as_value, at_user_line
 
 _NUMBERS = (bool, int, float, complex)
@@ -146,7 +146,7 @@ def axes_of(axis: Any, ndim: int, what: str = "axis") -> tuple[int, ...]:
     """Axes counted from the front, in order; None means all of them."""
     if axis is None:
         return tuple(range(ndim))
-    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    given = axis if isinstance(axis, (tuple, list, range)) else (axis,)
     axes = tuple(one_axis(a, ndim, what) for a in given)
     if len(set(axes)) != len(axes):
         raise at_user_line(ShapeError(f"{what}={axis}: an axis is named twice"))
@@ -166,4 +166,11 @@ def concrete(x: Any, what: str, instead: str) -> np.ndarray:
                 f"hold. {instead}, or call {what} outside the traced function."
             )
         )
-    return asarray(x).__array__()
+    return as_numpy(x)
+
+
+def beside(x: Any, numbers: np.ndarray) -> Array:
+    """NumPy's ``numbers`` as an array of the kind of ``x``, where ``x`` lives."""
+    if _current.get() is not None:
+        return as_value(numbers)
+    return Tensor.of(numbers, device=x.device if isinstance(x, Tensor) else None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import ops
 from ..array import Array
-from ..dtypes import dtype as as_dtype
+from ..dtypes import dtype as as_dtype, int64
 from ..errors import ArgumentError, ShapeError
 from ..tracing import at_user_line
 from ._common import asarray, broadcast_to, one_axis, promote
@@ -207,8 +207,10 @@ def one_hot(labels: Any, classes: int, *, dtype: Any = "float32") -> Array:
     """1 at each label's place of a new last axis; all zeros for a label out of range."""
     labels = asarray(labels)
     shape = (*labels.shape, classes)
-    place = ops.iota(shape=shape, dtype=labels.dtype, axis=labels.ndim)
-    at = ops.broadcast_in_dim(labels, shape=shape, dims=tuple(range(labels.ndim)))
+    # int64: a narrow label's own dtype could not count the classes
+    place = ops.iota(shape=shape, dtype=int64, axis=labels.ndim)
+    at = ops.convert(labels, dtype=int64)
+    at = ops.broadcast_in_dim(at, shape=shape, dims=tuple(range(labels.ndim)))
     return ops.convert(ops.compare(place, at, direction="EQ"), dtype=as_dtype(dtype))
 
 

@@ -15,6 +15,7 @@ from . import (
     searching,
     statistical as s,
     updates,
+    utility,
 )
 
 _BINARY = {
@@ -29,7 +30,7 @@ _COMPARISONS = {
 }  # fmt: skip
 _UNARY = {"neg": e.negative, "pos": e.positive, "abs": e.abs, "invert": e.bitwise_invert}
 _METHODS = {
-    "astype": m.astype, "squeeze": m.squeeze, "sum": s.sum, "mean": s.mean, "max": s.max, "min": s.min,
+    "astype": utility.astype, "squeeze": m.squeeze, "sum": s.sum, "mean": s.mean, "max": s.max, "min": s.min,
     "prod": s.prod, "all": s.all, "any": s.any, "std": s.std, "var": s.var, "argmax": searching.argmax,
     "argmin": searching.argmin,
 }  # fmt: skip
