@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -148,7 +149,7 @@ def split(x: Any, sections: int | Sequence[int], /, *, axis: int = 0) -> list[Ar
     else:
         places = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
     front = (slice(None),) * a
-    return [getitem(x, (*front, slice(i, j))) for i, j in zip(places, places[1:])]
+    return [getitem(x, (*front, slice(i, j))) for i, j in itertools.pairwise(places)]
 
 
 def flip(x: Any, /, *, axis: Any = None) -> Array:
