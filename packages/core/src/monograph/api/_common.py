@@ -11,7 +11,14 @@ import numpy as np
 from .. import ops
 from ..array import Array
 from ..dtypes import DType, bool_, default_complex, default_float, default_int, result_type
-from ..errors import ArgumentError, DataDependentShape, DTypeError, MonographError, ShapeError
+from ..errors import (
+    ArgumentError,
+    AxisError,
+    DataDependentShape,
+    DTypeError,
+    MonographError,
+    ShapeError,
+)
 from ..graph import Value
 from ..spec import Spec
 from ..tensor import Tensor, as_numpy
@@ -129,7 +136,7 @@ def one_axis(axis: Any, ndim: int, what: str = "axis") -> int:
     """An axis counted from the front.
 
     Raises:
-        ShapeError: it is out of range.
+        AxisError: it is out of range.
     """
     try:
         axis = operator.index(axis)
@@ -137,7 +144,7 @@ def one_axis(axis: Any, ndim: int, what: str = "axis") -> int:
         raise at_user_line(ArgumentError(f"{what}={axis!r} is no integer")) from None
     if not -ndim <= axis < ndim:
         raise at_user_line(
-            ShapeError(f"{what}={axis} is out of range for an array with {ndim} axes")
+            AxisError(f"{what}={axis} is out of range for an array with {ndim} axes")
         )
     return axis % ndim
 

@@ -176,9 +176,15 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
-    """A tensor of anything with ``__dlpack__``; the numbers are copied."""
+    """A tensor of anything with ``__dlpack__``; the numbers are copied, unless they are a tensor's.
+
+    Raises:
+        ArgumentError: ``copy=False`` on somebody else's memory, which they might change.
+    """
+    if isinstance(x, Array):
+        return _placed(x, device)
     if copy is False:
         raise at_user_line(
             ArgumentError("from_dlpack copies: a Tensor never aliases others' memory")
         )
-    return Tensor.of(x if isinstance(x, Tensor) else np.from_dlpack(x), None, device)
+    return _at_home(as_numpy(np.from_dlpack(x)), device)

@@ -17,6 +17,7 @@ from ..array import Array
 from ..errors import ArgumentError, DataDependentShape, DTypeError, ShapeError
 from ..graph import Value
 from ..ops.sorting import along
+from ..tensor import Tensor
 from ..tracing import at_user_line
 from ._common import asarray, broadcast_shape, broadcast_to, one_axis
 
@@ -207,7 +208,12 @@ def _block_axis(p: Plan, lengths: tuple[int, ...], k: slice | int) -> None:
 
 def block(x: Array, p: Plan) -> Array:
     """The strided block of ``x``, with the axes of the plan's shape."""
-    if tuple(p.limit) != x.shape or any(p.start) or any(s != 1 for s in p.strides):
+    whole = tuple(p.limit) == x.shape and not any(p.start)
+    if isinstance(x, Tensor) and not whole and all(s == 1 for s in p.strides):
+        # one compilation for every place: a loop over x[i] would need one per i
+        sizes = [b - a for a, b in zip(p.start, p.limit)]
+        x = ops.dynamic_slice(x, *[np.asarray(a) for a in p.start], sizes=sizes)
+    elif not whole or any(s != 1 for s in p.strides):
         x = ops.slice_(x, start=p.start, limit=p.limit, strides=p.strides)
     if p.flips:
         x = ops.reverse(x, axes=p.flips)
