@@ -48,6 +48,7 @@ class Array:
     ):  # what `api.operators` installs from its tables, for type checkers and editors
         T: Array
         mT: Array
+        at: Any
 
         def numpy(self) -> Any: ...
         def tolist(self) -> Any: ...

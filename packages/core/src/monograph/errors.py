@@ -14,6 +14,10 @@ class ShapeError(MonographError, ValueError):
     """Shapes or axes that do not fit an operation."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis that an array does not have."""
+
+
 class DTypeError(MonographError, TypeError):
     """A dtype an operation cannot take, or that no installed package provides."""
 

@@ -1,8 +1,8 @@
 """Random numbers from explicit keys: ``key = mg.random.key(0)``; the same key, the same numbers.
 
-Names are those of `jax.random`; so are the bits of `key`, `split`, `bits` and `uniform` (Threefry,
-partitionable). Every engine gives the same bits, and the same numbers up to the last place of its
-logarithms.
+Names are those of `jax.random`, and so are the numbers (Threefry, partitionable): bit for bit those of
+`key`, `split`, `fold_in`, `bits`, `uniform`, `randint` and `permutation`, to the last places of an
+engine's logarithm and error function the others. Every engine draws from the same bits.
 """
 
 from __future__ import annotations
@@ -35,11 +35,16 @@ def split(key: Any, num: int = 2) -> Any:
     return _pair(words)
 
 
-def fold_in(key: Any, data: int) -> Any:
-    """A new key from a key and an integer."""
-    salt = ops.literal(np.array([0, int(data) & 0xFFFFFFFF], "uint32"))
-    mixed = ops.xor(key, salt)
-    return ops.reshape(_pair(ops.random_bits(mixed, shape=(1,), dtype=uint64)), shape=(2,))
+def fold_in(key: Any, data: Any) -> Any:
+    """A new key from a key and an integer of 32 bits, which may be a step counter being traced.
+
+    >>> fold_in(key(0), 7).shape
+    (2,)
+    """
+    if isinstance(data, int):
+        data = np.asarray([data & 0xFFFFFFFF], "uint32")
+    low = ops.convert(ops.reshape(api.asarray(data), shape=(1,)), dtype=uint32)
+    return ops.concatenate(*ops.threefry_2x32(key, ops.zeros_like(low), low), axis=0)
 
 
 def _pair(words: Any) -> Any:
@@ -109,13 +114,41 @@ def truncated_normal(
 
 
 def randint(key: Any, shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32") -> Any:
-    """Integers in ``[minval, maxval)``; the bias is below ``(maxval - minval) / 2**64``."""
-    if not minval < maxval:
-        raise ArgumentError(f"randint needs minval < maxval, got {minval} and {maxval}")
-    raw = ops.random_bits(key, shape=as_shape(shape), dtype=uint64)
-    rest = ops.remainder(raw, ops.full(maxval - minval, raw.spec))
-    d = as_dtype(dtype)
-    return ops.convert(rest, dtype=d) + minval
+    """Integers in ``[minval, maxval)``, drawn from twice as many bits as the dtype has, at least 64.
+
+    The bias is below ``(maxval - minval) / 2**bits``. ``maxval`` may lie one past the dtype's largest.
+
+    Raises:
+        ArgumentError: the range is empty, or the dtype cannot hold it.
+        DTypeError: the dtype is no integer.
+
+    >>> bool((randint(key(0), (100,), -3, 3) < 3).all())
+    True
+    """
+    d, shape = as_dtype(dtype), as_shape(shape)
+    if not d.is_integer:
+        raise DTypeError(f"randint draws integers, not {d}; use uniform")
+    info = np.iinfo(d.numpy)
+    if not info.min <= minval < maxval <= info.max + 1:
+        raise ArgumentError(
+            f"randint needs {info.min} <= minval < maxval <= {info.max + 1} for {d}, got {minval} and "
+            f"{maxval}"
+        )
+    word = uint64 if d.bits == 64 else uint32
+    width, span = word.bits, maxval - minval
+    high, low = (bits(k, shape, word) for k in _keys(key))
+    # (high * 2**width + low) % span in words of that width
+    unit = (2 ** (width // 2) % span) ** 2 % 2**width % span
+    by = ops.full(span % 2**width, high.spec)  # all of a word's values: 0, which leaves x as it is
+    high, low = ops.remainder(high, by), ops.remainder(low, by)
+    offset = ops.remainder(ops.add(ops.multiply(high, ops.full(unit, high.spec)), low), by)
+    work = d if d.bits >= 32 else int32
+    out = ops.add(ops.convert(offset, dtype=work), ops.full(minval, offset.spec.with_(dtype=work)))
+    return out if d is work else ops.convert(out, dtype=d)
+
+
+def _keys(key: Any, num: int = 2) -> tuple[Any, ...]:
+    return api.unstack(split(key, num))
 
 
 def bernoulli(key: Any, p: float = 0.5, shape: Sequence[int] = ()) -> Any:
@@ -124,14 +157,39 @@ def bernoulli(key: Any, p: float = 0.5, shape: Sequence[int] = ()) -> Any:
     return ops.compare(u, ops.full(p, u.spec), direction="LT")
 
 
+def gumbel(key: Any, shape: Sequence[int] = (), dtype: Any = "float32") -> Any:
+    """Standard Gumbel numbers, ``-log(-log(u))``."""
+    d = as_dtype(dtype)
+    work = d if d.bits >= 32 else float32
+    u = uniform(key, shape, work, float(np.finfo(work.numpy).tiny), 1.0)
+    out = -ops.log(-ops.log(u))
+    return out if d is work else ops.convert(out, dtype=d)
+
+
+def exponential(key: Any, shape: Sequence[int] = (), dtype: Any = "float32") -> Any:
+    """Exponential numbers of rate 1, ``-log(1 - u)``."""
+    return -ops.log_plus_one(-uniform(key, shape, dtype))
+
+
 def categorical(key: Any, logits: Any, axis: int = -1) -> Any:
     """Indices drawn with probabilities ``softmax(logits)`` (the Gumbel-max trick)."""
-    u = uniform(key, logits.shape, logits.dtype, float(np.finfo("float32").tiny), 1.0)
-    return api.argmax(logits - ops.log(-ops.log(u)), axis=axis)
+    logits = api.asarray(logits)
+    return api.argmax(logits + gumbel(key, logits.shape, logits.dtype), axis=axis)
 
 
-def permutation(key: Any, n: int) -> Any:
-    """``0 .. n-1`` in random order, as int32 ``[n]``."""
-    tag = ops.random_bits(key, shape=(n,), dtype=uint64)
-    place = ops.iota(shape=(n,), dtype=int32, axis=0)
-    return ops.sort(tag, place, axis=0)[1]
+def permutation(key: Any, x: Any, axis: int = 0) -> Any:
+    """``0 .. x-1`` in random order, as int32 ``[x]``; of an array, its slices along ``axis``.
+
+    Sorted by 32 random bits, often enough that ties do not show.
+
+    >>> sorted(permutation(key(0), 4).tolist())
+    [0, 1, 2, 3]
+    """
+    if not isinstance(x, int):
+        x = api.asarray(x)
+        return api.take(x, permutation(key, x.shape[axis]), axis=axis)
+    order = ops.iota(shape=(x,), dtype=int32, axis=0)
+    for _ in range(math.ceil(3 * math.log(max(1, x)) / math.log(2**32 - 1))):
+        key, used = _keys(key)
+        order = ops.sort(bits(used, (x,)), order, axis=0)[1]
+    return order

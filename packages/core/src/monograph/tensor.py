@@ -95,13 +95,27 @@ class Tensor(Array):
         dl_device: Any = None,
         copy: bool | None = None,
     ) -> Any:
-        """Hand over a *copy*: a consumer may write to what it gets, and this must not change."""
-        if copy is False:
-            raise ArgumentError(
-                "a Tensor is immutable: DLPack hands out copies, copy=False cannot be"
+        """Hand over a *copy*: a consumer may write to what it gets, and this must not change.
+
+        With ``copy=False`` it gets the memory itself marked read-only, which takes DLPack 1.0.
+
+        Raises:
+            BufferError: ``copy=False`` to a consumer that cannot be told not to write, or a
+                device other than the host.
+        """
+        del stream
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(
+                f"DLPack hands out host memory, not device {dl_device}; use .to_device"
             )
-        del max_version, dl_device, stream
-        return np.array(self.numpy(), copy=True).__dlpack__()
+        version = {} if max_version is None else {"max_version": max_version}
+        if copy is not False:
+            return np.array(self.numpy(), copy=True).__dlpack__(**version)
+        if max_version is None or max_version < (1, 0):
+            raise BufferError(
+                "a Tensor is immutable: without a copy it needs DLPack 1.0, which can say read-only"
+            )
+        return self.numpy().__dlpack__(**version)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)  # kDLCPU: what __dlpack__ hands out is on the host

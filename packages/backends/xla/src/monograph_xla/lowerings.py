@@ -361,6 +361,7 @@ LOWER: dict[Any, Callable] = {
     # products
     ops.dot_general: _dot, ops.convolution: _conv,
     ops.convolution_input_grad: _conv_transposed(0), ops.convolution_kernel_grad: _conv_transposed(1),
+    ops.fft: lambda x, *, fft_type, fft_length: lax.fft(x, fft_type, fft_length),
     # windows
     ops.reduce_window_sum: _window("sum"), ops.reduce_window_max: _window("max"),
     ops.reduce_window_min: _window("min"), ops.select_and_scatter: _select_and_scatter,

@@ -4,12 +4,14 @@ from types import ModuleType
 
 from . import (
     creation,
+    einsum,
     elementwise,
     indexing,
     linear,
     manipulation,
     nn,
     searching,
+    sets,
     statistical,
     utility,
 )
@@ -31,8 +33,10 @@ for _module in (
     manipulation,
     creation,
     linear,
+    einsum,
     indexing,
     searching,
+    sets,
     nn,
     utility,
 ):

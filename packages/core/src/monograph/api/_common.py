@@ -11,10 +11,17 @@ import numpy as np
 from .. import ops
 from ..array import Array
 from ..dtypes import DType, bool_, default_complex, default_float, default_int, result_type
-from ..errors import ArgumentError, DataDependentShape, DTypeError, MonographError, ShapeError
+from ..errors import (
+    ArgumentError,
+    AxisError,
+    DataDependentShape,
+    DTypeError,
+    MonographError,
+    ShapeError,
+)
 from ..graph import Value
 from ..spec import Spec
-from ..tensor import Tensor
+from ..tensor import Tensor, as_numpy
 from ..tracing import _current, as_value, at_user_line
 
 _NUMBERS = (bool, int, float, complex)
@@ -132,7 +139,7 @@ def one_axis(axis: Any, ndim: int, what: str = "axis") -> int:
     """An axis counted from the front.
 
     Raises:
-        ShapeError: it is out of range.
+        AxisError: it is out of range.
     """
     try:
         axis = operator.index(axis)
@@ -140,7 +147,7 @@ def one_axis(axis: Any, ndim: int, what: str = "axis") -> int:
         raise at_user_line(ArgumentError(f"{what}={axis!r} is no integer")) from None
     if not -ndim <= axis < ndim:
         raise at_user_line(
-            ShapeError(f"{what}={axis} is out of range for an array with {ndim} axes")
+            AxisError(f"{what}={axis} is out of range for an array with {ndim} axes")
         )
     return axis % ndim
 
@@ -149,7 +156,7 @@ def axes_of(axis: Any, ndim: int, what: str = "axis") -> tuple[int, ...]:
     """Axes counted from the front, in order; None means all of them."""
     if axis is None:
         return tuple(range(ndim))
-    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    given = axis if isinstance(axis, (tuple, list, range)) else (axis,)
     axes = tuple(one_axis(a, ndim, what) for a in given)
     if len(set(axes)) != len(axes):
         raise at_user_line(ShapeError(f"{what}={axis}: an axis is named twice"))
@@ -169,4 +176,11 @@ def concrete(x: Any, what: str, instead: str) -> np.ndarray:
                 f"hold. {instead}, or call {what} outside the traced function."
             )
         )
-    return asarray(x).__array__()
+    return as_numpy(x)
+
+
+def beside(x: Any, numbers: np.ndarray) -> Array:
+    """NumPy's ``numbers`` as an array of the kind of ``x``, where ``x`` lives."""
+    if _current.get() is not None:
+        return as_value(numbers)
+    return Tensor.of(numbers, device=x.device if isinstance(x, Tensor) else None)

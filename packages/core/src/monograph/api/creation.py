@@ -11,16 +11,21 @@ from .. import ops
 from ..array import Array
 from ..dtypes import default_complex, default_float, default_int, dtype as as_dtype
 from ..errors import ArgumentError
+from ..graph import Value
 from ..spec import Spec, as_shape
-from ..tensor import Tensor
-from ..tracing import _current, at_user_line
+from ..tensor import Tensor, as_numpy
+from ..tracing import _current, as_value, at_user_line
 from ._common import asarray as _asarray, broadcast_shape, broadcast_to, cast
 
 
 def asarray(
     obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None
 ) -> Array:
-    """An array of ``obj``: numbers, nested lists, NumPy, DLPack. Tensors are immutable.
+    """An array of ``obj``: numbers, nested lists, NumPy, DLPack.
+
+    Args:
+        dtype: None keeps the dtype of an array; Python floats become float32, ints int64.
+        copy: arrays are immutable, so False is refused only where it would alias others' memory.
 
     >>> asarray([1.0, 2.0]).shape
     (2,)
@@ -29,12 +34,27 @@ def asarray(
         raise at_user_line(
             ArgumentError("asarray always copies what others may change; copy=False cannot be")
         )
-    x = (
-        Tensor.of(obj, None, device)
-        if device is not None and _current.get() is None
-        else _asarray(obj)
-    )
+    if isinstance(obj, Array):
+        return _placed(obj if dtype is None else cast(obj, as_dtype(dtype)), device)
+    if isinstance(obj, (list, tuple)) and _traced(obj):
+        return _stacked(obj, dtype)
+    return _at_home(as_numpy(obj, dtype), device)  # at once: float32 in between would lose digits
+
+
+def _traced(x: Any) -> bool:
+    """Whether nested lists hold a value that is being traced."""
+    return any(_traced(i) for i in x) if isinstance(x, (list, tuple)) else isinstance(x, Value)
+
+
+def _stacked(obj: Any, dtype: Any) -> Array:
+    from .manipulation import stack
+
+    x = stack([_stacked(i, dtype) if isinstance(i, (list, tuple)) else i for i in obj])
     return x if dtype is None else cast(x, as_dtype(dtype))
+
+
+def _at_home(numbers: np.ndarray, device: Any) -> Array:
+    return as_value(numbers) if _current.get() is not None else Tensor.of(numbers, None, device)
 
 
 def _placed(x: Array, device: Any) -> Array:
@@ -87,13 +107,16 @@ def arange(
     """Evenly spaced numbers in ``[start, stop)``; ``arange(n)`` counts from 0."""
     if stop is None:
         start, stop = 0, start
-    if dtype is None:
-        dtype = (
-            default_int if all(isinstance(v, int) for v in (start, stop, step)) else default_float
-        )
-    n = max(0, math.ceil((stop - start) / step))
-    line = ops.literal(start + step * np.arange(n), as_dtype(dtype))
-    return _placed(line, device)
+    start, stop, step = (v.item() if isinstance(v, Tensor) else v for v in (start, stop, step))
+    whole = all(isinstance(v, (int, np.integer)) for v in (start, stop, step))
+    if not step:
+        raise at_user_line(ArgumentError("arange needs a step that is not 0"))
+    d = (default_int if whole else default_float) if dtype is None else as_dtype(dtype)
+    n = len(range(start, stop, step)) if whole else max(0, math.ceil((stop - start) / step))
+    # Python's integers first: a float64 would round large ones
+    line = np.asarray(range(start, start + n * step, step) if whole and n else [])
+    line = line if whole else start + step * np.arange(n)
+    return _at_home(line.astype(d.numpy), device)
 
 
 def linspace(
@@ -108,12 +131,9 @@ def linspace(
 ) -> Array:
     """``num`` evenly spaced numbers from ``start`` to ``stop``."""
     line = np.linspace(start, stop, num, endpoint=endpoint)
-    d = (
-        (default_complex if np.iscomplexobj(line) else default_float)
-        if dtype is None
-        else as_dtype(dtype)
-    )
-    return _placed(ops.literal(line, d), device)
+    if dtype is None:
+        dtype = default_complex if np.iscomplexobj(line) else default_float
+    return _at_home(line.astype(as_dtype(dtype).numpy), device)
 
 
 def eye(
@@ -121,7 +141,7 @@ def eye(
 ) -> Array:
     """Ones on diagonal ``k``, zeros elsewhere."""
     d = default_float if dtype is None else as_dtype(dtype)
-    return _placed(ops.literal(np.eye(n_rows, n_cols, k), d), device)
+    return _at_home(np.eye(n_rows, n_cols, k, d.numpy), device)
 
 
 def _triangle(x: Any, k: int, keep: Any) -> Array:
@@ -156,9 +176,15 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
-    """A tensor of anything with ``__dlpack__``; the numbers are copied."""
+    """A tensor of anything with ``__dlpack__``; the numbers are copied, unless they are a tensor's.
+
+    Raises:
+        ArgumentError: ``copy=False`` on somebody else's memory, which they might change.
+    """
+    if isinstance(x, Array):
+        return _placed(x, device)
     if copy is False:
         raise at_user_line(
             ArgumentError("from_dlpack copies: a Tensor never aliases others' memory")
         )
-    return Tensor.of(x if isinstance(x, Tensor) else np.from_dlpack(x), None, device)
+    return _at_home(as_numpy(np.from_dlpack(x)), device)

@@ -59,7 +59,10 @@ def _comparison(name: str, direction: str, doc: str) -> Callable:
 
 
 def _logical(name: str, op: Any, doc: str) -> Callable:
-    return _named(lambda *xs: op(*operands(*[cast(asarray(x), bool_) for x in xs])), name, doc)
+    def fn(x1: Any, x2: Any, /) -> Array:
+        return op(*operands(*[cast(asarray(x), bool_) for x in (x1, x2)]))
+
+    return _named(fn, name, doc)
 
 
 # name, primitive, first line of the documentation
@@ -122,7 +125,6 @@ _LOGICAL = (
     ("logical_and", ops.and_, "Whether both are true (nonzero)"),
     ("logical_or", ops.or_, "Whether one is true (nonzero)"),
     ("logical_xor", ops.xor, "Whether exactly one is true (nonzero)"),
-    ("logical_not", ops.not_, "Whether x is false (zero)"),
 )
 
 for _make, _rows in (
@@ -159,6 +161,11 @@ def sign(x: Any, /) -> Array:
         if x.dtype.kind == "uint"
         else ops.sign(x)
     )
+
+
+def logical_not(x: Any, /) -> Array:
+    """Whether an element is false (zero)."""
+    return ops.not_(cast(asarray(x), bool_))
 
 
 def square(x: Any, /) -> Array:
@@ -362,6 +369,30 @@ def isclose(
     near = ops.and_(isfinite(a), isfinite(b)) & (abs(a - b) <= abs(b) * rtol + atol)
     out = near | (a == b)
     return out | (isnan(a) & isnan(b)) if equal_nan else out
+
+
+def nan_to_num(
+    x: Any, /, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Array:
+    """``x`` with NaN and infinities replaced; infinities by the largest finite numbers if not told.
+
+    >>> import monograph as mg
+    >>> mg.nan_to_num(mg.tensor([math.nan, math.inf, 1.0]), posinf=9.0).tolist()
+    [0.0, 9.0, 1.0]
+    """
+    from .utility import finfo
+
+    x = asarray(x)
+    if x.dtype.is_complex:
+        parts = (nan_to_num(v, nan=nan, posinf=posinf, neginf=neginf) for v in (real(x), imag(x)))
+        return ops.complex_(*parts)
+    if not x.dtype.is_float:
+        return x
+    top = finfo(x.dtype).max
+    infinite = isinf(x)
+    x = where(infinite & (x > 0), top if posinf is None else posinf, x)
+    x = where(infinite & (x < 0), -top if neginf is None else neginf, x)
+    return where(isnan(x), nan, x)
 
 
 def allclose(

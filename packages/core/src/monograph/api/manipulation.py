@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..array import Array
-from ..dtypes import dtype as as_dtype
 from ..errors import ArgumentError, ShapeError
 from ..tracing import at_user_line
 from ._common import (
@@ -18,14 +20,11 @@ from ._common import (
     broadcast_shape,
     broadcast_to as _broadcast_to,
     cast,
+    concrete,
     one_axis,
     promote,
 )
-
-
-def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
-    """``x`` with another dtype."""
-    return cast(asarray(x), as_dtype(dtype))
+from .indexing import getitem, take
 
 
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Array:
@@ -68,13 +67,15 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Array:
     """Axes ``source`` moved to ``destination``; the others keep their order."""
     x = asarray(x)
     src, dst = axes_of(source, x.ndim), axes_of(destination, x.ndim)
+    if len(src) != len(dst):
+        raise at_user_line(ArgumentError(f"moveaxis: {source} and {destination} differ in length"))
     order = [i for i in range(x.ndim) if i not in src]
     for d, s in sorted(zip(dst, src)):
         order.insert(d, s)
     return ops.transpose(x, permutation=order)
 
 
-def expand_dims(x: Any, /, *, axis: Any = 0) -> Array:
+def expand_dims(x: Any, /, axis: Any = 0) -> Array:
     """New axes of length 1 at ``axis``."""
     x = asarray(x)
     n = x.ndim + (len(axis) if isinstance(axis, tuple) else 1)
@@ -121,7 +122,7 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Array:
     """Arrays along a new axis."""
     xs = promote(*arrays)
     a = one_axis(axis, xs[0].ndim + 1)
-    return concat([expand_dims(x, axis=a) for x in xs], axis=a)
+    return concat([expand_dims(x, a) for x in xs], axis=a)
 
 
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
@@ -130,20 +131,25 @@ def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
     return tuple(x[i] for i in range(x.shape[0]))
 
 
-def split(x: Any, sections: int, /, *, axis: int = 0) -> list[Array]:
-    """``sections`` equal parts along ``axis``."""
+def split(x: Any, sections: int | Sequence[int], /, *, axis: int = 0) -> list[Array]:
+    """``sections`` equal parts along ``axis``, or the parts between the given places.
+
+    >>> [p.tolist() for p in split([1, 2, 3, 4, 5], [1, 3])]
+    [[1], [2, 3], [4, 5]]
+    """
     x = asarray(x)
     a = one_axis(axis, x.ndim)
-    if sections < 1 or x.shape[a] % sections:
+    n = x.shape[a]
+    if not isinstance(sections, int):
+        places = [0, *(operator.index(s) for s in sections), n]
+    elif sections < 1 or n % sections:
         raise at_user_line(
             ShapeError(f"split: axis {a} of {x.shape} does not divide into {sections}")
         )
-    step, out = x.shape[a] // sections, []
-    for i in range(sections):
-        start, limit = [0] * x.ndim, list(x.shape)
-        start[a], limit[a] = i * step, (i + 1) * step
-        out.append(ops.slice_(x, start=start, limit=limit, strides=[1] * x.ndim))
-    return out
+    else:
+        places = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
+    front = (slice(None),) * a
+    return [getitem(x, (*front, slice(i, j))) for i, j in itertools.pairwise(places)]
 
 
 def flip(x: Any, /, *, axis: Any = None) -> Array:
@@ -185,15 +191,65 @@ def tile(x: Any, repetitions: Sequence[int], /) -> Array:
     return ops.reshape(out, shape=tuple(r * n for r, n in zip(reps, shape)))
 
 
-def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Array:
-    """Each element ``repeats`` times along ``axis``."""
+def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Array:
+    """Each element ``repeats`` times along ``axis`` (None flattens first).
+
+    Args:
+        repeats: a number, or a number per element of the axis, known while tracing.
+
+    Raises:
+        DataDependentShape: ``repeats`` is being traced, and the length unknown.
+
+    >>> repeat([1, 2], 2).tolist(), repeat([1, 2], [0, 3]).tolist()
+    ([1, 1, 2, 2], [2, 2, 2])
+    """
     x = reshape(x, -1) if axis is None else asarray(x)
     a = one_axis(0 if axis is None else axis, x.ndim)
-    if not isinstance(repeats, int):
-        raise at_user_line(
-            ArgumentError("repeat needs one static integer: a graph's shapes are fixed")
-        )
+    counts = concrete(repeats, "repeat", "Use one static number of repeats")
+    if counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise at_user_line(ArgumentError(f"repeats={repeats!r}: needs integers, at least 0"))
+    if counts.size != 1:
+        if counts.shape != x.shape[a : a + 1]:
+            raise at_user_line(
+                ShapeError(f"repeat: {counts.shape} repeats for axis {a} of {x.shape}")
+            )
+        return take(x, np.repeat(np.arange(x.shape[a]), counts), axis=a)
+    n = int(counts.reshape(()))
     inner = (*x.shape[: a + 1], 1, *x.shape[a + 1 :])
-    wide = (*x.shape[: a + 1], repeats, *x.shape[a + 1 :])
+    wide = (*x.shape[: a + 1], n, *x.shape[a + 1 :])
     out = _broadcast_to(ops.reshape(x, shape=inner), wide)
-    return ops.reshape(out, shape=(*x.shape[:a], x.shape[a] * repeats, *x.shape[a + 1 :]))
+    return ops.reshape(out, shape=(*x.shape[:a], x.shape[a] * n, *x.shape[a + 1 :]))
+
+
+_INDEXED = ("edge", "reflect", "symmetric", "wrap")
+
+
+def pad(x: Any, pad_width: Any, /, *, mode: str = "constant", constant_values: Any = 0) -> Array:
+    """``x`` with elements put before and after, as `numpy.pad`.
+
+    Args:
+        pad_width: a number, ``(before, after)``, or such a pair per axis.
+        mode: ``"constant"``, or copies of ``x``: its last element (``"edge"``), its mirror image
+            without (``"reflect"``) or with (``"symmetric"``) that element, or itself (``"wrap"``).
+
+    >>> pad([1, 2, 3], (2, 1)).tolist(), pad([1, 2, 3], 2, mode="reflect").tolist()
+    ([0, 0, 1, 2, 3, 0], [3, 2, 1, 2, 3, 2, 1])
+    """
+    x = asarray(x)
+    widths = np.broadcast_to(np.asarray(pad_width, np.int64), (x.ndim, 2))
+    if (widths < 0).any():
+        raise at_user_line(ArgumentError(f"pad_width={pad_width}: slice to make an array smaller"))
+    if mode == "constant":
+        low, high = widths.T.tolist()
+        value = promote(x, constant_values)[1]
+        return ops.pad(x, cast(value, x.dtype), low=low, high=high, interior=[0] * x.ndim)
+    if mode not in _INDEXED:
+        raise at_user_line(
+            ArgumentError(f"mode={mode!r} is none of constant, {', '.join(_INDEXED)}")
+        )
+    for a, width in enumerate(widths.tolist()):
+        if any(width):
+            if not x.shape[a]:
+                raise at_user_line(ShapeError(f"pad: axis {a} of {x.shape} has nothing to copy"))
+            x = take(x, np.pad(np.arange(x.shape[a]), width, mode), axis=a)
+    return x

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import ops
 from ..array import Array
-from ..dtypes import dtype as as_dtype
+from ..dtypes import dtype as as_dtype, int64
 from ..errors import ArgumentError, ShapeError
 from ..tracing import at_user_line
 from ._common import asarray, cast, one_axis, promote
@@ -82,6 +82,51 @@ def conv(
     return ops.convolution(
         x, kernel, strides=s, padding=edges, lhs_dilation=b, rhs_dilation=r, feature_groups=groups
     )
+
+
+def conv_transpose(
+    x: Any, kernel: Any, *, strides: Any = 1, padding: Any = "valid", dilation: Any = 1,
+    output_padding: Any = 0, groups: int = 1,
+) -> Array:  # fmt: skip
+    """The transpose of `conv`: what its gradient does, as Keras' and PyTorch's transposed convolution.
+
+    Args:
+        x: ``[batch, *spatial, in]``.
+        kernel: ``[*spatial, out / groups, in]``, that of the `conv` which leads back.
+        padding: of that `conv`. ``"same"`` gives ``strides`` times the length, else the result has
+            ``(length - 1) * strides + window - padding`` elements, and ``output_padding`` more.
+
+    Returns:
+        ``[batch, *spatial, out]``.
+
+    >>> conv_transpose(np.ones((1, 3, 1), "float32"), np.ones((2, 4, 1), "float32"), strides=2).shape
+    (1, 6, 4)
+    """
+    x, kernel = promote(x, kernel)
+    n = x.ndim - 2
+    if n < 0 or kernel.ndim != x.ndim or kernel.shape[-1] != x.shape[-1]:
+        raise at_user_line(
+            ShapeError(
+                f"conv_transpose needs x [batch, *spatial, in] and kernel [*spatial, out / groups, in]; "
+                f"got {x.shape} and {kernel.shape}"
+            )
+        )
+    s, r = _each(strides, n, "strides"), _each(dilation, n, "dilation")
+    more = _each(output_padding, n, "output_padding")
+    window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, r)]
+    if padding == "same":
+        lengths = [m * b for m, b in zip(x.shape[1:-1], s)]
+        edges = _edges(padding, lengths, window, s)
+    else:
+        edges = _edges(padding, x.shape[1:-1], window, s)
+        lengths = [
+            (m - 1) * b + w - sum(p) + e
+            for m, b, w, p, e in zip(x.shape[1:-1], s, window, edges, more)
+        ]
+    return ops.convolution_input_grad(
+        x, kernel, input_shape=(x.shape[0], *lengths, kernel.shape[-2] * groups), strides=s,
+        padding=edges, lhs_dilation=(1,) * n, rhs_dilation=r, feature_groups=groups,
+    )  # fmt: skip
 
 
 def _pool(op: Any, x: Array, window: Any, strides: Any, padding: Any) -> Array:
@@ -201,8 +246,10 @@ def one_hot(labels: Any, classes: int, *, dtype: Any = "float32") -> Array:
     """1 at each label's place of a new last axis; all zeros for a label out of range."""
     labels = asarray(labels)
     shape = (*labels.shape, classes)
-    place = ops.iota(shape=shape, dtype=labels.dtype, axis=labels.ndim)
-    at = ops.broadcast_in_dim(labels, shape=shape, dims=tuple(range(labels.ndim)))
+    # int64: a narrow label's own dtype could not count the classes
+    place = ops.iota(shape=shape, dtype=int64, axis=labels.ndim)
+    at = ops.convert(labels, dtype=int64)
+    at = ops.broadcast_in_dim(at, shape=shape, dims=tuple(range(labels.ndim)))
     return ops.convert(ops.compare(place, at, direction="EQ"), dtype=as_dtype(dtype))
 
 

@@ -14,6 +14,8 @@ from . import (
     numpy_protocol,
     searching,
     statistical as s,
+    updates,
+    utility,
 )
 
 _BINARY = {
@@ -28,7 +30,7 @@ _COMPARISONS = {
 }  # fmt: skip
 _UNARY = {"neg": e.negative, "pos": e.positive, "abs": e.abs, "invert": e.bitwise_invert}
 _METHODS = {
-    "astype": m.astype, "squeeze": m.squeeze, "sum": s.sum, "mean": s.mean, "max": s.max, "min": s.min,
+    "astype": utility.astype, "squeeze": m.squeeze, "sum": s.sum, "mean": s.mean, "max": s.max, "min": s.min,
     "prod": s.prod, "all": s.all, "any": s.any, "std": s.std, "var": s.var, "argmax": searching.argmax,
     "argmin": searching.argmin,
 }  # fmt: skip
@@ -53,6 +55,7 @@ def _reshape(self: Array, *shape: Any) -> Array:
 _OTHERS = {
     "reshape": _reshape,
     "__getitem__": indexing.getitem,
+    "at": property(updates.At),
     "T": property(lambda self: m.permute_dims(self, tuple(range(self.ndim))[::-1])),
     "mT": property(m.matrix_transpose),
     # NumPy hands `np_array + ours` and `np.sin(ours)` over instead of looping over elements

@@ -100,10 +100,15 @@ def _power_vjp(g, y, a, b):
 
 def _power_samples(d, rng):
     from ..op import Sample
-    from ._samples import draw
+    from ._samples import draw, special
 
     for shape in ((3, 4), (), (0, 2)):
         yield Sample((draw(d, rng, shape, 0.2, 2.0), draw(d, rng, shape, -2, 2)))
+    if d.is_float:
+        values = np.append(special(d), np.asarray([0.5, 2.0, 3.0], d.numpy))
+        a, b = np.meshgrid(values, values)
+        yield Sample((a.ravel(), b.ravel()), grad=False)
+        yield Sample((np.asarray(-np.inf, d.numpy), np.asarray(0.5, d.numpy)), grad=False)
 
 
 @op(
@@ -114,8 +119,12 @@ def _power_samples(d, rng):
     ulps=16,
 )
 def power(a, b):
-    """``a`` to the power ``b``, elementwise."""
-    return np.power(a, b)
+    """``a`` to the power ``b``, elementwise (C's pow)."""
+    y = np.power(a, b)
+    if np.iscomplexobj(a):
+        return y
+    # NumPy takes the root for a lone 0.5, which is another thing at -inf and -0
+    return np.where((b == 0.5) & (np.isinf(a) | (a == 0)), np.abs(a), y)
 
 
 def _pick_vjp(direction):

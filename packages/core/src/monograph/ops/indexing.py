@@ -172,7 +172,7 @@ def _positions(starts, sizes):
     return [np.broadcast_to(p, (*starts.shape[:batch], *sizes)) for p in out]
 
 
-def _scatter_dims(a):
+def scatter_dims(a):
     """The scatter that is a gather's transpose: the same dimension numbers under other names."""
     return {
         "update_window_dims": a["offset_dims"],
@@ -190,7 +190,7 @@ def _gather_vjp(g, y, x, indices, **a):
     at = _clamp_indices(
         indices, a["start_index_map"], a["index_vector_dim"], x.shape, a["slice_sizes"]
     )
-    return scatter(zeros_like(x), at, g, kind="add", unique_indices=False, **_scatter_dims(a)), None
+    return scatter(zeros_like(x), at, g, kind="add", unique_indices=False, **scatter_dims(a)), None
 
 
 def _clamp_indices(indices, index_map, ivd, shape, sizes):
@@ -231,6 +231,9 @@ def _gather_samples(d, rng):
     yield Sample((draw(d, rng, (5, 3)), take(5, (0, 1))), {
         "offset_dims": (1,), "collapsed_slice_dims": (0,), "start_index_map": (0,),
         "index_vector_dim": 1, "slice_sizes": (1, 3), **plain})  # fmt: skip
+    yield Sample((draw(d, rng, (3, 4)), take(3, (2,))), {  # one element, as a 0-d array
+        "offset_dims": (), "collapsed_slice_dims": (0, 1), "start_index_map": (0, 1),
+        "index_vector_dim": 0, "slice_sizes": (1, 1), **plain})  # fmt: skip
 
 
 @op(infer=_gather, vjp=_gather_vjp, samples=_gather_samples, dtypes="any")
@@ -248,7 +251,7 @@ def gather(
     starts = np.clip(starts, 0, np.asarray(x.shape) - np.asarray(slice_sizes))
     got = x[tuple(_positions(starts, slice_sizes))]
     batch = starts.ndim - 1
-    got = got.reshape(*got.shape[:batch], *[slice_sizes[i] for i in _without(x.ndim, dropped)])
+    got = got.reshape([*got.shape[:batch], *[slice_sizes[i] for i in _without(x.ndim, dropped)]])
     places = [*_without(got.ndim, offset_dims), *offset_dims]
     return np.transpose(got, np.argsort(places))
 
@@ -330,9 +333,11 @@ def _scatter_vjp(g, y, x, indices, updates, *, kind, **a):
     if kind == "update" and a["unique_indices"]:
         kept = scatter(ones_like(g), indices, zeros_like(updates), kind="update", **a)
         return g * kept, None, gather(g, indices, **dims) * inside
+    if kind == "multiply" and a["unique_indices"]:
+        factor = scatter(ones_like(g), indices, updates, kind="update", **a)
+        return g * factor, None, gather(g * x, indices, **dims) * inside
     raise NotDifferentiable(
-        f"scatter with kind={kind!r} has a gradient only for unique indices (unique_indices=True) and "
-        f"never for multiply"
+        f"scatter with kind={kind!r} has a gradient only for unique indices (unique_indices=True)"
     )
 
 
@@ -366,6 +371,12 @@ def _scatter_samples(d, rng):
     at = rng.permutation(5)[:3].astype("int32").reshape(3, 1)
     unique = {**rows, "kind": "update", "unique_indices": True}
     yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (3, 3))), unique)
+    for kind in ("add", "multiply") if kinds else ():  # one element
+        one = {
+            "update_window_dims": (), "inserted_window_dims": (0, 1), "index_vector_dim": 0,
+            "scatter_dims_to_operand_dims": (0, 1), "kind": kind, "unique_indices": True, **plain,
+        }  # fmt: skip
+        yield Sample((draw(d, rng, (3, 4)), np.array([2, 1], "int32"), draw(d, rng, ())), one)
     if kinds:
         block = {
             "update_window_dims": (1, 2), "inserted_window_dims": (), "scatter_dims_to_operand_dims": (1, 0),
@@ -395,7 +406,7 @@ def scatter(
     ordered = np.transpose(
         updates, [*_without(updates.ndim, update_window_dims), *update_window_dims]
     )
-    values = ordered.reshape(*starts.shape[:batch], *sizes)
+    values = ordered.reshape([*starts.shape[:batch], *sizes])
     fits = ((starts >= 0) & (starts + np.asarray(sizes, int) <= np.asarray(x.shape, int))).all(-1)
     out = np.array(x)
     at = tuple(p[fits] for p in _positions(starts, sizes))

@@ -38,7 +38,11 @@ def exponential(x):
 @_unary(lambda y, x: y + 1.0)
 def exponential_minus_one(x):
     """``exp(x) - 1``, accurate near 0."""
-    return np.expm1(x)
+    if not np.iscomplexobj(x):
+        return np.expm1(x)
+    y = np.where(np.isfinite(x), np.expm1(x), np.exp(x) - 1)  # as C99 at infinities and NaN
+    y.real += 0.0  # the array API has no -0 here
+    return y
 
 
 @_unary(lambda y, x: 1.0 / x, low=0.1)
@@ -122,7 +126,10 @@ def cosh(x):
 @_unary(lambda y, x: 1.0 - y * y)
 def tanh(x):
     """Hyperbolic tangent."""
-    return np.tanh(x)
+    y = np.asarray(np.tanh(x))
+    if np.iscomplexobj(x):  # the array API: 1 + 0j at infinity, whatever the sine's sign
+        y.imag = np.where(np.isinf(x.real) & np.isfinite(x.imag), np.copysign(0, x.imag), y.imag)
+    return y
 
 
 @_unary(lambda y, x: rsqrt(x * x + 1.0), low=-0.9, high=0.9)

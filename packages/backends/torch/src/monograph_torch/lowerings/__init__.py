@@ -12,6 +12,7 @@ from . import (
     composites,
     control,
     elementwise,
+    fourier,
     indexing,
     integers,
     products,
@@ -20,12 +21,24 @@ from . import (
     shape,
     updates,
     windows,
-)  # fmt: skip
+)
 
 _PARTS = (
-    shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
-    attention, collectives,
-)  # fmt: skip
+    attention,
+    collectives,
+    composites,
+    control,
+    elementwise,
+    fourier,
+    indexing,
+    integers,
+    products,
+    random,
+    reductions,
+    shape,
+    updates,
+    windows,
+)
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
     raise RuntimeError("two modules of monograph_torch.lowerings lower the same op")

@@ -72,10 +72,10 @@ def _gather(x: torch.Tensor, indices: torch.Tensor, **a: Any) -> torch.Tensor:
         and tuple(sizes[1:]) == tuple(x.shape[1:])
     )  # fmt: skip
     if rows:  # whole rows: index_select is many times faster than fancy indexing
-        got = x.index_select(0, starts[0].reshape(-1)).reshape(*starts[0].shape, *x.shape[1:])
+        got = x.index_select(0, starts[0].reshape(-1)).reshape([*starts[0].shape, *x.shape[1:]])
     else:
         got = x[tuple(_positions(starts, sizes))]
-        got = got.reshape(*got.shape[:batch], *[sizes[i] for i in _without(x.ndim, dropped)])
+        got = got.reshape([*got.shape[:batch], *[sizes[i] for i in _without(x.ndim, dropped)]])
     places = [*_without(got.ndim, a["offset_dims"]), *a["offset_dims"]]
     return got.permute(*[int(i) for i in np.argsort(places)]) if got.ndim else got
 
@@ -96,7 +96,7 @@ def _scatter(
     )  # fmt: skip
     batch = starts[0].shape
     order = [*_without(updates.ndim, a["update_window_dims"]), *a["update_window_dims"]]
-    values = updates.permute(*order).reshape(*batch, *sizes)
+    values = updates.permute(order).reshape([*batch, *sizes])
     fits = torch.ones(batch, dtype=torch.bool, device=x.device)
     for s, n, m in zip(starts, x.shape, sizes):
         fits = fits & (s >= 0) & (s + m <= n)
