@@ -180,6 +180,12 @@ def test_erf_inv_keeps_relative_digits(x):
     check(ops.erf_inv, special.erfinv, Sample((np.array([x, -x]),)), rtol=1e-14)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_polygamma_at_poles_and_infinity(n):
+    x = np.array([0.0, -0.0, -1.0, -2.0, np.inf, np.nan, -0.5, -1.5])
+    check(ops.polygamma, ORACLES[ops.polygamma], Sample((x,), {"n": n}), 1e-13)
+
+
 BINARY = (ops.add, ops.subtract, ops.multiply, ops.divide, ops.remainder, ops.maximum, ops.minimum)
 INTEGERS = [d.name for d in dtypes_of(ops.add) if d.is_integer]
 

@@ -104,6 +104,10 @@ def _power_samples(d, rng):
 
     for shape in ((3, 4), (), (0, 2)):
         yield Sample((draw(d, rng, shape, 0.2, 2.0), draw(d, rng, shape, -2, 2)))
+    if d.is_float:
+        for s in elementwise(arity=2)(d, rng):
+            if not s.grad:
+                yield s
 
 
 @op(

@@ -249,11 +249,13 @@ def digamma(x):
 
 
 def _polygamma_one(v, n):
-    if math.isnan(v) or v == -math.inf or (v <= 0 and v == math.floor(v)):
-        return math.nan if v != 0 else math.inf
-    if v == math.inf:
-        return 0.0
     sign, total = (-1) ** (n + 1), 0.0
+    if math.isnan(v) or v == -math.inf:
+        return math.nan
+    if v <= 0 and v == math.floor(v):  # a pole: the limit from the right
+        return sign * math.inf
+    if v == math.inf:
+        return sign * 0.0
     f = math.factorial(n)
     while v < 16:
         total, v = total + f / v ** (n + 1), v + 1
@@ -269,10 +271,11 @@ def _polygamma_one(v, n):
     vjp=lambda g, y, x, *, n: (g * polygamma(x, n=n + 1),),
     samples=lambda d, rng: (
         type(s)(s.operands, {"n": 1 + i % 2}, s.grad)
+        # engines part at the poles and at infinity
         for i, s in enumerate(elementwise(0.3, 4.0, specials=False)(d, rng))
     ),
     ulps=64,
 )
 def polygamma(x, *, n):
-    """The ``n``-th derivative of `digamma`, ``n >= 1``."""
+    """The ``n``-th derivative of `digamma`, ``n >= 1``; at a pole the limit from the right."""
     return np.vectorize(lambda v: _polygamma_one(v, n), otypes=[np.float64])(x) if x.size else x

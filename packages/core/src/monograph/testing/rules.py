@@ -115,7 +115,7 @@ def refuses_ops(e: Engine) -> str:
     wrong = [op for op in e.LOWER if not isinstance(op, Op)]
     if wrong:
         return f"keys of its table that are no ops: {wrong}"
-    lacking = [op for op in lacks(e)]
+    lacking = lacks(e)
     spec, t = Spec((2,), "float32"), Trace(None)
     x = t.add_input(spec)
     outs = [Node(op, (x,), {}, (spec,), None, t).outputs[0] for op in lacking]
