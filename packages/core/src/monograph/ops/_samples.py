@@ -37,13 +37,19 @@ def shaped(
     high: float = 2.0,
     arity: int = 1,
     grad: bool = True,
+    specials: bool = False,
 ) -> Samples:
-    """One sample per shape, operands all of that shape; attributes are taken in turn."""
+    """One sample per shape, operands all of that shape; attributes are taken in turn.
+
+    With ``specials`` the first shape comes again, filled with the values of `special`.
+    """
 
     def make(d: DType, rng: np.random.Generator) -> Iterable[Sample]:
         for i, shape in enumerate(shapes):
             xs = tuple(draw(d, rng, shape, low, high) for _ in range(arity))
             yield Sample(xs, dict(attrs[i % len(attrs)]), grad)
+        if specials:
+            yield Sample((awkward(d, shapes[0]),) * arity, dict(attrs[0]), grad=False)
 
     return make
 
@@ -54,13 +60,18 @@ def special(d: DType) -> np.ndarray:
         # engines part where a component is infinite or NaN (C99 Annex G is optional)
         return np.array([0, 1j, -1, 2 - 1j]).astype(d.numpy)
     if d.is_float:
-        return np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 100.0, -100.0]).astype(
+        return np.array([np.nan, np.inf, 0.0, -0.0, 1.0, -np.inf, -1.0, 100.0, -100.0]).astype(
             d.numpy
         )
     if d.is_integer:
         info = np.iinfo(d.numpy)
         return np.array([info.min, info.max, 0, 1], dtype=d.numpy)
     return np.array([True, False])
+
+
+def awkward(d: DType, shape: Sequence[int]) -> np.ndarray:
+    """The values of `special`, over and over, in that shape."""
+    return np.resize(special(d), tuple(shape))
 
 
 def elementwise(

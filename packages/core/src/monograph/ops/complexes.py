@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..op import op
+from ..op import Sample, op
 from ._infer import nary, unary
 from ._samples import elementwise
 
 _real = lambda d: d.real  # noqa: E731
 _samples = elementwise(specials=False)
+
+
+def _parts(d, rng):
+    yield from _samples(d, rng)
+    values = np.array([1.0, -0.0, np.inf, -np.inf, np.nan])
+    z = np.empty(values.shape, d.numpy)
+    z.real, z.imag = values, values[::-1]
+    yield Sample((z,), grad=False)
 
 
 def _complex_of(g):
@@ -21,7 +29,7 @@ def _complex_of(g):
 @op(
     infer=unary("complex", _real),
     vjp=lambda g, y, x: (_complex_of(g),),
-    samples=_samples,
+    samples=_parts,
     dtypes="complex",
 )
 def real(x):
@@ -32,7 +40,7 @@ def real(x):
 @op(
     infer=unary("complex", _real),
     vjp=lambda g, y, x: (complex_(g - g, g),),
-    samples=_samples,
+    samples=_parts,
     dtypes="complex",
 )
 def imag(x):
@@ -40,7 +48,7 @@ def imag(x):
     return np.imag(x)
 
 
-@op(infer=unary("complex"), vjp=lambda g, y, x: (conj(g),), samples=_samples, dtypes="complex")
+@op(infer=unary("complex"), vjp=lambda g, y, x: (conj(g),), samples=_parts, dtypes="complex")
 def conj(x):
     """Complex conjugate, elementwise."""
     return np.conj(x)
@@ -49,7 +57,7 @@ def conj(x):
 @op(
     infer=nary("float", lambda d: d.complex),
     vjp=lambda g, y, a, b: (real(g), imag(g)),
-    samples=elementwise(arity=2, specials=False),
+    samples=elementwise(arity=2),
     dtypes=("float32", "float64"),
 )
 def complex_(re, im):

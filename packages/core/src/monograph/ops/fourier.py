@@ -14,7 +14,8 @@ from ._build import full, literal
 from ._infer import check_kind
 from ._samples import draw
 
-_NUMPY = {"FFT": np.fft.fftn, "IFFT": np.fft.ifftn, "RFFT": np.fft.rfftn, "IRFFT": np.fft.irfftn}
+# by name: numpy.fft is imported when first used
+_NUMPY = {"FFT": "fftn", "IFFT": "ifftn", "RFFT": "rfftn", "IRFFT": "irfftn"}
 _ADJOINT = {"FFT": "IFFT", "IFFT": "FFT", "RFFT": "IRFFT", "IRFFT": "RFFT"}
 
 
@@ -82,11 +83,7 @@ def fft(x, *, fft_type, fft_length):
     axis' spectrum (``n // 2 + 1``), ``IRFFT`` that back to real. The inverses divide by the number of
     elements. ``IRFFT`` does not read the imaginary part of the bins that must be real.
     """
-    axes = tuple(range(-len(fft_length), 0))
-    return (
-        _NUMPY[fft_type](x, fft_length, axes)
-        if x.size
-        else np.zeros(
-            _infer(Spec(x.shape, as_dtype(x.dtype)), fft_type=fft_type, fft_length=fft_length).shape
-        )
-    )
+    if not x.size:
+        spec = Spec(x.shape, as_dtype(x.dtype))
+        return np.zeros(_infer(spec, fft_type=fft_type, fft_length=fft_length).shape)
+    return getattr(np.fft, _NUMPY[fft_type])(x, fft_length, tuple(range(-len(fft_length), 0)))

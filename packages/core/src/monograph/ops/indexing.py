@@ -8,7 +8,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Sample, op
 from ._build import zeros_like
 from ._infer import check_axes, check_length
-from ._samples import draw
+from ._samples import awkward, draw, special
 
 
 def _check_starts(x, starts):
@@ -42,6 +42,9 @@ def _start_values(n, rng, high=4):
 def _slice_samples(d, rng):
     for shape, sizes in (((4, 3), (2, 2)), ((5,), (5,)), ((3, 2), (0, 1)), ((), ())):
         yield Sample((draw(d, rng, shape), *_start_values(len(shape), rng)), {"sizes": sizes})
+    at = (np.asarray(2, "int32"),)
+    yield Sample((awkward(d, (7,)), *at), {"sizes": (3,)}, grad=False)
+    yield Sample((np.zeros((0,), d.numpy), *at), {"sizes": (0,)}, grad=False)
 
 
 @op(
@@ -72,6 +75,8 @@ def _dynamic_update_slice(x, update, *starts):
 def _update_samples(d, rng):
     for shape, small in (((4, 3), (2, 2)), ((5,), (5,)), ((3, 2), (0, 1)), ((), ())):
         yield Sample((draw(d, rng, shape), draw(d, rng, small), *_start_values(len(shape), rng)))
+    at = np.asarray(2, "int32")
+    yield Sample((awkward(d, (7,)), awkward(d, (2,)), at), grad=False)
 
 
 @op(
@@ -228,6 +233,9 @@ def _gather_samples(d, rng):
         "offset_dims": (2,), "collapsed_slice_dims": (1,), "operand_batching_dims": (0,),
         "start_indices_batching_dims": (0,), "start_index_map": (1,), "index_vector_dim": 2,
         "slice_sizes": (1, 1, 3)})  # fmt: skip
+    one = {"offset_dims": (), "collapsed_slice_dims": (0,), "start_index_map": (0,),
+        "index_vector_dim": 0, "slice_sizes": (1,), **plain}  # fmt: skip
+    yield Sample((awkward(d, (5,)), take(5, ())), one, grad=False)
     yield Sample((draw(d, rng, (5, 3)), take(5, (0, 1))), {
         "offset_dims": (1,), "collapsed_slice_dims": (0,), "start_index_map": (0,),
         "index_vector_dim": 1, "slice_sizes": (1, 3), **plain})  # fmt: skip
@@ -251,7 +259,8 @@ def gather(
     starts = np.clip(starts, 0, np.asarray(x.shape) - np.asarray(slice_sizes))
     got = x[tuple(_positions(starts, slice_sizes))]
     batch = starts.ndim - 1
-    got = got.reshape([*got.shape[:batch], *[slice_sizes[i] for i in _without(x.ndim, dropped)]])
+    kept = [slice_sizes[i] for i in _without(x.ndim, dropped)]
+    got = got.reshape((*got.shape[:batch], *kept))
     places = [*_without(got.ndim, offset_dims), *offset_dims]
     return np.transpose(got, np.argsort(places))
 
@@ -377,6 +386,14 @@ def _scatter_samples(d, rng):
             "scatter_dims_to_operand_dims": (0, 1), "kind": kind, "unique_indices": True, **plain,
         }  # fmt: skip
         yield Sample((draw(d, rng, (3, 4)), np.array([2, 1], "int32"), draw(d, rng, ())), one)
+    yield Sample((draw(d, rng, (5, 3)), np.zeros((0, 1), "int32"), draw(d, rng, (0, 3))), unique)
+    one = {
+        "update_window_dims": (), "inserted_window_dims": (0,), "scatter_dims_to_operand_dims": (0,),
+        "index_vector_dim": 0, **plain,
+    }  # fmt: skip
+    for kind in kinds:
+        yield Sample((awkward(d, (6,)), np.asarray(4, "int32"), special(d)[0]),
+                     {**one, "kind": kind}, grad=False)  # fmt: skip
     if kinds:
         block = {
             "update_window_dims": (1, 2), "inserted_window_dims": (), "scatter_dims_to_operand_dims": (1, 0),

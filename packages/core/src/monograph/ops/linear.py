@@ -90,6 +90,11 @@ def _dot_samples(d, rng):
             "rhs_contracting": cb,
         }
         yield Sample((draw(d, rng, a), draw(d, rng, b)), attrs)
+    if d.is_float:  # a row with NaN, one with an infinity, one with neither
+        rows = np.array([[np.nan, 1], [np.inf, 1], [2, 1]], d.numpy)
+        attrs = {"lhs_contracting": (1,), "rhs_contracting": (0,)}
+        yield Sample((rows, np.array([[0, 1], [1, 1]], d.numpy)), attrs, grad=False)
+    yield Sample((draw(d, rng, ()), draw(d, rng, (3,))), {})
 
 
 @op(

@@ -8,7 +8,7 @@ from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Sample, op
 from ._build import zeros_like
 from ._infer import check_kind, check_same, nary, unary
-from ._samples import draw, elementwise, pairs
+from ._samples import draw, elementwise, pairs, special
 
 _BITS = ("bool", "int", "uint")
 _INTS = ("int", "uint")
@@ -139,6 +139,8 @@ def _select_samples(d, rng):
         yield Sample(
             (rng.integers(0, 2, shape).astype(bool), draw(d, rng, shape), draw(d, rng, shape))
         )
+    values = special(d)  # what is not chosen does not count
+    yield Sample((np.arange(values.size) % 2 == 0, values, values[::-1].copy()), grad=False)
 
 
 @op(
@@ -163,6 +165,8 @@ def _clamp_samples(d, rng):
     for shape in ((3, 4), (), (0,)):
         low, high = np.full(shape, 1, d.numpy), np.full(shape, 2, d.numpy)
         yield Sample((low, draw(d, rng, shape, -3, 4), high))
+    x = special(d)
+    yield Sample((np.full(x.shape, 0, d.numpy), x, np.full(x.shape, 2, d.numpy)), grad=False)
 
 
 @op(infer=nary("real"), vjp=_clamp_vjp, samples=_clamp_samples, dtypes=("float", "int", "uint"))
@@ -183,6 +187,8 @@ def _bitcast_samples(d, rng):
             for shape in ((3,), (), (0, 2)):
                 x = rng.uniform(1, 2, shape).astype(f"float{d.bits}").view(d.numpy)
                 yield Sample((x,), {"dtype": f"{other}{d.bits}"}, grad=False)
+            bits = np.array([0.0, -0.0, np.inf, -np.inf], f"float{d.bits}").view(d.numpy)
+            yield Sample((bits,), {"dtype": f"{other}{d.bits}"}, grad=False)
 
 
 @op(

@@ -19,6 +19,7 @@ _samples = shaped(
     (),
     (0, 3),
     attrs=[{"axes": (0,)}, {"axes": (0, 2)}, {"axes": ()}, {"axes": (0,)}],
+    specials=True,
 )
 
 
@@ -149,7 +150,8 @@ def _arg(x, *, axis):
 def _arg_samples(d, rng):
     for shape, axis in (((2, 3), 1), ((4,), 0), ((2, 3, 2), 0)):
         yield Sample((draw(d, rng, shape),), {"axis": axis}, grad=False)
-    yield Sample((np.zeros((3, 2), d.numpy),), {"axis": 0}, grad=False)
+    for ties in (np.zeros((3, 2), d.numpy), np.zeros((0, 2), d.numpy)):
+        yield Sample((ties,), {"axis": ties.ndim - 1 - bool(ties.size)}, grad=False)
     if d.is_float:
         yield Sample((special(d),), {"axis": 0}, grad=False)
 
@@ -184,6 +186,8 @@ def _cumulative(kind):
 def _cum_samples(d, rng):
     for shape, axis, reverse in (((2, 3), 1, False), ((4,), 0, True), ((0, 2), 0, False)):
         yield Sample((draw(d, rng, shape),), {"axis": axis, "reverse": reverse})
+    for values in (special(d), special(d)[2:]):  # with NaN first, and without
+        yield Sample((values,), {"axis": 0, "reverse": False}, grad=False)
 
 
 def _along(fn, x, axis, reverse):

@@ -9,7 +9,7 @@ from ..op import Sample, op
 from ..spec import Spec
 from ._build import literal
 from ._infer import check_axes, check_length
-from ._samples import draw
+from ._samples import awkward, draw, special
 from .reductions import reduce_sum
 
 
@@ -62,6 +62,9 @@ def _slice_samples(d, rng):
         ((), (), (), ()),
     ):
         yield Sample((draw(d, rng, shape),), {"start": a, "limit": b, "strides": s})
+    for x in (awkward(d, (6,)), np.zeros((0,), d.numpy)):
+        attrs = {"start": (0,), "limit": x.shape, "strides": (2,)}
+        yield Sample((x,), attrs, grad=False)
 
 
 @op(infer=_slice, vjp=_slice_vjp, samples=_slice_samples, dtypes="any")
@@ -107,6 +110,8 @@ def _pad_samples(d, rng):
     ):  # fmt: skip
         attrs = {"low": low, "high": high, "interior": interior}
         yield Sample((draw(d, rng, shape), draw(d, rng, ())), attrs)
+    attrs = {"low": (1,), "high": (-1,), "interior": (1,)}
+    yield Sample((awkward(d, (5,)), special(d)[0]), attrs, grad=False)
 
 
 @op(infer=_pad, vjp=_pad_vjp, samples=_pad_samples, dtypes="any")
@@ -153,6 +158,7 @@ def _concatenate_vjp(g, y, *xs, axis):
 def _concatenate_samples(d, rng):
     for shapes, axis in ((((2, 3), (1, 3)), 0), (((2, 1), (2, 0), (2, 2)), 1), (((3,),), 0)):
         yield Sample(tuple(draw(d, rng, s) for s in shapes), {"axis": axis})
+    yield Sample((special(d), awkward(d, (2,))), {"axis": 0}, grad=False)
 
 
 @op(infer=_concatenate, vjp=_concatenate_vjp, samples=_concatenate_samples, dtypes="any")
@@ -169,6 +175,7 @@ def _reverse(x, *, axes):
 def _reverse_samples(d, rng):
     for shape, axes in (((2, 3), (1,)), ((2, 3), (0, 1)), ((0,), (0,)), ((), ())):
         yield Sample((draw(d, rng, shape),), {"axes": axes})
+    yield Sample((awkward(d, (2, 3)),), {"axes": (0, 1)}, grad=False)
 
 
 @op(
@@ -185,7 +192,10 @@ def reverse(x, *, axes):
 @op(
     infer=lambda *xs: xs,
     vjp=lambda g, y, *xs: g,
-    samples=lambda d, rng: [Sample((draw(d, rng, (2, 3)), draw(d, rng, ())))],
+    samples=lambda d, rng: [
+        Sample((draw(d, rng, (2, 3)), draw(d, rng, ()))),
+        Sample((awkward(d, (2, 3)), draw(d, rng, (0,))), grad=False),
+    ],
     dtypes="any",
     multi=True,
     shareable=False,

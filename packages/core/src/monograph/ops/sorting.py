@@ -115,6 +115,7 @@ def _top_k_samples(d, rng):
             (rng.permutation(int(np.prod(shape))).reshape(shape).astype(d.numpy),), {"k": k}
         )
     yield Sample((np.array([1, 2, 2, 0], d.numpy),), {"k": 3}, grad=False)
+    yield Sample((np.zeros((0, 3), d.numpy),), {"k": 2}, grad=False)
     if d.is_float:
         yield Sample((special(d),), {"k": 4}, grad=False)
 

@@ -10,10 +10,15 @@ from ..dtypes import bool_
 from ..errors import ShapeError
 from ..op import ZERO_GRADIENT, Sample, op
 from ._infer import check_axes, check_length, unary_any
-from ._samples import draw, shaped
+from ._samples import draw, shaped, special
 
 
-@op(infer=unary_any, vjp=lambda g, y, x: (g,), samples=shaped((2, 3), ()), dtypes="any")
+@op(
+    infer=unary_any,
+    vjp=lambda g, y, x: (g,),
+    samples=shaped((2, 3), (), (0,), specials=True),
+    dtypes="any",
+)
 def alias(x):
     """The same value under a new name; vanishes when a graph is simplified."""
     return x
@@ -22,7 +27,7 @@ def alias(x):
 @op(
     infer=unary_any,
     vjp=ZERO_GRADIENT,
-    samples=shaped((2, 3), (), grad=False),
+    samples=shaped((2, 3), (), (0,), grad=False, specials=True),
     dtypes="any",
 )
 def stop_gradient(x):
@@ -42,7 +47,11 @@ def _reshape(x, *, shape):
     infer=_reshape,
     vjp=lambda g, y, x, *, shape: (reshape(g, shape=x.shape),),
     samples=shaped(
-        (2, 6), (), (0, 3), attrs=[{"shape": (3, 4)}, {"shape": (1, 1)}, {"shape": (3, 0)}]
+        (2, 6),
+        (),
+        (0, 3),
+        attrs=[{"shape": (3, 4)}, {"shape": (1, 1)}, {"shape": (3, 0)}],
+        specials=True,
     ),
     dtypes="any",
 )
@@ -62,7 +71,13 @@ def _transpose(x, *, permutation):
     vjp=lambda g, y, x, *, permutation: (
         transpose(g, permutation=tuple(int(i) for i in np.argsort(permutation))),
     ),
-    samples=shaped((2, 3, 4), (2, 0), attrs=[{"permutation": (2, 0, 1)}, {"permutation": (1, 0)}]),
+    samples=shaped(
+        (2, 3, 4),
+        (2, 0),
+        (),
+        specials=True,
+        attrs=[{"permutation": (2, 0, 1)}, {"permutation": (1, 0)}, {"permutation": ()}],
+    ),
     dtypes="any",
 )
 def transpose(x, *, permutation):
@@ -106,6 +121,7 @@ def _broadcast_vjp(g, y, x, *, shape, dims):
             {"shape": (2, 2), "dims": ()},
             {"shape": (0, 3), "dims": (0, 1)},
         ],
+        specials=True,
     ),
     dtypes="any",
 )  # fmt: skip
@@ -125,6 +141,8 @@ def _convert_samples(d, rng):
         for target in ("float64", "float32", "int32", "uint8", "bool"):
             # rounding to float32 hides the differences a numeric gradient takes
             yield Sample((draw(d, rng, shape),), {"dtype": target}, grad=target == "float64")
+    for target in ("float64", "float32", "int8", "uint8", "int64", "uint64", "bool"):
+        yield Sample((special(d),), {"dtype": target}, grad=False)
 
 
 def _convert_vjp(g, y, x, *, dtype):

@@ -176,12 +176,12 @@ def erfc(x):
     return _erfc(x)
 
 
-def _erf_inv_start(x):
-    # Winitzki's closed form, good to 2e-3; Newton does the rest
+def _erf_inv_start(v):
+    # for v in [0, 1): Winitzki's closed form, good to 2e-3, and the tangent where that cancels
     a = 0.147
-    w = np.log1p(-x * x)
+    w = np.log1p(-v * v)
     t = 2 / (math.pi * a) + w / 2
-    return np.copysign(np.sqrt(np.sqrt(t * t - w / a) - t), x)
+    return np.where(v < 1e-3, math.sqrt(math.pi) / 2 * v, np.sqrt(np.sqrt(t * t - w / a) - t))
 
 
 @_unary(
@@ -193,17 +193,14 @@ def _erf_inv_start(x):
 )
 def erf_inv(x):
     """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
-    x = x.astype(np.float64)
-    inside = np.abs(x) < 1
-    v = np.where(inside, x, 0.0)
+    size = np.abs(x.astype(np.float64))
+    v = np.where(size < 1, size, 0.0)
     y = _erf_inv_start(v)
-    for _ in range(4):  # Halley's step on the side where erfc keeps its digits
-        tail = np.where(v >= 0, _erfc(np.abs(y)) - (1 - np.abs(v)), 0) if v.size else v
-        tail = np.where(v < 0, _erfc(np.abs(y)) - (1 - np.abs(v)), tail) if v.size else v
-        step = -tail * np.exp(y * y) * (math.sqrt(math.pi) / 2)
-        size = np.abs(y) - step / (1 + np.abs(y) * step)
-        y = np.copysign(size, v)
-    return np.where(inside, y, np.where(np.abs(x) == 1, np.copysign(np.inf, x), np.nan))
+    for _ in range(4):  # Halley's step, with the residual from the function that keeps its digits
+        error = np.where(v < 0.5, _erf(y) - v, (1 - v) - _erfc(y))
+        step = error * np.exp(y * y) * (math.sqrt(math.pi) / 2)
+        y = y - step / (1 + y * step)
+    return np.copysign(np.where(size < 1, y, np.where(size == 1, np.inf, np.nan)), x)
 
 
 def _lgamma(v):
@@ -259,11 +256,13 @@ def digamma(x):
 
 
 def _polygamma_one(v, n):
-    if math.isnan(v) or v == -math.inf or (v <= 0 and v == math.floor(v)):
-        return math.nan if v != 0 else math.inf
-    if v == math.inf:
-        return 0.0
     sign, total = (-1) ** (n + 1), 0.0
+    if math.isnan(v) or v == -math.inf:
+        return math.nan
+    if v <= 0 and v == math.floor(v):  # a pole: the limit from the right
+        return sign * math.inf
+    if v == math.inf:
+        return sign * 0.0
     f = math.factorial(n)
     while v < 16:
         total, v = total + f / v ** (n + 1), v + 1
@@ -279,10 +278,11 @@ def _polygamma_one(v, n):
     vjp=lambda g, y, x, *, n: (g * polygamma(x, n=n + 1),),
     samples=lambda d, rng: (
         type(s)(s.operands, {"n": 1 + i % 2}, s.grad)
+        # engines part at the poles and at infinity
         for i, s in enumerate(elementwise(0.3, 4.0, specials=False)(d, rng))
     ),
     ulps=64,
 )
 def polygamma(x, *, n):
-    """The ``n``-th derivative of `digamma`, ``n >= 1``."""
+    """The ``n``-th derivative of `digamma`, ``n >= 1``; at a pole the limit from the right."""
     return np.vectorize(lambda v: _polygamma_one(v, n), otypes=[np.float64])(x) if x.size else x

@@ -10,7 +10,7 @@ from ..errors import ArgumentError, ShapeError
 from ..op import Sample, op
 from ._build import literal
 from ._infer import check_kind
-from ._samples import draw
+from ._samples import draw, special
 
 
 def _out_shape(x, window, strides, padding, base_dilation, window_dilation):
@@ -116,6 +116,8 @@ def _cases(plain):
                 "window_dilation": r,
             }
             yield Sample((np.asarray(x).astype(d.numpy),), attrs, grad=not (plain and dilated))
+        one = {"window": (2,), "strides": (1,), "padding": ((1, 1),), "base_dilation": (1,)}
+        yield Sample((special(d),), {**one, "window_dilation": (1,)}, grad=False)
 
     return make
 
@@ -234,6 +236,10 @@ def _select_cases(scatter):
             for kind in ("max", "min"):
                 attrs = {"window": w, "strides": s, "padding": p, "kind": kind}
                 yield Sample((x, draw(d, rng, other)), attrs)
+        for x in (np.array([1, 1, 0, 0, 2, 2], d.numpy), np.zeros((0,), d.numpy)):  # ties; empty
+            other = (max(x.size - 1, 0),) if scatter else x.shape
+            attrs = {"window": (2,), "strides": (1,), "padding": ((0, 0),), "kind": "max"}
+            yield Sample((x, draw(d, rng, other)), attrs, grad=False)
 
     return make
 

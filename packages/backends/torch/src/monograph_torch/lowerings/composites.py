@@ -20,6 +20,7 @@ def _layer_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, eps
 
 def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> Any:
     mean, rstd = (v.to(x.dtype) if x.dtype in HALF and x.is_cpu else v for v in (mean, rstd))
+    mean, rstd = mean.contiguous(), rstd.contiguous()  # torch reads them as if they were
     # the bias itself is not read, only that there is one
     return torch.ops.aten.native_layer_norm_backward(
         g, x, [x.shape[-1]], mean[..., None], rstd[..., None], scale, scale, [True, True, True]

@@ -55,7 +55,7 @@ def _positions(starts: list[Any], sizes: Any) -> list[torch.Tensor]:
         offset = torch.arange(m, device=s.device).reshape(
             [-1 if i == axis else 1 for i in range(n)]
         )
-        out.append(s.reshape(*s.shape, *[1] * n) + offset)
+        out.append(s.reshape((*s.shape, *[1] * n)) + offset)
     return out
 
 
@@ -72,10 +72,11 @@ def _gather(x: torch.Tensor, indices: torch.Tensor, **a: Any) -> torch.Tensor:
         and tuple(sizes[1:]) == tuple(x.shape[1:])
     )  # fmt: skip
     if rows:  # whole rows: index_select is many times faster than fancy indexing
-        got = x.index_select(0, starts[0].reshape(-1)).reshape([*starts[0].shape, *x.shape[1:]])
+        got = x.index_select(0, starts[0].reshape(-1)).reshape((*starts[0].shape, *x.shape[1:]))
     else:
         got = x[tuple(_positions(starts, sizes))]
-        got = got.reshape([*got.shape[:batch], *[sizes[i] for i in _without(x.ndim, dropped)]])
+        kept = [sizes[i] for i in _without(x.ndim, dropped)]
+        got = got.reshape((*got.shape[:batch], *kept))
     places = [*_without(got.ndim, a["offset_dims"]), *a["offset_dims"]]
     return got.permute(*[int(i) for i in np.argsort(places)]) if got.ndim else got
 
@@ -96,14 +97,14 @@ def _scatter(
     )  # fmt: skip
     batch = starts[0].shape
     order = [*_without(updates.ndim, a["update_window_dims"]), *a["update_window_dims"]]
-    values = updates.permute(order).reshape([*batch, *sizes])
+    values = updates.permute(order).reshape((*batch, *sizes))
     fits = torch.ones(batch, dtype=torch.bool, device=x.device)
     for s, n, m in zip(starts, x.shape, sizes):
         fits = fits & (s >= 0) & (s + m <= n)
     flat = torch.zeros((1,) * values.ndim, dtype=torch.int64, device=x.device)
     for p, n in zip(_positions(starts, sizes), x.shape):
         flat = flat * n + p
-    keep = fits.reshape(*batch, *[1] * x.ndim).expand(values.shape).reshape(-1)
+    keep = fits.reshape((*batch, *[1] * x.ndim)).expand(values.shape).reshape(-1)
     at, values = flat.expand(values.shape).reshape(-1)[keep], values.reshape(-1)[keep]
     out = x.reshape(-1).clone()
     if kind == "update":

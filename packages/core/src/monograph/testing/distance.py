@@ -1,0 +1,42 @@
+"""How far a result is from what it should be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dtypes import DType
+
+_EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
+
+
+def distance(got: np.ndarray, want: np.ndarray, d: DType) -> float:
+    """Largest error in eps of ``d`` relative to the largest finite magnitude; inf where NaNs or
+    infinities disagree. For integers and bools: 0 when equal, else inf.
+
+    >>> from monograph.dtypes import float32
+    >>> distance(np.float32([1, 4]), np.array([1, 4 + 2.0**-20]), float32)
+    2.0
+    """
+    if not d.is_inexact:
+        return 0.0 if np.array_equal(got, want) else np.inf
+    wide = np.complex128 if d.is_complex else np.float64
+    with np.errstate(all="ignore"):
+        rounded = want.astype(d.numpy).astype(wide)  # what overflows in d is infinite in d
+        g, w = got.astype(wide), want.astype(wide)
+        finite = np.isfinite(rounded) & np.isfinite(w)
+        if not np.array_equal(np.isnan(g), np.isnan(rounded)):
+            return np.inf
+        if not d.is_complex and not np.array_equal(g[~finite], rounded[~finite], equal_nan=True):
+            return np.inf
+        if not finite.any():
+            return 0.0
+        eps = _EPS.get(d.name) or float(np.finfo(d.numpy).eps)
+        scale = max(float(np.abs(w[finite]).max()), 1e-6)
+        return float(np.abs(g - w)[finite].max() / (eps * scale))
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal in shape, dtype and every element, NaN equal to NaN."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return a.tobytes() == b.tobytes() or bool(((a == b) | ((a != a) & (b != b))).all())
