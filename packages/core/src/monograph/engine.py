@@ -10,8 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,14 +24,19 @@ Buffer = Any  # whatever the engine holds an array in
 Executable = Callable[..., Sequence[Buffer]]
 
 
-@dataclass(frozen=True, eq=False)
 class Device:
-    """One place an engine computes on, e.g. ``torch:cuda:0``. Unique per place: compare with `is`."""
+    """One place an engine computes on, e.g. ``torch:cuda:0``. Unique per place: compare with `is`.
 
-    engine: Engine
-    kind: str
-    index: int = 0
-    handle: Any = None
+    Attributes:
+        engine: whose it is.
+        kind, index: ``cpu``, ``cuda``, and which of them.
+        handle: the engine's own object for it.
+    """
+
+    __slots__ = ("engine", "kind", "index", "handle")
+
+    def __init__(self, engine: Engine, kind: str, index: int = 0, handle: Any = None):
+        self.engine, self.kind, self.index, self.handle = engine, kind, index, handle
 
     def __str__(self) -> str:
         return f"{self.engine.name}:{self.kind}:{self.index}"
@@ -41,8 +45,7 @@ class Device:
         return f"Device({str(self)!r})"
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What a caller may ask of `Engine.compile`.
 
     Attributes:
@@ -219,8 +222,7 @@ def engine(what: Any) -> Iterator[Device]:
         _selected.reset(token)
 
 
-@dataclass(frozen=True)
-class EngineInfo:
+class EngineInfo(NamedTuple):
     """One row of `engines`: an engine, and whether it works here."""
 
     name: str

@@ -7,7 +7,6 @@ by number *is* the topological order and dead code never enters a graph.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,6 +50,8 @@ class Literal:
     @property
     def digest(self) -> bytes:
         if self._digest is None:
+            import hashlib
+
             h = hashlib.blake2b(digest_size=16)
             h.update(f"{self.array.dtype.str}{self.array.dtype.name}{self.array.shape}".encode())
             h.update(self.array.tobytes())
@@ -256,6 +257,8 @@ class Graph:
     def fingerprint(self) -> str:
         """A hash of what is computed: ops, attributes, wiring, specs. Names and lines do not count."""
         if self._fingerprint is None:
+            import hashlib
+
             h = hashlib.sha256()
             index = {v: i for i, v in enumerate(self.inputs)}
             h.update(repr(self.input_specs).encode())

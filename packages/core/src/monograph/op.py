@@ -15,10 +15,8 @@ The result is an `Op`: call it on traced values to record a node, on tensors to 
 from __future__ import annotations
 
 import functools
-import inspect
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,10 +40,14 @@ NOT_DIFFERENTIABLE = _Word("NOT_DIFFERENTIABLE")
 ZERO_GRADIENT = _Word("ZERO_GRADIENT")
 """The answer of a primitive through which nothing flows: rounding, `stop_gradient`."""
 
+REQUIRED = _Word("REQUIRED")
+"""The default, in `Op.defaults`, of an attribute that has none."""
+
+_VARARGS = 0x04  # inspect.CO_VARARGS: the function takes *args
+
 _REGISTRY: dict[str, Op] = {}
 
 
-@dataclass(frozen=True, eq=False)
 class Sample:
     """One set of inputs the conformance kit runs an op on.
 
@@ -55,9 +57,18 @@ class Sample:
         grad: whether numeric gradients make sense here (off at kinks, NaN and ties).
     """
 
-    operands: tuple[np.ndarray, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
-    grad: bool = True
+    __slots__ = ("operands", "attrs", "grad")
+
+    def __init__(
+        self,
+        operands: tuple[np.ndarray, ...],
+        attrs: dict[str, Any] | None = None,
+        grad: bool = True,
+    ):
+        self.operands, self.attrs, self.grad = operands, attrs or {}, grad
+
+    def __repr__(self) -> str:
+        return f"Sample({self.operands!r}, {self.attrs!r}, grad={self.grad})"
 
 
 class Op:
@@ -104,10 +115,13 @@ class Op:
         self.body: Any = fn if is_composite else None
         self.infer = infer or self._infer_body
         self._graphs: dict = {}
-        params = inspect.signature(fn).parameters.values()
-        self.operands = tuple(p.name for p in params if p.kind == p.POSITIONAL_OR_KEYWORD)
-        self.variadic = any(p.kind == p.VAR_POSITIONAL for p in params)
-        self.defaults = {p.name: p.default for p in params if p.kind == p.KEYWORD_ONLY}
+        # read off the function itself: inspect.signature is slow, to import and to call
+        code, names = fn.__code__, fn.__code__.co_varnames
+        self.operands = names[: code.co_argcount]
+        self.variadic = bool(code.co_flags & _VARARGS)
+        given = fn.__kwdefaults__ or {}
+        attrs = names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        self.defaults = {name: given.get(name, REQUIRED) for name in attrs}
         if not fn.__doc__:
             raise GraphError(f"op {self.name!r} has no docstring")
         if _REGISTRY.setdefault(self.name, self) is not self:
@@ -138,7 +152,7 @@ class Op:
         out = {}
         for name, default in self.defaults.items():
             value = attrs.get(name, default)
-            if value is inspect.Parameter.empty:
+            if value is REQUIRED:
                 raise ArgumentError(f"{_tracing.user_source()}: {self.name} needs {name}=")
             out[name] = as_dtype(value) if name == "dtype" else _freeze(value)
         if len(attrs) > len(out) or not attrs.keys() <= out.keys():

@@ -7,7 +7,6 @@ store's buffers in and takes the new ones back.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -138,6 +137,8 @@ class Store(Mapping):
 
     def key(self, path: str) -> Any:
         """The random key of a path: the seed folded with the path's checksum."""
+        import zlib
+
         from . import random
 
         return random.fold_in(random.key(self.seed), zlib.crc32(path.encode()))

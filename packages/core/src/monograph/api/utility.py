@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,8 +112,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     return as_dtype(dtype) is as_dtype(kind)
 
 
-@dataclass(frozen=True)
-class FInfo:
+class FInfo(NamedTuple):
     """Limits of a floating-point dtype; of a complex one, those of its parts."""
 
     bits: int
@@ -125,8 +123,7 @@ class FInfo:
     dtype: DType
 
 
-@dataclass(frozen=True)
-class IInfo:
+class IInfo(NamedTuple):
     """Limits of an integer dtype."""
 
     bits: int
