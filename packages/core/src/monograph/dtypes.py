@@ -126,6 +126,8 @@ def dtype(x: Any) -> DType:
         found = _TABLE.get(x) or _from_plugin(x)
         if found:
             return found
+    if isinstance(x, np.dtype) and x in _BY_NUMPY:
+        return _BY_NUMPY[x]
     try:
         n = np.dtype(x).newbyteorder("=")
     except TypeError:

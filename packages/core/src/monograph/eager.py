@@ -10,11 +10,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from .engine import Device, Options, _selected, resolve
-from .errors import EngineError
-from .graph import Graph
+from .engine import Device, Options, _selected, failed, resolve
+from .errors import EngineError, MonographError, TraceError
+from .graph import Graph, Value
 from .op import Op
 from .spec import Spec
+from .tensor import Tensor, wrap
+from .tracing import trace_flat, tracing, user_source
 
 _compiled: dict[tuple, Any] = {}
 _LIMIT = 4096
@@ -28,41 +30,61 @@ def home() -> Device:
     return resolve() if os.environ.get("MONOGRAPH_ENGINE") else resolve("numpy")
 
 
-def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Any, ...]:
-    """Compute ``op`` now; the result lives where the operands do."""
-    from .tensor import Tensor
+def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]:
+    """Compute ``op`` now; the result lives where the operands do.
 
-    tensors = [x if type(x) is Tensor else Tensor.of(x) for x in operands]
+    Raises:
+        TraceError: an operand belongs to a trace that has ended.
+        EngineError: operands on two engines or devices; or the engine failed.
+    """
+    tensors = [x if type(x) is Tensor else _tensor(x) for x in operands]
     device = common_device(tensors)
-    specs = tuple([x.spec for x in tensors])
-    key = (op, specs, tuple(attrs.items()), device)
+    key = (op, device, tuple([x.spec for x in tensors]), tuple(attrs.items()))
     found = _compiled.get(key)
     if found is None:
         if len(_compiled) >= _LIMIT:
             _compiled.clear()
-        found = _compiled[key] = _compile(op, specs, attrs, device)
-    executable, out_specs = found
-    outs = executable(*[x.on(device).buffer for x in tensors])
-    return tuple([Tensor(b, s, device) for b, s in zip(outs, out_specs)])
+        found = _compiled[key] = _compile(op, key[2], attrs, device)
+    executable, specs = found
+    try:
+        outs = executable(
+            *[x.buffer if x._device is device else x.on(device).buffer for x in tensors]
+        )
+    except MonographError:
+        raise
+    except Exception as e:
+        raise failed(device, f"to compute {op.name} of {', '.join(map(str, key[2]))}", e) from e
+    return wrap(outs, specs, device)
 
 
-def common_device(tensors: Sequence[Any]) -> Device:
+def _tensor(x: Any) -> Tensor:
+    if isinstance(x, Value):
+        raise TraceError(
+            f"{user_source()}: {x!r} has no number: its trace has ended. Return values from a traced "
+            f"function instead of keeping them elsewhere."
+        )
+    return Tensor.of(x)
+
+
+def common_device(tensors: Sequence[Tensor]) -> Device:
     """The device of the operands; the host yields to any other."""
+    devices = [x._device for x in tensors]
+    if devices and devices.count(devices[0]) == len(devices):
+        return devices[0]
     found = None
-    for x in tensors:
-        if x.device is found or x.device.engine.name == "numpy":
+    for device in devices:
+        if device is found or device.engine.name == "numpy":
             continue
         if found is not None:
             raise EngineError(
-                f"operands live on {found} and on {x.device}; move one with .on({str(found)!r})"
+                f"{user_source()}: operands live on {found} and on {device}; move one with "
+                f".on({str(found)!r})"
             )
-        found = x.device
-    return found or (tensors[0].device if tensors else home())
+        found = device
+    return found or home()
 
 
 def _compile(op: Op, specs: Sequence[Spec], attrs: dict[str, Any], device: Device) -> Any:
-    from .tracing import trace_flat, tracing
-
     with tracing(None):
         graph: Graph = trace_flat(lambda *xs: op(*xs, **attrs), specs, op.operands, op.name)[0]
     prepared = device.engine.prepare(graph)

@@ -83,6 +83,13 @@ class Engine:
         """A buffer with a *copy* of ``array``: the caller may change his array afterwards."""
         raise NotImplementedError(f"engine {self.name!r} cannot take arrays in")
 
+    def feed(self, array: np.ndarray, device: Device) -> Any:
+        """What an executable takes in place of a buffer, for one call: again a *copy*.
+
+        For engines whose executables take host arrays faster than `put` makes a buffer.
+        """
+        return self.put(array, device)
+
     def get(self, buffer: Buffer) -> np.ndarray:
         """The buffer's numbers; a read-only view is fine. Waits for them if need be."""
         raise NotImplementedError(f"engine {self.name!r} cannot give arrays out")
@@ -203,6 +210,16 @@ def _automatic() -> Device:
             with contextlib.suppress(MonographError):
                 return resolve(name)
     return resolve("numpy")
+
+
+def failed(device: Device, doing: str, cause: Exception) -> EngineError:
+    """What to raise, from ``cause``, for an exception of the engine's own."""
+    from .tracing import user_source
+
+    return EngineError(
+        f"{user_source()}: engine {device.engine.name!r} failed {doing} on {device}: "
+        f"{type(cause).__name__}: {str(cause)[:2000]}"
+    )
 
 
 @contextlib.contextmanager

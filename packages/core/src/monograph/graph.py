@@ -179,7 +179,16 @@ class Graph:
         name: for people.
     """
 
-    __slots__ = ("inputs", "outputs", "nodes", "in_tree", "out_tree", "name", "_fingerprint")
+    __slots__ = (
+        "inputs",
+        "outputs",
+        "nodes",
+        "in_tree",
+        "out_tree",
+        "name",
+        "_fingerprint",
+        "_last",
+    )
 
     def __init__(
         self,
@@ -192,6 +201,7 @@ class Graph:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.in_tree, self.out_tree, self.name = in_tree, out_tree, name
         self._fingerprint: str | None = None
+        self._last: dict[Node, list[Value]] | None = None
         params = {v.node for v in self.inputs}
         self.nodes = tuple(n for n in ancestors(self.outputs) if n not in params)
         for n in self.nodes:
@@ -232,6 +242,8 @@ class Graph:
         return [env[v] for v in self.outputs]
 
     def _last_uses(self) -> dict[Node, list[Value]]:
+        if self._last is not None:
+            return self._last
         keep, seen = set(self.outputs), set()
         last: dict[Node, list[Value]] = {}
         for node in reversed(self.nodes):
@@ -239,6 +251,7 @@ class Graph:
                 if v not in keep and v not in seen:
                     seen.add(v)
                     last.setdefault(node, []).append(v)
+        self._last = last
         return last
 
     def subgraphs(self) -> Iterable[Graph]:
@@ -314,7 +327,7 @@ class Graph:
 
     def compile(self, engine: Any = None, **options: Any) -> Any:
         """Make it runnable: ``exe = graph.compile("xla"); exe(x)``."""
-        from .jit import Compiled
+        from .compiled import Compiled
 
         return Compiled(self, engine, **options)
 

@@ -1,24 +1,28 @@
 """`jit`: trace once per input spec, compile for an engine, call many times.
 
-The call path is kept short: the usual call (tensors on the right device, nothing static) builds one
-tuple of interned specs, looks it up, and hands the buffers to the engine.
+The call path is kept short: the usual call (tensors on the right device, nothing static) lists their
+interned specs, compares them with the last call's, and hands the buffers to the engine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import plugins, tree
-from .engine import Device, EngineError, Options, _selected, resolve
+from . import tree
+from .array import Array
+from .compiled import Compiled
+from .engine import Device, _selected, resolve
 from .errors import ArgumentError, MonographError
 from .graph import Graph
 from .spec import Spec
-from .tensor import Tensor
-from .tracing import _current, trace_flat, tracing, user_source
+from .tensor import feed, unwrap
+from .tracing import _current, argument_names, trace_flat, tracing, user_source
+
+_NOTHING = (None, None, None)
 
 
 class CacheInfo(NamedTuple):
@@ -28,69 +32,6 @@ class CacheInfo(NamedTuple):
     misses: int
     maxsize: int
     currsize: int
-
-
-class Compiled:
-    """A graph compiled for one device: ``exe(*args)`` with the graph's own argument structure.
-
-    Raises:
-        ArgumentError: arguments of another structure or spec than the graph's.
-    """
-
-    __slots__ = ("graph", "device", "executable", "_specs", "seconds")
-
-    def __init__(self, graph: Graph, engine: Any = None, donate: Sequence[int] = ()):
-        self.graph = graph
-        self.device: Device = resolve(engine)
-        self._specs = graph.output_specs
-        started = time.perf_counter()
-        plugins.hooks().hook.monograph_graph_traced(graph=graph)
-        self.executable = _guarded(self.device, graph, tuple(donate))
-        self.seconds = time.perf_counter() - started
-        plugins.hooks().hook.monograph_compiled(
-            graph=graph, engine=self.device.engine.name, seconds=self.seconds
-        )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, in_tree = tree.flatten((args, kwargs))
-        want = self.graph.in_tree
-        if want is not None and in_tree != want:
-            raise ArgumentError(
-                f"{user_source()}: {self.graph.name} takes arguments nested as "
-                f"{tree.describe(want)}, got {tree.describe(in_tree)}"
-            )
-        tensors = [x if type(x) is Tensor else Tensor.of(x, device=self.device) for x in leaves]
-        for i, (x, s) in enumerate(zip(tensors, self.graph.input_specs)):
-            if x.spec is not s:
-                raise ArgumentError(
-                    f"{user_source()}: {self.graph.name}: input {self.graph.input_names[i]!r} is "
-                    f"{x.spec}, the graph was traced for {s}"
-                )
-        return self.wrap(self.executable(*[x.on(self.device).buffer for x in tensors]))
-
-    def wrap(self, buffers: Sequence[Any]) -> Any:
-        """Output buffers as tensors in the structure the function returned."""
-        device = self.device
-        out = [Tensor(b, s, device) for b, s in zip(buffers, self._specs)]
-        out_tree = self.graph.out_tree
-        if out_tree is tree.LEAF and len(out) == 1:
-            return out[0]
-        return tree.unflatten(out_tree, out)
-
-
-def _guarded(device: Device, graph: Graph, donate: tuple[int, ...]) -> Any:
-    engine = device.engine
-    try:
-        return engine.compile(engine.prepare(graph), Options(device, donate))
-    except MonographError:
-        raise
-    except Exception as e:
-        error = EngineError(
-            f"engine {engine.name!r} could not compile graph {graph.name!r}: "
-            f"{type(e).__name__}: {str(e)[:2000]}"
-        )
-        error.__notes__ = ["This is a defect of the engine: please report it with graph.save()."]
-        raise error from None
 
 
 class Jitted:
@@ -109,17 +50,16 @@ class Jitted:
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.fn, self.engine, self.max_cache = fn, engine, max_cache
         self._device = None if engine is None else resolve(engine)
-        self._static = frozenset(
-            (static_argnums,) if isinstance(static_argnums, int) else static_argnums
-        )
-        self._static_names = frozenset(
-            (static_argnames,) if isinstance(static_argnames, str) else static_argnames
-        )
-        self._donate = frozenset(
-            (donate_argnums,) if isinstance(donate_argnums, int) else donate_argnums
-        )
-        self._plain = not (self._static or self._static_names or self._donate)
+        nums, names, donate = [
+            frozenset((x,) if isinstance(x, (int, str)) else x)
+            for x in (static_argnums, static_argnames, donate_argnums)
+        ]
+        self._options = (nums, names, donate, max_cache)
+        self._static, self._donate = _places(fn, nums, names), donate
+        self._plain = not (self._static or donate)
         self._cache: OrderedDict[Any, Compiled] = OrderedDict()
+        # the last plain call's device, specs and compilation: the usual next one's too
+        self._last: Any = _NOTHING
         self._others: dict[Any, Jitted] = {}
         self._hits = self._misses = 0
 
@@ -128,123 +68,133 @@ class Jitted:
             return self.fn(*args, **kwargs)
         device = self._device or _selected.get() or resolve()
         if self._plain and not kwargs:
-            specs, buffers = [device], []
-            for x in args:
-                if type(x) is not Tensor or x._device is not device:
-                    break
-                specs.append(x.spec)
-                buffers.append(x.buffer)
-            else:
-                found = self._cache.get(tuple(specs))
-                if found is not None:
+            found = unwrap(args, device)
+            if found is not None:
+                specs, buffers = found
+                last = self._last  # read once: another thread may replace it
+                if last[1] == specs and last[0] is device:
                     self._hits += 1
-                    return found.wrap(found.executable(*buffers))
+                    return last[2].run(buffers)
+                made = self._recall((device, *specs))
+                if made is not None:
+                    self._last = (device, specs, made)
+                    return made.run(buffers)
         return self._general(device, args, kwargs)
 
     def _general(self, device: Device, args: tuple, kwargs: dict) -> Any:
-        dynamic, static = self._partition(args, kwargs)
-        leaves, in_tree = tree.flatten(dynamic)
-        tensors = [
-            x if type(x) is Tensor and x._device is device else self._place(x, i, dynamic, device)
-            for i, x in enumerate(leaves)
-        ]
-        specs = [x.spec for x in tensors]
-        flat = self._plain and not kwargs and len(tensors) == len(args)
-        flat = flat and all(child is tree.LEAF for child in in_tree[2][0][2])
-        # the usual call's key is the short one that __call__ looks for
-        key = (device, *specs) if flat else (device, in_tree, static, tuple(specs))
-        found = self._lookup(key)
+        args, kwargs, static = self._partition(args, kwargs)
+        leaves, in_tree = tree.flatten((args, kwargs))
+        specs, buffers = unwrap(leaves, device) or self._feed(leaves, args, kwargs, device)
+        if self._plain and not kwargs and in_tree[2][0][2] == (tree.LEAF,) * len(args):
+            key = (device, *specs)  # the usual call's key is the one that __call__ looks for
+        else:
+            key = (device, in_tree, _typed(static), *specs)
+        found = self._recall(key)
         if found is None:
-            graph = self._trace(specs, in_tree, static, dynamic)
-            found = self._store(key, Compiled(graph, device, self._donated(dynamic)))
-        return found.wrap(found.executable(*[x.buffer for x in tensors]))
+            self._misses += 1
+            graph = self._trace(specs, in_tree, static, argument_names(args, kwargs))
+            found = self._keep(key, Compiled(graph, device, self._donated(args)))
+        return found.run(buffers, leaves)
 
-    def _partition(self, args: tuple, kwargs: dict) -> tuple[Any, Any]:
-        if not (self._static or self._static_names):
-            return (args, kwargs), None
-        nums = {i % len(args) if -len(args) <= i < 0 else i for i in self._static}
-        names = self._static_names
-        static = (
-            tuple((i, a) for i, a in enumerate(args) if i in nums),
-            tuple((k, v) for k, v in sorted(kwargs.items()) if k in names),
-        )
+    def _partition(self, args: tuple, kwargs: dict) -> tuple[tuple, dict, tuple]:
+        """Arguments without the static ones (None in their places), and those by place or name."""
+        if not self._static:
+            return args, kwargs, ()
+        dynamic, static = list(args), []
+        for place in self._static:
+            if type(place) is str:
+                if place in kwargs:
+                    static.append((place, kwargs.pop(place)))
+            elif -len(args) <= place < len(args):
+                static.append((place, args[place]))
+                dynamic[place] = None
         try:
-            hash(static)
+            hash(tuple(static))
         except TypeError:
             raise ArgumentError(
                 f"{user_source()}: static arguments of {self.__name__} must be hashable; got "
-                f"{', '.join(f'{k}={v!r}' for part in static for k, v in part)}"
+                f"{', '.join(f'{k}={v!r}' for k, v in static)}"
             ) from None
-        dynamic = (
-            tuple(None if i in nums else a for i, a in enumerate(args)),
-            {k: v for k, v in kwargs.items() if k not in names},
-        )
-        return dynamic, static
+        return tuple(dynamic), kwargs, tuple(static)
 
-    def _place(self, x: Any, i: int, dynamic: Any, device: Device) -> Tensor:
+    def _feed(
+        self, leaves: list, args: tuple, kwargs: dict, device: Device
+    ) -> tuple[list[Spec], list]:
+        specs, buffers = [], []
         try:
-            return Tensor.of(x, device=device)
+            for x in leaves:
+                spec, buffer = feed(x, device)
+                specs.append(spec)
+                buffers.append(buffer)
         except MonographError as e:
-            where = tree.paths(dynamic)[i]
+            if isinstance(x, Array):  # an error of its own, such as having been donated
+                raise
+            name = argument_names(args, kwargs)[len(specs)]
             raise type(e)(
-                f"{user_source()}: argument {where} of {self.__name__} is {type(x).__name__}: "
+                f"{user_source()}: argument {name} of {self.__name__} is {type(x).__name__}: "
                 f"{e.args[0]} Pass arrays or numbers, or name it in static_argnames."
             ) from None
+        return specs, buffers
 
-    def _trace(self, specs: Sequence[Spec], in_tree: Any, static: Any, dynamic: Any) -> Graph:
+    def _trace(
+        self, specs: Sequence[Spec], in_tree: Any, static: tuple, names: Sequence[str]
+    ) -> Graph:
         from .rewrite import simplify
 
         def flat(*values: Any) -> Any:
             args, kwargs = tree.unflatten(in_tree, values)
-            if static is not None:
-                args = list(args)
-                for i, a in static[0]:
-                    args[i] = a
-                kwargs.update(static[1])
+            args = list(args)
+            for place, value in static:
+                (kwargs if type(place) is str else args)[place] = value
             return self.fn(*args, **kwargs)
 
         with tracing(None):
-            graph, out_tree, _ = trace_flat(flat, specs, tree.paths(dynamic), self.__name__)
+            graph, out_tree, _ = trace_flat(flat, specs, names, self.__name__)
         return simplify(Graph(graph.inputs, graph.outputs, in_tree, out_tree, graph.name))
 
-    def _donated(self, dynamic: Any) -> tuple[int, ...]:
+    def _donated(self, args: tuple) -> tuple[int, ...]:
         if not self._donate:
             return ()
-        counts = [tree.count(tree.flatten(a)[1]) for a in dynamic[0]]
+        counts = [tree.count(tree.flatten(a)[1]) for a in args]
         starts = [sum(counts[:i]) for i in range(len(counts))]
         return tuple(
             starts[i] + j for i in sorted(self._donate) if i < len(counts) for j in range(counts[i])
         )
 
-    def _lookup(self, key: Any) -> Compiled | None:
+    def _recall(self, key: Any) -> Compiled | None:
+        """What is kept for ``key``, now the most recently used."""
+        self._last = _NOTHING
         found = self._cache.get(key)
-        if found is None:
-            self._misses += 1
-        else:
+        if found is not None:
             self._hits += 1
-            self._cache.move_to_end(key)
+            try:
+                self._cache.move_to_end(key)
+            except KeyError:  # another thread has pushed it out meanwhile
+                self._keep(key, found)
         return found
 
-    def _store(self, key: Any, made: Compiled) -> Compiled:
+    def _keep(self, key: Any, made: Compiled) -> Compiled:
         self._cache[key] = made
-        if len(self._cache) > self.max_cache:
-            self._cache.popitem(last=False)
+        while len(self._cache) > self.max_cache:
+            try:
+                self._cache.popitem(last=False)
+            except KeyError:  # another thread has emptied it
+                break
         return made
 
     def on(self, engine: Any) -> Jitted:
         """The same function on another engine or device; the caches are kept apart."""
         found = self._others.get(engine)
         if found is None:
-            found = self._others[engine] = Jitted(
-                self.fn, engine, self._static, self._static_names, self._donate, self.max_cache
-            )
+            found = self._others.setdefault(engine, Jitted(self.fn, engine, *self._options))
         return found
 
     def trace(self, *specs: Any, **kwspecs: Any) -> Graph:
         """The graph for these specs (or example arrays); see `monograph.trace`."""
-        dynamic, static = self._partition(specs, kwspecs)
-        leaves, in_tree = tree.flatten(dynamic)
-        return self._trace([Spec.of(x) for x in leaves], in_tree, static, dynamic)
+        args, kwargs, static = self._partition(specs, kwspecs)
+        leaves, in_tree = tree.flatten((args, kwargs))
+        names = argument_names(args, kwargs)
+        return self._trace([Spec.of(x) for x in leaves], in_tree, static, names)
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, and how many compilations are kept."""
@@ -252,6 +202,7 @@ class Jitted:
 
     def cache_clear(self) -> None:
         """Forget every compilation."""
+        self._last = _NOTHING
         self._cache.clear()
         self._hits = self._misses = 0
 
@@ -260,6 +211,26 @@ class Jitted:
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+
+def _places(fn: Callable, nums: frozenset[int], names: frozenset[str]) -> tuple[int | str, ...]:
+    """Static arguments, each by position and by name where the function's signature tells both."""
+    places = {*nums, *names}
+    if places:
+        import inspect
+
+        with contextlib.suppress(ValueError):  # some built-in functions have no signature
+            for i, p in enumerate(inspect.signature(fn).parameters.values()):
+                if p.kind is p.POSITIONAL_OR_KEYWORD and (i in nums or p.name in names):
+                    places |= {i, p.name}
+    return tuple(sorted(places, key=str))
+
+
+def _typed(x: Any) -> Any:
+    """A key for a static value: 1, 1.0 and True are equal, and not the same argument."""
+    if type(x) is tuple:
+        return tuple([_typed(i) for i in x])
+    return (float, x.hex()) if type(x) is float else (type(x), x)  # -0.0 is not 0.0
 
 
 def jit(fn: Callable | None = None, **options: Any) -> Any:

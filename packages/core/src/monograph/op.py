@@ -135,7 +135,7 @@ class Op:
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         attrs = self.bind(operands, attrs)
-        if _tracing._current.get() is None and not any(type(x) is _tracing.Value for x in operands):
+        if _tracing._current.get() is None:
             outs = _eager.run(self, operands, attrs)
         else:
             outs = _tracing.record(self, operands, attrs)

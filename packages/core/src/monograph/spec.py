@@ -36,7 +36,8 @@ class Spec:
     size: int
 
     def __new__(cls, shape: Sequence[int] | int = (), dtype: Any = "float32") -> Spec:
-        if type(shape) is tuple and type(dtype) is DType:
+        if type(shape) is tuple:
+            dtype = as_dtype(dtype)
             try:
                 found = _interned.get((shape, dtype))
             except TypeError:  # an unhashable axis: as_shape says which

@@ -131,14 +131,7 @@ _LOCATED = re.compile(r"[^\n]+?:\d+: ")
 def record(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Value, ...]:
     """Add a node for ``op`` to the current trace; its spec is inferred and its errors located."""
     t = _current.get()
-    if t is None:
-        for x in operands:
-            if isinstance(x, Value):
-                raise TraceError(
-                    f"{user_source()}: {x!r} has no number: its trace has ended. Return values "
-                    f"from a traced function instead of keeping them elsewhere."
-                )
-        raise TraceError(f"{user_source()}: {op.name} cannot be recorded: no trace is open")
+    assert t is not None  # with no trace open, ops run eagerly
     inputs = []
     for x in operands:
         if type(x) is Value:
@@ -190,6 +183,12 @@ def trace_flat(
     return Graph(t.inputs, outputs, None, out_tree, name), out_tree, outer_values
 
 
+def argument_names(args: tuple, kwargs: dict[str, Any]) -> list[str]:
+    """A readable name per leaf of ``(args, kwargs)``, such as ``arg[0]['w']`` and ``scale``."""
+    named = [f"{k}{p}" for k in sorted(kwargs) for p in tree.paths(kwargs[k])]
+    return [f"arg{p}" for p in tree.paths(args)] + named
+
+
 def as_value(x: Any, t: Trace | None = None) -> Value:
     """Anything array-like as a value of the current trace."""
     t = t or _current.get()
@@ -226,9 +225,6 @@ def trace(fn: Callable[..., Any], *specs: Any, **kwspecs: Any) -> Graph:
     from .rewrite import simplify
 
     leaves, in_tree = tree.flatten((specs, kwspecs))
-    names = [f"arg{p}" for p in tree.paths(specs)] + [
-        f"{k}{p}" for k in sorted(kwspecs) for p in tree.paths(kwspecs[k])
-    ]
 
     def flat(*values: Value) -> Any:
         args, kwargs = tree.unflatten(in_tree, values)
@@ -236,7 +232,10 @@ def trace(fn: Callable[..., Any], *specs: Any, **kwspecs: Any) -> Graph:
 
     with tracing(None):  # a graph of its own, even when asked for inside a trace
         graph, out_tree, _ = trace_flat(
-            flat, [Spec.of(x) for x in leaves], names, getattr(fn, "__name__", "main")
+            flat,
+            [Spec.of(x) for x in leaves],
+            argument_names(specs, kwspecs),
+            getattr(fn, "__name__", "main"),
         )
     name = "main" if graph.name == "<lambda>" else graph.name
     return simplify(Graph(graph.inputs, graph.outputs, in_tree, out_tree, name))

@@ -6,7 +6,9 @@ other type is a leaf unless `register`ed. Dicts go in sorted key order, as in JA
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from .errors import ArgumentError
@@ -15,20 +17,23 @@ TreeDef = Any  # None for a leaf, else (node type, aux data, tuple of child Tree
 LEAF: TreeDef = None
 
 
-def _dict_keys(d: dict) -> tuple:
+def _flatten_dict(d: dict) -> tuple[tuple, tuple]:
     try:
-        return tuple(sorted(d))
+        keys = tuple(sorted(d))
     except TypeError:
-        return tuple(d)
+        keys = tuple(d)
+    return keys, tuple([d[k] for k in keys])
 
 
 # type -> (value -> (aux, children)), ((aux, children) -> value)
 _NODES: dict[type, tuple[Callable, Callable]] = {
     tuple: (lambda v: (None, v), lambda aux, c: tuple(c)),
     list: (lambda v: (None, v), lambda aux, c: list(c)),
-    dict: (lambda v: (k := _dict_keys(v), [v[i] for i in k]), lambda aux, c: dict(zip(aux, c))),
+    dict: (_flatten_dict, lambda aux, c: dict(zip(aux, c))),
     type(None): (lambda v: (None, ()), lambda aux, c: None),
 }
+# types met that are leaves: a node that holds nothing else is taken apart without a loop
+_LEAVES: set[type] = set()
 
 
 def register(
@@ -36,6 +41,7 @@ def register(
 ) -> None:
     """Make a class a tree node: ``flatten(x) -> (aux, children)``, ``unflatten(aux, children) -> x``."""
     _NODES[cls] = (flatten, unflatten)
+    _LEAVES.discard(cls)
 
 
 def _node_type(x: Any) -> type | None:
@@ -59,16 +65,33 @@ def flatten(tree: Any) -> tuple[list, TreeDef]:
 
 
 def _flatten(tree: Any, leaves: list) -> TreeDef:
-    cls = _node_type(tree)
-    if cls is None:
+    cls = type(tree)
+    if cls not in _NODES and _node_type(tree) is None:
+        _LEAVES.add(cls)
         leaves.append(tree)
         return LEAF
     aux, children = _NODES[cls][0](tree)
+    children = tuple(children)
+    if _LEAVES.issuperset(builtins.map(type, children)):
+        leaves += children
+        return (cls, aux, (LEAF,) * len(children))
     return (cls, aux, tuple([_flatten(c, leaves) for c in children]))
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable) -> Any:
-    """The inverse of `flatten`."""
+    """The inverse of `flatten`.
+
+    Raises:
+        ArgumentError: more or fewer leaves than the structure has.
+
+    >>> unflatten(flatten({"b": 1, "a": (2, [3])})[1], "xyz")
+    {'a': ('x', ['y']), 'b': 'z'}
+    """
+    leaves = list(leaves)
+    if len(leaves) != count(treedef):
+        raise ArgumentError(
+            f"a structure of {count(treedef)} leaves cannot be filled with {len(leaves)}"
+        )
     return _unflatten(treedef, iter(leaves))
 
 
@@ -76,7 +99,13 @@ def _unflatten(treedef: TreeDef, leaves: Any) -> Any:
     if treedef is LEAF:
         return next(leaves)
     cls, aux, children = treedef
+    if _flat(children):
+        return _NODES[cls][1](aux, list(islice(leaves, len(children))))
     return _NODES[cls][1](aux, [_unflatten(c, leaves) for c in children])
+
+
+def _flat(children: tuple) -> bool:
+    return children.count(LEAF) == len(children)
 
 
 def leaves(tree: Any) -> list:
@@ -138,4 +167,7 @@ class _Star:
 
 def count(treedef: TreeDef) -> int:
     """How many leaves a structure has."""
-    return 1 if treedef is LEAF else sum(count(c) for c in treedef[2])
+    if treedef is LEAF:
+        return 1
+    children = treedef[2]
+    return len(children) if _flat(children) else sum([count(c) for c in children])
