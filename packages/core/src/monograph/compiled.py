@@ -56,7 +56,7 @@ class Compiled:
             raise error from e
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, in_tree = tree.flatten((args, kwargs))
+        leaves, in_tree = tree.flatten_call(args, kwargs)
         want = self.graph.in_tree
         if want is not None and in_tree != want:
             raise ArgumentError(

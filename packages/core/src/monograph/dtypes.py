@@ -120,14 +120,14 @@ def dtype(x: Any) -> DType:
     """
     if type(x) is DType:
         return x
+    if isinstance(x, np.dtype) and x in _BY_NUMPY:
+        return _BY_NUMPY[x]
     if isinstance(x, type) and x in _PYTHON:
         return _PYTHON[x]
     if isinstance(x, str):
         found = _TABLE.get(x) or _from_plugin(x)
         if found:
             return found
-    if isinstance(x, np.dtype) and x in _BY_NUMPY:
-        return _BY_NUMPY[x]
     try:
         n = np.dtype(x).newbyteorder("=")
     except TypeError:

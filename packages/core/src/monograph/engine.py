@@ -226,6 +226,9 @@ def failed(device: Device, doing: str, cause: Exception) -> EngineError:
 def engine(what: Any) -> Iterator[Device]:
     """Use another engine inside a ``with`` block.
 
+    It holds for this thread or task; a thread started inside does not take it along (start it with
+    ``contextvars.copy_context().run`` if it should).
+
     >>> import monograph as mg
     >>> with mg.engine("numpy") as device:
     ...     print(device)

@@ -82,13 +82,15 @@ class Jitted:
         return self._general(device, args, kwargs)
 
     def _general(self, device: Device, args: tuple, kwargs: dict) -> Any:
-        args, kwargs, static = self._partition(args, kwargs)
-        leaves, in_tree = tree.flatten((args, kwargs))
+        static: tuple = ()
+        if self._static:
+            args, kwargs, static = self._partition(args, kwargs)
+        leaves, in_tree = tree.flatten_call(args, kwargs)
         specs, buffers = unwrap(leaves, device) or self._feed(leaves, args, kwargs, device)
         if self._plain and not kwargs and in_tree[2][0][2] == (tree.LEAF,) * len(args):
             key = (device, *specs)  # the usual call's key is the one that __call__ looks for
         else:
-            key = (device, in_tree, _typed(static), *specs)
+            key = (device, in_tree, *[(k, _typed(v)) for k, v in static], *specs)
         found = self._recall(key)
         if found is None:
             self._misses += 1
@@ -98,8 +100,6 @@ class Jitted:
 
     def _partition(self, args: tuple, kwargs: dict) -> tuple[tuple, dict, tuple]:
         """Arguments without the static ones (None in their places), and those by place or name."""
-        if not self._static:
-            return args, kwargs, ()
         dynamic, static = list(args), []
         for place in self._static:
             if type(place) is str:
@@ -192,7 +192,7 @@ class Jitted:
     def trace(self, *specs: Any, **kwspecs: Any) -> Graph:
         """The graph for these specs (or example arrays); see `monograph.trace`."""
         args, kwargs, static = self._partition(specs, kwspecs)
-        leaves, in_tree = tree.flatten((args, kwargs))
+        leaves, in_tree = tree.flatten_call(args, kwargs)
         names = argument_names(args, kwargs)
         return self._trace([Spec.of(x) for x in leaves], in_tree, static, names)
 
@@ -241,11 +241,16 @@ def jit(fn: Callable | None = None, **options: Any) -> Any:
         engine: where to run, e.g. ``"xla"``; None follows `mg.engine` and ``MONOGRAPH_ENGINE``.
         static_argnums, static_argnames: arguments handed over as Python values; hashable, and each
             combination is compiled anew.
-        donate_argnums: arguments the engine may overwrite; do not use them after the call.
+        donate_argnums: arguments the engine may overwrite. A tensor given there is used up: what is
+            done with it after the call is an error that names the argument.
         max_cache: how many compilations are kept; the least recently used goes first.
 
     Returns:
-        A function with ``.on(engine)``, ``.trace(*specs)``, ``.cache_info()``.
+        A function with ``.on(engine)``, ``.trace(*specs)``, ``.cache_info()``. Threads may share it.
+
+    Raises:
+        ArgumentError: a static argument that cannot be hashed, a donated one that is used twice.
+        EngineError: the engine is missing, or failed while it compiled or ran the graph.
 
     >>> import monograph as mg
     >>> double = mg.jit(lambda x: x + x)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .array import Array
 from .dtypes import dtype as as_dtype
-from .engine import Buffer, Device, resolve
+from .engine import Buffer, Device, failed, resolve
 from .errors import ArgumentError, DTypeError, MonographError
 from .spec import Spec
 
@@ -66,7 +66,12 @@ class Tensor(Array):
 
     def numpy(self) -> np.ndarray:
         """The numbers as a read-only NumPy array. Copy it to change it."""
-        out = self._device.engine.get(self.buffer)
+        try:
+            out = self._device.engine.get(self.buffer)
+        except MonographError:
+            raise
+        except Exception as e:  # what an engine that works ahead finds out only now
+            raise failed(self._device, f"to hand out a {self.spec}", e) from e
         if out.flags.writeable:
             out = out.view()
             out.setflags(write=False)
@@ -196,7 +201,9 @@ def tensor(x: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 def as_numpy(x: Any, dtype: Any = None) -> np.ndarray:
     """Anything array-like as a NumPy array of a known dtype; may alias ``x``."""
-    if isinstance(x, Array):
+    if type(x) is np.ndarray:
+        array = x
+    elif isinstance(x, Array):
         array = x.__array__()
     elif isinstance(x, (np.ndarray, np.generic)):
         array = np.asarray(x)

@@ -224,7 +224,7 @@ def trace(fn: Callable[..., Any], *specs: Any, **kwspecs: Any) -> Graph:
     """
     from .rewrite import simplify
 
-    leaves, in_tree = tree.flatten((specs, kwspecs))
+    leaves, in_tree = tree.flatten_call(specs, kwspecs)
 
     def flat(*values: Value) -> Any:
         args, kwargs = tree.unflatten(in_tree, values)

@@ -64,6 +64,16 @@ def flatten(tree: Any) -> tuple[list, TreeDef]:
     return leaves, _flatten(tree, leaves)
 
 
+def flatten_call(args: tuple, kwargs: dict) -> tuple[list, TreeDef]:
+    """``flatten((args, kwargs))``, in half the time: every call of a compiled function does it."""
+    leaves: list = []
+    trees = _flatten(args, leaves), _flatten(kwargs, leaves) if kwargs else _NO_KWARGS
+    return leaves, (tuple, None, trees)
+
+
+_NO_KWARGS: TreeDef = (dict, (), ())
+
+
 def _flatten(tree: Any, leaves: list) -> TreeDef:
     cls = type(tree)
     if cls not in _NODES and _node_type(tree) is None:
@@ -71,7 +81,8 @@ def _flatten(tree: Any, leaves: list) -> TreeDef:
         leaves.append(tree)
         return LEAF
     aux, children = _NODES[cls][0](tree)
-    children = tuple(children)
+    if type(children) is not tuple:
+        children = tuple(children)
     if _LEAVES.issuperset(builtins.map(type, children)):
         leaves += children
         return (cls, aux, (LEAF,) * len(children))
