@@ -12,7 +12,9 @@ import monograph as mg
 import numpy as np
 
 CALLS = 600
-HEAD = f"{'call':<30}{'arrays':>7}{'mg.jit':>10}{'jax.jit':>10}{'extra':>9}{'least':>9}{'allowed':>9}"
+HEAD = (
+    f"{'call':<30}{'arrays':>7}{'mg.jit':>10}{'jax.jit':>10}{'extra':>9}{'least':>9}{'allowed':>9}"
+)
 
 
 def doubled(*xs):
@@ -64,7 +66,10 @@ for n in (1, 20, 100, 500):
     if n == 100:
         names = [f"layer{i:03}" for i in range(n)]
         measure(
-            "a dict of tensors", doubled_dict, [dict(zip(names, on_xla))], [dict(zip(names, on_jax))]
+            "a dict of tensors",
+            doubled_dict,
+            [dict(zip(names, on_xla))],
+            [dict(zip(names, on_jax))],
         )
         measure("NumPy arrays (copied first)", doubled, xs, xs)
     if n == 1:

@@ -50,10 +50,7 @@ class Jitted:
         self.__name__ = getattr(fn, "__name__", type(fn).__name__)
         self.fn, self.engine, self.max_cache = fn, engine, max_cache
         self._device = None if engine is None else resolve(engine)
-        nums, names, donate = [
-            frozenset((x,) if isinstance(x, (int, str)) else x)
-            for x in (static_argnums, static_argnames, donate_argnums)
-        ]
+        nums, names, donate = map(_set, (static_argnums, static_argnames, donate_argnums))
         self._options = (nums, names, donate, max_cache)
         self._static, self._donate = _places(fn, nums, names), donate
         self._plain = not (self._static or donate)
@@ -100,7 +97,8 @@ class Jitted:
 
     def _partition(self, args: tuple, kwargs: dict) -> tuple[tuple, dict, tuple]:
         """Arguments without the static ones (None in their places), and those by place or name."""
-        dynamic, static = list(args), []
+        dynamic: list = list(args)
+        static: list[tuple[Any, Any]] = []
         for place in self._static:
             if type(place) is str:
                 if place in kwargs:
@@ -213,7 +211,11 @@ class Jitted:
         return self if instance is None else functools.partial(self, instance)
 
 
-def _places(fn: Callable, nums: frozenset[int], names: frozenset[str]) -> tuple[int | str, ...]:
+def _set(x: Any) -> frozenset:
+    return frozenset((x,) if isinstance(x, (int, str)) else x)
+
+
+def _places(fn: Callable, nums: frozenset, names: frozenset) -> tuple[Any, ...]:
     """Static arguments, each by position and by name where the function's signature tells both."""
     places = {*nums, *names}
     if places:
