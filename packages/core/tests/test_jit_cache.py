@@ -3,11 +3,13 @@
 import contextvars
 import sys
 import threading
+import time
 
 import monograph as mg
 import numpy as np
 import pytest
-from monograph.engine import _engines
+from monograph import plugins
+from monograph.engine import Device, _engines
 from monograph.numpy_engine import NumpyEngine
 
 
@@ -154,3 +156,24 @@ def test_a_function_traced_in_two_threads_at_once_keeps_to_its_own_trace():
     threads = [threading.Thread(target=lambda n=n: out.update({n: g(held(n))})) for n in (2, 3)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert {n: y.tolist() for n, y in out.items()} == {2: [1, 3], 3: [1, 3, 5]}
+
+
+def test_two_threads_that_ask_for_an_engine_first_get_one_device(monkeypatch):
+    class Slow(NumpyEngine):
+        name = "slow"
+
+        @property
+        def devices(self):
+            if "made" not in vars(self):
+                time.sleep(0.05)
+                self.made = (Device(self, "cpu"),)
+            return self.made
+
+    monkeypatch.setattr(plugins, "load", lambda group, name: Slow)
+    found = []
+    ask = lambda: found.append(mg.tensor([1.0], device="slow"))
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    [t.start() for t in threads], [t.join() for t in threads]
+    del _engines["slow"]
+    assert len({x.device for x in found}) == 1
+    assert (found[0] + found[3]).tolist() == [2]

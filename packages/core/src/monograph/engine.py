@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -155,6 +156,8 @@ PREFERENCE = ("xla", "torch")
 _engines: dict[str, Engine] = {}
 _selected: ContextVar[Device | None] = ContextVar("monograph_engine", default=None)
 _default: dict[str, Device] = {}
+# engines and devices are compared with `is`: two threads must not each make one of a name
+_starting = threading.RLock()
 
 
 def get_engine(name: str) -> Engine:
@@ -175,8 +178,7 @@ def get_engine(name: str) -> Engine:
             raise
         except Exception as e:
             raise EngineError(f"engine {name!r} failed to start: {type(e).__name__}: {e}") from e
-    _engines[name] = made
-    return made
+    return _engines.setdefault(name, made)
 
 
 def resolve(what: Any = None) -> Device:
@@ -186,11 +188,12 @@ def resolve(what: Any = None) -> Device:
         return found if found is not None else _process_default()
     if isinstance(what, Device):
         return what
-    if isinstance(what, Engine):
-        return what.devices[0]
-    if isinstance(what, str):
-        name, _, device = what.partition(":")
-        return get_engine(name).device(device)
+    with _starting:
+        if isinstance(what, Engine):
+            return what.devices[0]
+        if isinstance(what, str):
+            name, _, device = what.partition(":")
+            return get_engine(name).device(device)
     raise EngineError(f"an engine is named by a string such as 'xla' or 'torch:cpu', not {what!r}")
 
 
