@@ -142,3 +142,11 @@ def test_ragged_lists_and_strings_are_refused():
         mg.tensor([[1.0], [1.0, 2.0]])
     with pytest.raises(DTypeError, match="holds no numbers"):
         mg.tensor("text")
+
+
+def test_a_masked_array_is_refused_rather_than_unmasked():
+    x = np.ma.array([1.0, 2.0], mask=[False, True])
+    for call in (mg.tensor, mg.jit(lambda x: x + 1)):
+        with pytest.raises(ArgumentError, match="filled"):
+            call(x)
+    assert mg.tensor(x.filled(0)).tolist() == [1, 0]

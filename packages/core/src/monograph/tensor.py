@@ -206,6 +206,8 @@ def as_numpy(x: Any, dtype: Any = None) -> np.ndarray:
     elif isinstance(x, Array):
         array = x.__array__()
     elif isinstance(x, (np.ndarray, np.generic)):
+        if hasattr(x, "mask"):  # numpy.ma: converting would drop it in silence
+            raise ArgumentError("a masked array would lose its mask; use x.filled(value) instead.")
         array = np.asarray(x)
     elif hasattr(x, "__array__"):
         array = _foreign(x)
