@@ -31,9 +31,9 @@ class XlaEngine(Engine):
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:
-        found = list(jax.devices())
+        found = list(jax.local_devices())  # of another process' devices nothing can be read
         if found[0].platform != "cpu":
-            found += jax.devices("cpu")
+            found += jax.local_devices(backend="cpu")
         counts: dict[str, int] = {}
         out = []
         for d in found:

@@ -13,6 +13,7 @@ from monograph import Graph, ops
 from monograph.op import constant
 
 from .collectives import COLLECTIVES
+from .convolution import convolution, dot, input_grad, kernel_grad
 
 
 def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:
@@ -78,100 +79,6 @@ def _cumulative(fn: Callable) -> Callable:
 def _cum_extreme(fn: Callable) -> Callable:
     return lambda x, *, axis, reverse: (
         lax.associative_scan(fn, x, axis=axis, reverse=reverse) if x.size else x
-    )
-
-
-def _dot(
-    a: Any,
-    b: Any,
-    *,
-    lhs_batching: Any,
-    rhs_batching: Any,
-    lhs_contracting: Any,
-    rhs_contracting: Any,
-) -> Any:
-    numbers = ((lhs_contracting, rhs_contracting), (lhs_batching, rhs_batching))
-    if a.dtype in (jnp.bfloat16, jnp.float16):
-        # accumulate in float32: more exact, and more than twice as fast on the CPU
-        return lax.dot_general(a, b, numbers, preferred_element_type=jnp.float32).astype(a.dtype)
-    return lax.dot_general(a, b, numbers, precision=lax.Precision.HIGHEST)
-
-
-def _dims(n: int) -> Any:
-    space = "".join(chr(ord("0") + i) for i in range(n))
-    return (f"N{space}C", f"{space}IO", f"N{space}C")
-
-
-def _conv(
-    x: Any,
-    k: Any,
-    *,
-    strides: Any,
-    padding: Any,
-    lhs_dilation: Any,
-    rhs_dilation: Any,
-    feature_groups: int,
-) -> Any:
-    n = len(strides)
-    plain = all(s == 1 for s in (*strides, *lhs_dilation, *k.shape[:n])) and feature_groups == 1
-    if plain and not any(p for pair in padding for p in pair):
-        # a 1x1 convolution is a matrix product, which XLA's CPU backend runs faster, gradients above all
-        return _dot(
-            x,
-            k.reshape(k.shape[n:]),
-            lhs_batching=(),
-            rhs_batching=(),
-            lhs_contracting=(n + 1,),
-            rhs_contracting=(0,),
-        )
-    wide = jnp.float32 if x.dtype in (jnp.bfloat16, jnp.float16) else None
-    y = lax.conv_general_dilated(
-        x, k, strides, padding, lhs_dilation, rhs_dilation, _dims(n), feature_groups,
-        precision=lax.Precision.HIGHEST, preferred_element_type=wide,
-    )  # fmt: skip
-    return y.astype(x.dtype)
-
-
-def _conv_transposed(which: int) -> Callable:
-    """The gradient of `_conv` by one operand: its linear transpose, which jax derives."""
-
-    def input_grad(g: Any, k: Any, *, input_shape: Any, **a: Any) -> Any:
-        x = jax.ShapeDtypeStruct(input_shape, g.dtype)
-        return jax.linear_transpose(lambda v: _raw_conv(v, k, **a), x)(g)[0]
-
-    def kernel_grad(x: Any, g: Any, *, kernel_shape: Any, **a: Any) -> Any:
-        k = jax.ShapeDtypeStruct(kernel_shape, x.dtype)
-        return jax.linear_transpose(lambda v: _raw_conv(x, v, **a), k)(g)[0]
-
-    return (input_grad, kernel_grad)[which]
-
-
-def _raw_conv(
-    x: Any,
-    k: Any,
-    *,
-    strides: Any,
-    padding: Any,
-    lhs_dilation: Any,
-    rhs_dilation: Any,
-    feature_groups: int,
-) -> Any:
-    n = len(strides)
-    plain = all(s == 1 for s in (*strides, *lhs_dilation, *k.shape[:n])) and feature_groups == 1
-    if plain and not any(p for pair in padding for p in pair):
-        return lax.dot_general(
-            x, k.reshape(k.shape[n:]), (((n + 1,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
-        )
-    return lax.conv_general_dilated(
-        x,
-        k,
-        strides,
-        padding,
-        lhs_dilation,
-        rhs_dilation,
-        _dims(n),
-        feature_groups,
-        precision=lax.Precision.HIGHEST,
     )
 
 
@@ -359,8 +266,8 @@ LOWER: dict[Any, Callable] = {
     ops.reverse: lambda x, *, axes: lax.rev(x, axes),
     ops.optimization_barrier: lambda *xs: lax.optimization_barrier(xs),
     # products
-    ops.dot_general: _dot, ops.convolution: _conv,
-    ops.convolution_input_grad: _conv_transposed(0), ops.convolution_kernel_grad: _conv_transposed(1),
+    ops.dot_general: dot, ops.convolution: convolution, ops.convolution_input_grad: input_grad,
+    ops.convolution_kernel_grad: kernel_grad,
     ops.fft: lambda x, *, fft_type, fft_length: lax.fft(x, fft_type, fft_length),
     # windows
     ops.reduce_window_sum: _window("sum"), ops.reduce_window_max: _window("max"),

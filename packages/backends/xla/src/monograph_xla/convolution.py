@@ -1,0 +1,140 @@
+"""Convolution and its gradients, channels last: three ways, chosen by shape.
+
+A 1x1 convolution is a matrix product. A depthwise one is, on the CPU, one multiply-add per kernel
+place, which XLA fuses into a single loop. All others are XLA's own, whose CPU backend sums 16-bit
+floats in float32. Gradients are linear transposes, which jax derives.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+# Beyond this many kernel places the graph grows faster than the gain.
+_PLACES = 64
+
+
+def dot(
+    a: Any,
+    b: Any,
+    *,
+    lhs_batching: Sequence[int],
+    rhs_batching: Sequence[int],
+    lhs_contracting: Sequence[int],
+    rhs_contracting: Sequence[int],
+) -> Any:
+    """`dot_general`; 16-bit floats are summed in float32."""
+    numbers = ((lhs_contracting, rhs_contracting), (lhs_batching, rhs_batching))
+    if a.dtype in (jnp.bfloat16, jnp.float16):
+        # more exact, and more than twice as fast on the CPU
+        return lax.dot_general(a, b, numbers, preferred_element_type=jnp.float32).astype(a.dtype)
+    return lax.dot_general(a, b, numbers, precision=lax.Precision.HIGHEST)
+
+
+_product = partial(dot, lhs_batching=(), rhs_batching=())
+
+
+def _is_product(kernel_shape: Sequence[int], a: dict[str, Any]) -> bool:
+    n = len(a["strides"])
+    ones = (*a["strides"], *a["lhs_dilation"], *kernel_shape[:n], a["feature_groups"])
+    return all(i == 1 for i in ones) and not any(p for pair in a["padding"] for p in pair)
+
+
+def _windowed(
+    x: Any,
+    kernel: Any,
+    *,
+    strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    feature_groups: int,
+) -> Any:
+    space = "".join(map(str, range(len(strides))))
+    dims = (f"N{space}C", f"{space}IO", f"N{space}C")
+    return lax.conv_general_dilated(
+        x, kernel, strides, padding, lhs_dilation, rhs_dilation, dims, feature_groups,
+        precision=lax.Precision.HIGHEST,
+    )  # fmt: skip
+
+
+def _shifted(
+    x: Any,
+    kernel: Any,
+    *,
+    strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    feature_groups: int,
+) -> Any:
+    """A depthwise convolution as the sum over kernel places of ``x``, shifted, times a vector."""
+    n, dtype, channels = len(strides), x.dtype, x.shape[-1]
+    wide = jnp.promote_types(dtype, jnp.float32)
+    edges = [(low, high, d - 1) for (low, high), d in zip(padding, lhs_dilation)]
+    x = lax.pad(x.astype(wide), np.zeros((), wide), [(0, 0, 0), *edges, (0, 0, 0)])
+    kernel = kernel.astype(wide).reshape(*kernel.shape[:n], channels, -1)
+    windows = [(k - 1) * r + 1 for k, r in zip(kernel.shape, rhs_dilation)]
+    sizes = [(m - w) // s + 1 for m, w, s in zip(x.shape[1:], windows, strides)]
+    terms = []
+    for place in itertools.product(*map(range, kernel.shape[:n])):
+        first = [i * r for i, r in zip(place, rhs_dilation)]
+        last = [i + (m - 1) * s + 1 for i, m, s in zip(first, sizes, strides)]
+        part = lax.slice(x, (0, *first, 0), (x.shape[0], *last, channels), (1, *strides, 1))
+        terms.append(part[..., None] * kernel[place])
+    return sum(terms[1:], terms[0]).reshape(x.shape[0], *sizes, -1).astype(dtype)
+
+
+def _run(
+    make: Callable, a: Any, b: Any, x_shape: Sequence[int], kernel_shape: Sequence[int],
+    attrs: dict[str, Any],
+) -> Any:  # fmt: skip
+    """``make(way)(a, b)`` with the way to convolve that suits the shapes and the platform."""
+    plain = make(partial(_windowed, **attrs))
+    depthwise = 1 < x_shape[-1] == attrs["feature_groups"]
+    empty = 0 in (*a.shape, *b.shape, *x_shape, *kernel_shape)
+    if not depthwise or empty or math.prod(kernel_shape[:-2]) > _PLACES:
+        return plain(a, b)
+    return lax.platform_dependent(a, b, cpu=make(partial(_shifted, **attrs)), default=plain)
+
+
+def convolution(x: Any, kernel: Any, **attrs: Any) -> Any:
+    """``x [batch, *spatial, in]`` by ``kernel [*spatial, in / groups, out]``."""
+    if _is_product(kernel.shape, attrs):
+        flat = kernel.reshape(kernel.shape[-2:])
+        return _product(x, flat, lhs_contracting=(x.ndim - 1,), rhs_contracting=(0,))
+    return _run(lambda way: way, x, kernel, x.shape, kernel.shape, attrs)
+
+
+def input_grad(g: Any, kernel: Any, *, input_shape: Sequence[int], **attrs: Any) -> Any:
+    """The cotangent of ``x`` from that of the result."""
+    if _is_product(kernel.shape, attrs):
+        flat = kernel.reshape(kernel.shape[-2:])
+        return _product(g, flat, lhs_contracting=(g.ndim - 1,), rhs_contracting=(1,))
+    x = jax.ShapeDtypeStruct(tuple(input_shape), g.dtype)
+
+    def make(way: Callable) -> Callable:
+        return lambda g, k: jax.linear_transpose(lambda v: way(v, k), x)(g)[0]
+
+    return _run(make, g, kernel, input_shape, kernel.shape, attrs)
+
+
+def kernel_grad(x: Any, g: Any, *, kernel_shape: Sequence[int], **attrs: Any) -> Any:
+    """The cotangent of ``kernel`` from that of the result."""
+    if _is_product(kernel_shape, attrs):
+        rest = tuple(range(x.ndim - 1))
+        return _product(x, g, lhs_contracting=rest, rhs_contracting=rest).reshape(kernel_shape)
+    kernel = jax.ShapeDtypeStruct(tuple(kernel_shape), x.dtype)
+
+    def make(way: Callable) -> Callable:
+        return lambda x, g: jax.linear_transpose(lambda v: way(x, v), kernel)(g)[0]
+
+    return _run(make, x, g, x.shape, kernel_shape, attrs)
