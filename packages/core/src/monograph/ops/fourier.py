@@ -14,13 +14,12 @@ from ._build import full, literal
 from ._infer import check_kind
 from ._samples import draw
 
-_NUMPY = {"FFT": np.fft.fftn, "IFFT": np.fft.ifftn, "RFFT": np.fft.rfftn, "IRFFT": np.fft.irfftn}
 _ADJOINT = {"FFT": "IFFT", "IFFT": "FFT", "RFFT": "IRFFT", "IRFFT": "RFFT"}
 
 
 def _infer(x: Spec, *, fft_type: str, fft_length: tuple[int, ...]) -> Spec:
-    if fft_type not in _NUMPY:
-        raise ArgumentError(f"fft_type={fft_type!r} is not one of {', '.join(_NUMPY)}")
+    if fft_type not in _ADJOINT:
+        raise ArgumentError(f"fft_type={fft_type!r} is not one of {', '.join(_ADJOINT)}")
     if not 1 <= len(fft_length) <= 3 or len(fft_length) > x.ndim:
         raise ArgumentError(f"fft_length={fft_length} names {len(fft_length)} axes of {x.shape}")
     check_kind(x, "float" if fft_type == "RFFT" else "complex")
@@ -82,11 +81,8 @@ def fft(x, *, fft_type, fft_length):
     axis' spectrum (``n // 2 + 1``), ``IRFFT`` that back to real. The inverses divide by the number of
     elements. ``IRFFT`` does not read the imaginary part of the bins that must be real.
     """
-    axes = tuple(range(-len(fft_length), 0))
-    return (
-        _NUMPY[fft_type](x, fft_length, axes)
-        if x.size
-        else np.zeros(
-            _infer(Spec(x.shape, as_dtype(x.dtype)), fft_type=fft_type, fft_length=fft_length).shape
-        )
-    )
+    if not x.size:
+        spec = Spec(x.shape, as_dtype(x.dtype))
+        return np.zeros(_infer(spec, fft_type=fft_type, fft_length=fft_length).shape)
+    transform = getattr(np.fft, fft_type.lower() + "n")  # numpy.fft is imported when first used
+    return transform(x, fft_length, tuple(range(-len(fft_length), 0)))
