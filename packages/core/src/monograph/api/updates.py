@@ -37,9 +37,9 @@ class At:
 class Place:
     """A part of an array. Each method gives a copy of the array in which that part is changed.
 
-    ``unique_indices=True`` promises that no element is named twice, which `set` and `multiply` need
-    for a gradient; known indices are looked at. Of several values for one element `set` keeps the
-    last; indices out of range are errors where they are known, else skipped.
+    ``unique_indices=True`` promises that no element is named twice, which `multiply` needs for a
+    gradient; known indices are looked at. Of several values for one element `set` keeps the last;
+    indices out of range are errors where they are known, else skipped.
 
     >>> import monograph as mg
     >>> x = mg.tensor([1, 2, 3])

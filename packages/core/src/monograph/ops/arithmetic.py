@@ -154,13 +154,13 @@ def literal_like(x, value):
 
 @op(infer=nary("real"), vjp=_pick_vjp("GT"), samples=pairs, dtypes=("float", "int", "uint"))
 def maximum(a, b):
-    """The larger, elementwise; NaN if either is."""
+    """The larger, elementwise; NaN if either is. Which of 0 and -0 it is, is not promised."""
     return np.maximum(a, b)
 
 
 @op(infer=nary("real"), vjp=_pick_vjp("LT"), samples=pairs, dtypes=("float", "int", "uint"))
 def minimum(a, b):
-    """The smaller, elementwise; NaN if either is."""
+    """The smaller, elementwise; NaN if either is. Which of 0 and -0 it is, is not promised."""
     return np.minimum(a, b)
 
 
@@ -228,5 +228,8 @@ def _sign_vjp(g, y, x):
     dtypes=("float", "complex", "int", "uint"),
 )
 def sign(x):
-    """-1, 0 or 1, elementwise; NaN of NaN; ``x / |x|`` of a complex number."""
+    """-1, 0 or 1, elementwise; NaN of NaN; ``x / |x|`` of a complex number.
+
+    Of -0 it is a zero whose sign is not promised: NumPy drops it, XLA keeps it.
+    """
     return np.sign(x)

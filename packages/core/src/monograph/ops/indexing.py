@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..dtypes import int64
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..op import Sample, op
 from ._build import zeros_like
@@ -323,9 +324,10 @@ def _sizes(x, updates, a):
 
 def _scatter_vjp(g, y, x, indices, updates, *, kind, **a):
     from ..errors import NotDifferentiable
-    from ._build import ones_like
+    from ._build import full, ones_like
     from .logic import compare
-    from .structural import convert
+    from .shape import iota
+    from .structural import convert, reshape
 
     dims = _gather_dims(a, _sizes(x, updates, a))
     # a skipped window got nothing in, so nothing comes out: scatter ones, look where they went
@@ -339,14 +341,19 @@ def _scatter_vjp(g, y, x, indices, updates, *, kind, **a):
         count = scatter(won_x, indices, won_u, kind="add", **a)
         share = g / count
         return won_x * share, None, won_u * gather(share, indices, **dims)
-    if kind == "update" and a["unique_indices"]:
-        kept = scatter(ones_like(g), indices, zeros_like(updates), kind="update", **a)
-        return g * kept, None, gather(g, indices, **dims) * inside
+    if kind == "update":
+        # who wrote last: number the updates, write the numbers, see which are still there
+        number = reshape(iota(shape=(updates.spec.size,), dtype=int64, axis=0), shape=updates.shape)
+        number = number + 1
+        written = scatter(full(0, x.spec.with_(dtype=int64)), indices, number, kind="update", **a)
+        kept = convert(compare(written, zeros_like(written), direction="EQ"), dtype=x.dtype)
+        last = compare(gather(written, indices, **dims), number, direction="EQ")
+        return g * kept, None, gather(g, indices, **dims) * inside * convert(last, dtype=x.dtype)
     if kind == "multiply" and a["unique_indices"]:
         factor = scatter(ones_like(g), indices, updates, kind="update", **a)
         return g * factor, None, gather(g * x, indices, **dims) * inside
     raise NotDifferentiable(
-        f"scatter with kind={kind!r} has a gradient only for unique indices (unique_indices=True)"
+        "a product scattered into has a gradient only for unique indices (unique_indices=True)"
     )
 
 
@@ -378,8 +385,10 @@ def _scatter_samples(d, rng):
         at = rng.integers(-1, 5, (4, 1)).astype("int32")
         yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (4, 3))), {**rows, "kind": kind})
     at = rng.permutation(5)[:3].astype("int32").reshape(3, 1)
-    unique = {**rows, "kind": "update", "unique_indices": True}
-    yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (3, 3))), unique)
+    last = {**rows, "kind": "update"}
+    yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (3, 3))), last)
+    at = np.array([[1], [3], [1], [7]], "int32")  # one place twice: the last counts
+    yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (4, 3))), last)
     for kind in ("add", "multiply") if kinds else ():  # one element
         one = {
             "update_window_dims": (), "inserted_window_dims": (0, 1), "index_vector_dim": 0,
