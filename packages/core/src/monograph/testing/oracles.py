@@ -32,10 +32,16 @@ def samples_of(op: Op, d: DType | str, seed: int = 7) -> list[Sample]:
     return list(op.samples(dtype(d), np.random.default_rng(seed))) if op.samples else []
 
 
-def cases(op: Op, without: Sequence[str] = ("float32", "complex64")) -> Iterator[Sample]:
-    """The record's samples in every dtype wide enough to compare by: float64, complex128, integers."""
+WIDE = (
+    "bool", "float64", "complex128", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64",
+)  # fmt: skip
+
+
+def cases(op: Op, dtypes: Sequence[str] = WIDE) -> Iterator[Sample]:
+    """The record's samples in every dtype whose numbers can be compared exactly or nearly so."""
     for d in dtypes_of(op):
-        if d.name not in without and d.compute is d:
+        if d.name in dtypes:
             yield from samples_of(op, d)
 
 
