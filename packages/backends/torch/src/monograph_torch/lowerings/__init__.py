@@ -1,5 +1,8 @@
-"""The table: op -> torch. A string is source text; a function ``(node, device) -> callable`` makes
-what the generated line calls, or a constant tensor. Each module brings its own part.
+"""The table: op -> torch. Each module brings its own part.
+
+An entry is source text, in which ``{0}`` stands for an operand and ``{axis}`` for an attribute, or a
+function ``(node, device)`` that makes such text, the callable that the generated line calls, a
+constant tensor, or a `common.Writer`.
 """
 
 from __future__ import annotations
@@ -7,23 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from . import (
-    collectives,
-    composites,
-    control,
-    elementwise,
-    indexing,
-    integers,
-    products,
-    random,
-    reductions,
-    shape,
-    updates,
-    windows,
+    collectives, composites, control, convolution, elementwise, indexing, integers, products, random,
+    reductions, shape, updates, windows,
 )  # fmt: skip
 
 _PARTS = (
-    shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
-    collectives,
+    shape, elementwise, integers, reductions, products, convolution, windows, indexing, control,
+    composites, updates, random, collectives,
 )  # fmt: skip
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
