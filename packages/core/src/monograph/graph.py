@@ -233,7 +233,7 @@ class Graph:
                 f"graph {self.name!r} takes {len(self.inputs)} inputs, got {len(args)}"
             )
         env: dict[Value, Any] = dict(zip(self.inputs, args))
-        last = self._last_uses()
+        last = self.last_uses()
         for node in self.nodes:
             outs = execute(node, [env[v] for v in node.inputs])
             env.update(zip(node.outputs, outs))
@@ -241,7 +241,8 @@ class Graph:
                 env.pop(v, None)
         return [env[v] for v in self.outputs]
 
-    def _last_uses(self) -> dict[Node, list[Value]]:
+    def last_uses(self) -> dict[Node, list[Value]]:
+        """Per node the values that nobody reads after it and that are no outputs."""
         if self._last is not None:
             return self._last
         keep, seen = set(self.outputs), set()

@@ -1,68 +1,103 @@
-"""Flat Python source from a graph: one line per node, ``del`` after a value's last use."""
+"""Flat Python source from a graph: one line per step, ``del`` after a value's last use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from monograph import Graph
-from monograph.dtypes import DType
 from monograph.graph import Value
 
-from .lowerings import LOWER
+from .aliasing import Memory
+from .peepholes import improve
+from .program import Program, expression
 
 
 def generate(graph: Graph, device: torch.device, donate: tuple[int, ...] = ()) -> Callable:
-    """A function ``(*tensors) -> tuple of tensors``; its text is in the attribute ``source``."""
-    names: dict[str, Any] = {"torch": torch}
-    lines = _body(graph, names, device)
-    source = "\n".join(
-        [f"def run({', '.join(f'v{i}' for i in range(len(graph.inputs)))}):", *lines]
-    )
+    """A function ``(*tensors) -> tuple of tensors``; its text is in the attribute ``source``.
+
+    Inputs at the positions ``donate`` may be overwritten or handed out; all others are left alone,
+    and every result has memory of its own.
+    """
+    program = Program(graph, device)
+    improve(program)
+    memory = Memory(program, donate)
+    names: dict[str, Any] = {"torch": torch, "shared": shared}
+    lines = _guard(graph, memory) + _body(program, memory, names)
+    params = ", ".join(f"v{i}" for i in range(len(graph.inputs)))
+    source = "\n".join([f"def run({params}):", *lines])
     exec(compile(source, f"<monograph graph {graph.name}>", "exec"), names)
-    run = torch.no_grad()(names["run"])
-    run.source = source  # type: ignore[attr-defined]
+    run = names["run"]
+    run.source, run.donated = source, memory.donated
     return run
 
 
-def _body(graph: Graph, names: dict[str, Any], device: torch.device) -> list[str]:
-    index: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
-    last = graph._last_uses()
-    lines = []
-    for node in graph.nodes:
-        args = [f"v{index[v]}" for v in node.inputs]
-        for v in node.outputs:
-            index[v] = len(index)
-        outs = ", ".join(f"v{index[v]}" for v in node.outputs)
-        if node.op.multi:
-            outs += ","
-        lines.append(f"    {outs} = {_expression(node, args, names, device)}")
-        dead = [f"v{index[v]}" for v in last.get(node, ())]
-        if dead:
-            lines.append(f"    del {', '.join(dead)}")
-    # an input handed straight out is copied: two tensors must not share memory
-    passed = set(graph.inputs)
-    results = [f"v{index[v]}" + (".clone()" if v in passed else "") for v in graph.outputs]
+def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
+    graph = program.graph
+    text: dict[Value, str] = {v: f"v{i}" for i, v in enumerate(graph.inputs)}
+    count = len(text)
+
+    def name_of(v: Value) -> str:
+        if v in program.constants and v not in text:
+            text[v] = f"c{len(names)}"
+            names[text[v]] = program.constants[v]
+        return text[v]
+
+    dying, lines = _deaths(program), []
+    for i, step in enumerate(program.steps):
+        args = [name_of(x.value) for x in step.inputs]
+        for v in step.outputs:
+            text[v] = f"v{count}"
+            count += 1
+        outs = ", ".join(text[v] for v in step.outputs) + ("," if step.node.op.multi else "")
+        lines.append(f"    {outs} = {expression(step, args, names, memory.free(i, step))}")
+        if dying[i]:
+            lines.append(f"    del {', '.join(text[v] for v in dying[i])}")
+    results = [
+        f"{name_of(v)}.clone(memory_format=torch.contiguous_format)"
+        if i in memory.copied
+        else name_of(v)
+        for i, v in enumerate(graph.outputs)
+    ]
     lines.append(f"    return ({', '.join(results)}{',' if results else ''})")
     return lines
 
 
-def _expression(node: Any, args: list[str], names: dict[str, Any], device: torch.device) -> str:
-    lowering = LOWER[node.op]
-    if isinstance(lowering, str):
-        return lowering.format(
-            *args, **{k: _text(a) for k, a in node.attrs.items()}, args=", ".join(args)
-        )
-    made = lowering(node, device)
-    name = f"{node.op.name}_{len(names)}"
-    names[name] = made
-    if torch.is_tensor(made):
-        return name
-    return f"{name}({', '.join(args)})"
+def _deaths(program: Program) -> list[list[Value]]:
+    """Per step the values nobody reads after it."""
+    seen = {*program.graph.outputs, *program.constants}
+    out: list[list[Value]] = []
+    for step in reversed(program.steps):
+        here = dict.fromkeys(v for v in (*(x.value for x in step.inputs), *step.outputs))
+        out.append([v for v in here if v not in seen])
+        seen.update(here)
+    return out[::-1]
 
 
-def _text(a: Any) -> str:
-    if isinstance(a, DType):
-        return f"torch.{a.name}"
-    return repr(a)
+# ---- donated inputs that somebody else holds after all
+
+LENT: WeakValueDictionary[int, Any] = WeakValueDictionary()
+"""NumPy views handed out, by the id of the tensor whose memory they show."""
+
+
+def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Whether a donated tensor is passed twice, or lent out as a NumPy view that still lives."""
+    ids = set(map(id, donated))
+    return (
+        len(ids) < len(donated)
+        or not ids.isdisjoint(map(id, others))
+        or not (not LENT or ids.isdisjoint(LENT.keys()))
+    )
+
+
+def _guard(graph: Graph, memory: Memory) -> list[str]:
+    if not memory.donated:
+        return []
+    mine = ", ".join(f"v{i}" for i in memory.donated)
+    rest = ", ".join(f"v{i}" for i in range(len(graph.inputs)) if i not in memory.donated)
+    return [
+        f"    if shared(({mine},), ({rest}{',' if rest else ''})):",
+        f"        {mine}, = [x.clone() for x in ({mine},)]",
+    ]

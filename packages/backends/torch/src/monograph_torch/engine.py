@@ -13,7 +13,7 @@ from monograph.dtypes import dtype as as_dtype
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
-from .codegen import generate
+from .codegen import LENT, generate
 from .lowerings import LOWER
 
 
@@ -39,12 +39,15 @@ class TorchEngine(Engine):
         return torch.from_numpy(copy).to(device.handle)
 
     def get(self, buffer: torch.Tensor) -> np.ndarray:
-        host = buffer.detach().cpu()
+        host = buffer.cpu()
         if host.is_conj() or host.is_neg():
             host = host.resolve_conj().resolve_neg()
         if host.dtype == torch.bfloat16:
             return host.contiguous().view(torch.int16).numpy().view(as_dtype("bfloat16").numpy)
-        return host.numpy()
+        array = host.numpy()
+        if host is buffer:  # a view: donating the tensor must not change what it shows
+            LENT[id(buffer)] = array
+        return array
 
     def wait(self, buffers: Sequence[torch.Tensor]) -> None:
         if any(b.is_cuda for b in buffers):

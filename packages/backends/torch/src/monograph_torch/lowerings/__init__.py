@@ -1,5 +1,8 @@
-"""The table: op -> torch. A string is source text; a function ``(node, device) -> callable`` makes
-what the generated line calls, or a constant tensor. Each module brings its own part.
+"""The table: op -> torch. Each module brings its own part.
+
+An entry is source text, in which ``{0}`` stands for an operand and ``{axis}`` for an attribute, or a
+function ``(node, device)`` that makes such text, the callable that the generated line calls, a
+constant tensor, or a `common.Writer`.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from . import (
     collectives,
     composites,
     control,
+    convolution,
     elementwise,
     fourier,
     indexing,
@@ -28,6 +32,7 @@ _PARTS = (
     collectives,
     composites,
     control,
+    convolution,
     elementwise,
     fourier,
     indexing,

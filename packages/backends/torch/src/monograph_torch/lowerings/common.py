@@ -1,4 +1,4 @@
-"""What the tables share."""
+"""What the tables share: dtypes, and the forms an entry may take besides source text."""
 
 from __future__ import annotations
 
@@ -18,3 +18,34 @@ def dtype_of(spec: Any) -> torch.dtype:
 def call(fn: Callable) -> Callable:
     """A lowering that calls ``fn(*tensors, **attributes)``."""
     return lambda node, device: (lambda *xs, a=node.attrs: fn(*xs, **a)) if node.attrs else fn
+
+
+class Writer:
+    """A lowering that may write its result into operands nobody needs any more.
+
+    Attributes:
+        places: positions of operands that can take a result.
+        write: ``(free positions) -> source text or callable``; ``free`` is a part of `places`.
+    """
+
+    def __init__(self, places: tuple[int, ...], write: Callable[[tuple[int, ...]], Any]):
+        self.places, self.write = places, write
+
+
+class Pointwise(Writer):
+    """An elementwise torch function: operands may be of smaller shapes that broadcast."""
+
+    def __init__(self, text: str, places: tuple[int, ...] = (), into: str = ""):
+        def write(free: tuple[int, ...]) -> str:
+            if not free:
+                return text
+            return into or f"{text[:-1]}, out={{{free[0]}}})"
+
+        super().__init__(places, write)
+
+
+def pointwise(name: str, arity: int = 1, places: tuple[int, ...] | None = None) -> Callable:
+    """``torch.<name>`` of ``arity`` operands, able to write into those at ``places`` (all)."""
+    args = ", ".join(f"{{{i}}}" for i in range(arity))
+    made = Pointwise(f"torch.{name}({args})", tuple(range(arity)) if places is None else places)
+    return lambda node, device: made

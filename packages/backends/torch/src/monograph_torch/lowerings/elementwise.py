@@ -8,30 +8,39 @@ from typing import Any
 import torch
 from monograph import ops
 
-from .integers import FLIP, ordered, wide_unsigned
-
-_CMP = {
-    "EQ": torch.eq,
-    "NE": torch.ne,
-    "LT": torch.lt,
-    "LE": torch.le,
-    "GT": torch.gt,
-    "GE": torch.ge,
-}
+from .common import Pointwise, pointwise
+from .integers import LACKING, ordered, wide_unsigned
 
 
-def _compare(node: Any, device: Any) -> Callable:
-    fn, name = _CMP[node.attrs["direction"]], node.inputs[0].dtype.name
-    if name == "uint64":
-        return lambda a, b: fn(a.view(torch.int64) ^ FLIP, b.view(torch.int64) ^ FLIP)
-    if name in ("uint16", "uint32"):
-        return lambda a, b: fn(a.to(torch.int64), b.to(torch.int64))
-    return fn
+def _signed_too(name: str, arity: int = 2, wide: Callable = wide_unsigned) -> Callable:
+    """``torch.<name>``; where torch has no kernel for an unsigned dtype, in a wider signed one."""
+    plain, widened = pointwise(name, arity), wide(getattr(torch, name))
+
+    def lower(node: Any, device: Any) -> Any:
+        lacking = node.inputs[-1].dtype.name in LACKING
+        return (widened if lacking else plain)(node, device)
+
+    return lower
+
+
+def _comparison(node: Any, device: Any) -> Any:
+    name = node.attrs["direction"].lower()
+    if node.inputs[0].dtype.name in LACKING:
+        return ordered(lambda a, b, direction: getattr(torch, name)(a, b))(node, device)
+    return Pointwise(f"torch.{name}({{0}}, {{1}})")
+
+
+def _clamp(node: Any, device: Any) -> Any:
+    if node.inputs[0].dtype.name in LACKING:
+        return ordered(lambda low, x, high: torch.minimum(torch.maximum(x, low), high))(
+            node, device
+        )
+    return Pointwise("torch.minimum(torch.maximum({1}, {0}), {2})", (1,))
 
 
 TABLE: dict[Any, Any] = {
     **{
-        op: f"torch.{name}({{0}})"
+        op: pointwise(name)
         for op, name in {
             ops.exponential: "exp", ops.exponential_minus_one: "expm1", ops.log: "log",
             ops.log_plus_one: "log1p", ops.sqrt: "sqrt", ops.rsqrt: "rsqrt", ops.sine: "sin",
@@ -39,22 +48,23 @@ TABLE: dict[Any, Any] = {
             ops.sinh: "sinh", ops.cosh: "cosh", ops.tanh: "tanh", ops.asinh: "asinh",
             ops.acosh: "acosh", ops.atanh: "atanh", ops.logistic: "sigmoid", ops.erf: "erf",
             ops.erfc: "erfc", ops.erf_inv: "erfinv", ops.lgamma: "lgamma", ops.digamma: "digamma",
-            ops.floor: "floor", ops.ceil: "ceil", ops.trunc: "trunc", ops.is_finite: "isfinite",
-            ops.round_nearest_even: "round", ops.real: "real", ops.imag: "imag", ops.conj: "conj",
+            ops.floor: "floor", ops.ceil: "ceil", ops.trunc: "trunc",
+            ops.round_nearest_even: "round",
         }.items()
     },
-    ops.add: wide_unsigned(torch.add), ops.subtract: wide_unsigned(torch.sub),
-    ops.multiply: wide_unsigned(torch.mul), ops.negate: wide_unsigned(torch.neg),
-    ops.power: "torch.pow({0}, {1})", ops.complex_: "torch.complex({0}, {1})",
-    ops.maximum: ordered(torch.maximum), ops.minimum: ordered(torch.minimum),
-    ops.atan2: "torch.atan2({0}, {1})", ops.nextafter: "torch.nextafter({0}, {1})",
+    ops.is_finite: "torch.isfinite({0})", ops.real: "torch.real({0})", ops.imag: "torch.imag({0})",
+    ops.conj: "torch.conj({0})", ops.complex_: "torch.complex({0}, {1})",
+    ops.add: _signed_too("add"), ops.subtract: _signed_too("sub"), ops.multiply: _signed_too("mul"),
+    ops.negate: _signed_too("neg", 1), ops.power: pointwise("pow", 2),
+    ops.maximum: _signed_too("maximum", wide=ordered),
+    ops.minimum: _signed_too("minimum", wide=ordered),
+    ops.atan2: pointwise("atan2", 2), ops.nextafter: pointwise("nextafter", 2),
     ops.polygamma: "torch.polygamma({n}, {0})",
     ops.cbrt: lambda node, device: lambda x: torch.sign(x) * torch.abs(x).pow(1 / 3),
     ops.round_nearest_afz: lambda node, device: lambda x: x.trunc() + torch.where(
         (x - x.trunc()).abs() >= 0.5, torch.sign(x), 0
     ).to(x.dtype),
-    ops.and_: wide_unsigned(torch.bitwise_and), ops.or_: wide_unsigned(torch.bitwise_or),
-    ops.xor: wide_unsigned(torch.bitwise_xor), ops.not_: wide_unsigned(torch.bitwise_not),
-    ops.compare: _compare, ops.select: wide_unsigned(torch.where),
-    ops.clamp: ordered(lambda low, x, high: torch.minimum(torch.maximum(x, low), high)),
+    ops.and_: _signed_too("bitwise_and"), ops.or_: _signed_too("bitwise_or"),
+    ops.xor: _signed_too("bitwise_xor"), ops.not_: _signed_too("bitwise_not", 1),
+    ops.compare: _comparison, ops.select: _signed_too("where", 3), ops.clamp: _clamp,
 }  # fmt: skip

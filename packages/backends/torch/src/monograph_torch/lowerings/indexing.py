@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from monograph import ops
 
-from .common import call
-from .integers import ordered, signed, wide_unsigned
+from .common import Writer, call
+from .integers import LACKING, ordered, signed, wide_unsigned
 
 
 def _clamped(starts: Any, shape: Any, sizes: Any) -> list[int]:
@@ -22,10 +22,18 @@ def _dynamic_slice(x: torch.Tensor, *starts: Any, sizes: Any) -> torch.Tensor:
     return x[tuple(slice(a, a + m) for a, m in zip(at, sizes))]
 
 
-def _dynamic_update_slice(x: torch.Tensor, update: torch.Tensor, *starts: Any) -> torch.Tensor:
-    out, at = x.clone(), _clamped(starts, x.shape, update.shape)
-    out[tuple(slice(a, a + m) for a, m in zip(at, update.shape))] = update
-    return out
+def _dynamic_update_slice(node: Any, device: Any) -> Writer:
+    shape, sizes = node.inputs[0].shape, node.inputs[1].shape
+
+    def write(free: tuple[int, ...]) -> Callable:
+        def run(x: torch.Tensor, update: torch.Tensor, *starts: Any) -> torch.Tensor:
+            out, at = x if free else x.clone(), _clamped(starts, shape, sizes)
+            out[tuple(slice(a, a + m) for a, m in zip(at, sizes))] = update
+            return out
+
+        return run
+
+    return Writer((0,), write)
 
 
 def _without(n: int, *drop: Any) -> list[int]:
@@ -59,33 +67,127 @@ def _positions(starts: list[Any], sizes: Any) -> list[torch.Tensor]:
     return out
 
 
-def _gather(x: torch.Tensor, indices: torch.Tensor, **a: Any) -> torch.Tensor:
+def _vectors(indices: torch.Tensor, ivd: int) -> torch.Tensor:
+    """Index vectors of length 1 as one flat row of int64."""
+    flat = indices if ivd == indices.ndim else indices.select(ivd, 0)
+    return signed(flat).long().reshape(-1)
+
+
+# ---- gather
+
+
+def _gather(node: Any, device: Any) -> Callable:
+    a, x, indices = node.attrs, node.inputs[0], node.inputs[1]
+    axes, ivd, n = a["collapsed_slice_dims"], a["index_vector_dim"], x.ndim
+    general = wide_unsigned(_gather_anything)(node, device)
+    if len(axes) != 1 or a["start_index_map"] != axes or x.dtype.name in LACKING:
+        return general
+    others = tuple(i for i in range(n) if i not in axes)
+    if not a["operand_batching_dims"]:
+        whole = all(a["slice_sizes"][i] == x.shape[i] for i in others)
+        return _select_rows(node) if whole else general
+    paired = a["operand_batching_dims"] == a["start_indices_batching_dims"] == others
+    aligned = ivd == n and indices.ndim == n + 1
+    return _gather_along(axes[0], x.shape[axes[0]]) if paired and aligned else general
+
+
+def _select_rows(node: Any) -> Callable:
+    """Whole slices along one axis: index_select is many times faster than fancy indexing."""
+    (x, indices), a = node.inputs, node.attrs
+    (axis,), ivd = a["collapsed_slice_dims"], a["index_vector_dim"]
+    batch = [n for i, n in enumerate(indices.shape) if i != ivd]
+    last, n = x.shape[axis] - 1, len(batch)
+    shape = (*x.shape[:axis], *batch, *x.shape[axis + 1 :])
+    # the axes stand as in ``shape``; where the result wants each
+    places = [*_without(len(shape), a["offset_dims"]), *a["offset_dims"]]
+    now = [*range(axis, axis + n), *range(axis), *range(axis + n, len(shape))]
+    moved = [now[places.index(i)] for i in range(len(shape))]
+
+    def run(x: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        got = x.index_select(axis, _vectors(indices, ivd).clamp_(0, last)).view(shape)
+        return got if moved == sorted(moved) else got.permute(moved)
+
+    return run
+
+
+def _gather_along(axis: int, n: int) -> Callable:
+    """All other positions paired: torch's own gather."""
+    return lambda x, indices: x.gather(axis, signed(indices[..., 0]).long().clamp(0, n - 1))
+
+
+def _gather_anything(x: torch.Tensor, indices: torch.Tensor, **a: Any) -> torch.Tensor:
     sizes, dropped = a["slice_sizes"], (*a["collapsed_slice_dims"], *a["operand_batching_dims"])
     starts = _starts(
         x, indices, a["start_index_map"], a["index_vector_dim"], a["operand_batching_dims"],
         a["start_indices_batching_dims"],
     )  # fmt: skip
+    if not starts:  # nothing to index in a 0-d array, only to repeat
+        batch = [n for i, n in enumerate(indices.shape) if i != a["index_vector_dim"]]
+        return x.expand(batch).clone()
     starts = [s.clamp(0, n - m) for s, n, m in zip(starts, x.shape, sizes)]
-    batch = starts[0].ndim if starts else 0
-    rows = (
-        a["collapsed_slice_dims"] == a["start_index_map"] == (0,) and not a["operand_batching_dims"]
-        and tuple(sizes[1:]) == tuple(x.shape[1:])
-    )  # fmt: skip
-    if rows:  # whole rows: index_select is many times faster than fancy indexing
-        got = x.index_select(0, starts[0].reshape(-1)).reshape((*starts[0].shape, *x.shape[1:]))
-    else:
-        got = x[tuple(_positions(starts, sizes))]
-        kept = [sizes[i] for i in _without(x.ndim, dropped)]
-        got = got.reshape((*got.shape[:batch], *kept))
+    batch = starts[0].ndim
+    got = x[tuple(_positions(starts, sizes))]
+    kept = [sizes[i] for i in _without(x.ndim, dropped)]
+    got = got.reshape((*got.shape[:batch], *kept))
     places = [*_without(got.ndim, a["offset_dims"]), *a["offset_dims"]]
-    return got.permute(*[int(i) for i in np.argsort(places)]) if got.ndim else got
+    return got.permute([places.index(i) for i in range(got.ndim)])
+
+
+# ---- scatter
+
+
+def _scatter(node: Any, device: Any) -> Any:
+    a, x, updates = node.attrs, node.inputs[0], node.inputs[2]
+    axes, window = a["inserted_window_dims"], a["update_window_dims"]
+    if x.dtype.name in LACKING:
+        by_order = a["kind"] in ("minimum", "maximum")
+        return (ordered if by_order else wide_unsigned)(_scatter_copied)(node, device)
+    whole = [n for i, n in enumerate(x.shape) if i not in axes]
+    rows = len(axes) == 1 and a["scatter_dims_to_operand_dims"] == axes
+    rows = rows and not a["input_batching_dims"] and [updates.shape[i] for i in window] == whole
+    if rows and a["kind"] in ("add", "update"):
+        return Writer((0,), lambda free: _scatter_rows(node, bool(free)))
+    return Writer((0,), lambda free: partial(_scatter_anything, owned=bool(free), **a))
+
+
+def _scatter_rows(node: Any, owned: bool) -> Callable:
+    """Whole slices along one axis."""
+    a, x, updates = node.attrs, node.inputs[0], node.inputs[2]
+    (axis,), window, ivd = a["inserted_window_dims"], a["update_window_dims"], a["index_vector_dim"]
+    n, before = x.shape[axis], window[:axis]
+    order = (*before, *_without(updates.ndim, window), *window[axis:])
+    shape = (*x.shape[:axis], -1, *x.shape[axis + 1 :])
+    put = torch.Tensor.index_add_ if a["kind"] == "add" else torch.Tensor.index_copy_
+
+    def run(x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
+        out, at = x if owned else x.clone(), _vectors(indices, ivd)
+        if not updates.numel():
+            return out
+        values = updates.permute(order).reshape(shape)
+        low, high = torch.aminmax(at)
+        if low < 0 or high >= n:
+            inside = ((at >= 0) & (at < n)).nonzero()[:, 0]
+            at, values = at[inside], values.index_select(axis, inside)
+        return put(out, axis, at, values)
+
+    return run
 
 
 _REDUCE = {"multiply": "prod", "minimum": "amin", "maximum": "amax"}
 
 
-def _scatter(
-    x: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor, *, kind: str, **a: Any
+def _scatter_copied(x: torch.Tensor, *rest: torch.Tensor, **a: Any) -> torch.Tensor:
+    return _scatter_anything(x, *rest, owned=False, **a)
+
+
+def _scatter_anything(
+    x: torch.Tensor,
+    indices: torch.Tensor,
+    updates: torch.Tensor,
+    *,
+    kind: str,
+    owned: bool,
+    **a: Any,
 ) -> torch.Tensor:
     sizes = [1] * x.ndim
     window = _without(x.ndim, a["inserted_window_dims"], a["input_batching_dims"])
@@ -95,7 +197,7 @@ def _scatter(
         x, indices, a["scatter_dims_to_operand_dims"], a["index_vector_dim"], a["input_batching_dims"],
         a["scatter_indices_batching_dims"],
     )  # fmt: skip
-    batch = starts[0].shape
+    batch = starts[0].shape if starts else ()
     order = [*_without(updates.ndim, a["update_window_dims"]), *a["update_window_dims"]]
     values = updates.permute(order).reshape((*batch, *sizes))
     fits = torch.ones(batch, dtype=torch.bool, device=x.device)
@@ -106,23 +208,17 @@ def _scatter(
         flat = flat * n + p
     keep = fits.reshape((*batch, *[1] * x.ndim)).expand(values.shape).reshape(-1)
     at, values = flat.expand(values.shape).reshape(-1)[keep], values.reshape(-1)[keep]
-    out = x.reshape(-1).clone()
+    out = x.contiguous().view(-1) if owned else x.reshape(-1).clone()
     if kind == "update":
         out[at] = values
     elif kind == "add":
         out.index_add_(0, at, values)
     else:
         out.scatter_reduce_(0, at, values, _REDUCE[kind])
-    return out.reshape(x.shape)
-
-
-def _scatter_by_kind(node: Any, device: Any) -> Callable:
-    by_order = node.attrs["kind"] in ("minimum", "maximum")
-    return (ordered if by_order else wide_unsigned)(_scatter)(node, device)
+    return out.view(x.shape)
 
 
 TABLE: dict[Any, Any] = {
-    ops.dynamic_slice: call(_dynamic_slice),
-    ops.dynamic_update_slice: wide_unsigned(_dynamic_update_slice),
-    ops.gather: wide_unsigned(_gather), ops.scatter: _scatter_by_kind,
+    ops.dynamic_slice: call(_dynamic_slice), ops.dynamic_update_slice: _dynamic_update_slice,
+    ops.gather: _gather, ops.scatter: _scatter,
 }  # fmt: skip

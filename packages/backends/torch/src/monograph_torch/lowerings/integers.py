@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from monograph import ops
 
-from .common import call, dtype_of
+from .common import call, dtype_of, pointwise
 
 
 def wide_unsigned(fn: Callable) -> Callable:
@@ -72,6 +72,9 @@ def ordered(fn: Callable) -> Callable:
     return lower
 
 
+LACKING = frozenset(("uint16", "uint32", "uint64"))  # dtypes torch has few kernels for
+
+
 def _convert(node: Any, device: Any) -> Callable:
     (source,), target = node.inputs, node.attrs["dtype"]
     out, src = dtype_of(node.outputs[0].spec), source.dtype
@@ -84,9 +87,9 @@ def _convert(node: Any, device: Any) -> Callable:
     if src.name == "uint64" and target.is_inexact:
         # torch reads uint64's top bit as a sign: halve, convert, double
         return lambda x: _uint64_to_float(x).to(out)
-    if src.is_integer and target.is_integer:
+    if not LACKING.isdisjoint((src.name, target.name)) and src.is_integer and target.is_integer:
         return lambda x: wrap(x, out)
-    return lambda x: x.to(out)
+    return f"{{0}}.to({out})"
 
 
 def signed(x: torch.Tensor) -> torch.Tensor:
@@ -156,14 +159,14 @@ def _traps(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     return b == 0, (b == -1 if a.dtype.is_signed else torch.zeros_like(b, dtype=torch.bool))
 
 
-def _division(floats: Callable, part: int) -> Callable:
+def _division(floats: str, part: int) -> Callable:
     """``part`` 0: quotient, 1: remainder."""
-    narrow = wide_unsigned((_quotient, _rest)[part])
+    plain, narrow = pointwise(floats, 2), wide_unsigned((_quotient, _rest)[part])
 
     def lower(node: Any, device: Any) -> Callable:
         d = node.inputs[0].dtype
         if not d.is_integer:
-            return floats
+            return plain(node, device)
         if d.name != "uint64":
             return narrow(node, device)
         return lambda a, b: _unsigned_divmod(a.view(torch.int64), b.view(torch.int64))[part].view(
@@ -253,7 +256,7 @@ def _clz(node: Any, device: Any) -> Callable:
 
 TABLE: dict[Any, Any] = {
     ops.convert: _convert,
-    ops.divide: _division(torch.div, 0), ops.remainder: _division(torch.fmod, 1),
+    ops.divide: _division("div", 0), ops.remainder: _division("fmod", 1),
     ops.sign: _sign_of, ops.abs_: call(_abs),
     ops.shift_left: _shifted(_shl), ops.shift_right_logical: _shifted(_shrl),
     ops.shift_right_arithmetic: _shifted(_shra), ops.popcnt: _popcnt, ops.count_leading_zeros: _clz,

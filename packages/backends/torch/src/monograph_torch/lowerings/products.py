@@ -1,160 +1,56 @@
-"""Matrix products and convolution."""
+"""Matrix products: ``dot_general`` as one ``mm`` or ``bmm`` with views around it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from monograph import ops
 
-from .common import call
 from .integers import signed, wrap
-from .shape import pad
 
 
-def _dot(node: Any, device: Any) -> Callable:
+def _dot(node: Any, device: Any) -> str | Callable:
     a = node.attrs
-    lb, rb, lc, rc = (
-        a[k] for k in ("lhs_batching", "rhs_batching", "lhs_contracting", "rhs_contracting")
-    )
-    x, y = node.inputs
-    lf = [i for i in range(x.ndim) if i not in (*lb, *lc)]
-    rf = [i for i in range(y.ndim) if i not in (*rb, *rc)]
-    batch = [x.shape[i] for i in lb]
-    m, n = [x.shape[i] for i in lf], [y.shape[i] for i in rf]
-    k, out = [x.shape[i] for i in lc], node.outputs[0].shape
-    lane = None if x.dtype.is_inexact else torch.int64
-    half = x.dtype.name == "float16" and device.type == "cpu"
-    if not batch and x.ndim == y.ndim == 2 and not lane and not half:
-        if (lc, rc) == ((1,), (0,)):
-            return torch.mm
-        return lambda p, q, i=lc[0], j=rc[0]: torch.mm(
-            p if i == 1 else p.t(), q if j == 0 else q.t()
-        )
-    size = [int(np.prod(s, dtype=np.int64)) for s in (batch, m, k, n)]
-
-    def run(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-        d = p.dtype
-        if lane:
-            p, q = signed(p).to(lane), signed(q).to(lane)
-        elif half:
-            p, q = p.float(), q.float()
-        p = p.permute((*lb, *lf, *lc)).reshape(size[0], size[1], size[2])
-        q = q.permute((*rb, *rc, *rf)).reshape(size[0], size[2], size[3])
-        r = torch.bmm(p, q) if batch else torch.mm(p[0], q[0])
-        return (wrap(r, d) if lane else r.to(d)).reshape(out)
-
-    return run
-
-
-# ---- convolution: channels last at the surface is torch's channels_last memory, no copies made
-
-
-def _first(x: torch.Tensor) -> torch.Tensor:
-    """[batch, *spatial, channels] as [batch, channels, *spatial], a view."""
-    return x.movedim(-1, 1)
-
-
-def _kernel_first(k: torch.Tensor) -> torch.Tensor:
-    """[*spatial, in, out] as [out, in, *spatial], a view."""
-    n = k.ndim - 2
-    return k.permute(n + 1, n, *range(n))
-
-
-def _widen(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype == torch.float16 and x.device.type == "cpu" else x
-
-
-def _prepared(x: torch.Tensor, a: Any) -> tuple[torch.Tensor, list[int]]:
-    """``x`` channels first with zeros put in, and the symmetric padding left to the kernel."""
-    p = a["padding"]
-    symmetric = all(lo == hi >= 0 for lo, hi in p) and all(d == 1 for d in a["lhs_dilation"])
-    if symmetric:
-        return _first(x), [lo for lo, _ in p]
-    zero = torch.zeros((), dtype=x.dtype, device=x.device)
-    edge = {"low": [0, *[lo for lo, _ in p], 0], "high": [0, *[hi for _, hi in p], 0]}
-    return _first(pad(x, zero, interior=[0, *[d - 1 for d in a["lhs_dilation"]], 0], **edge)), [
-        0
-    ] * len(p)
-
-
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-
-
-def _convolution(x: torch.Tensor, k: torch.Tensor, **a: Any) -> torch.Tensor:
-    d, n = x.dtype, x.ndim - 2
-    if n == 0:
-        a = _unit(a)
-        return _convolution(x[:, None], k[None], **a)[:, 0]
-    wide, pad = _prepared(_widen(x), a)
-    y = _CONV[n](
-        wide,
-        _kernel_first(_widen(k)),
-        None,
-        a["strides"],
-        pad,
-        a["rhs_dilation"],
-        a["feature_groups"],
-    )
-    return y.movedim(1, -1).to(d)
-
-
-def _unit(a: dict[str, Any]) -> dict[str, Any]:
-    one = {"strides": (1,), "padding": ((0, 0),), "lhs_dilation": (1,), "rhs_dilation": (1,)}
-    return {**a, **one}
-
-
-def _backward(
-    g: torch.Tensor, x: torch.Tensor, k: torch.Tensor, a: Any, which: int
-) -> torch.Tensor:
-    """aten's convolution_backward on prepared ``x``: gradient 0 is the input's, 1 the kernel's."""
-    wide, pad = _prepared(x, a)
-    mask = [which == 0, which == 1, False]
-    n = len(a["strides"])
-    out = torch.ops.aten.convolution_backward(
-        _first(g), wide, _kernel_first(k), None, list(a["strides"]), pad, list(a["rhs_dilation"]),
-        False, [0] * n, a["feature_groups"], mask,
+    return dot(
+        node.inputs[0].spec, node.inputs[1].spec, node.outputs[0].spec, a["lhs_batching"],
+        a["rhs_batching"], a["lhs_contracting"], a["rhs_contracting"], device,
     )  # fmt: skip
-    return out[which]
 
 
-def _input_grad(g: torch.Tensor, k: torch.Tensor, *, input_shape: Any, **a: Any) -> torch.Tensor:
-    n = len(a["strides"])
-    if n == 0:
-        shape = (input_shape[0], 1, input_shape[1])
-        return _input_grad(g[:, None], k[None], input_shape=shape, **_unit(a))[:, 0]
-    if 0 in input_shape or g.numel() == 0:
-        return torch.zeros(input_shape, dtype=g.dtype, device=g.device)
-    d = g.dtype
-    g, k = _widen(g), _widen(k)
-    x = torch.zeros(input_shape, dtype=g.dtype, device=g.device)
-    dx = _backward(g, x, k, a, 0).movedim(1, -1)
-    if tuple(dx.shape) != tuple(input_shape):  # undo the zeros that were put in
-        p = a["padding"]
-        zero = torch.zeros((), dtype=g.dtype, device=g.device)
-        low, high = [0, *[-lo for lo, _ in p], 0], [0, *[-hi for _, hi in p], 0]
-        dx = pad(dx, zero, low=low, high=high, interior=[0] * dx.ndim)
-        dx = dx[(slice(None), *[slice(None, None, s) for s in a["lhs_dilation"]])]
-    return dx.to(d)
+def dot(
+    x: Any, y: Any, out: Any, x_batch: Any, y_batch: Any, x_con: Any, y_con: Any, device: Any
+) -> str | Callable:
+    """The product of operands with specs ``x`` and ``y``; arguments are `dot_general`'s."""
+    x_free = [i for i in range(x.ndim) if i not in (*x_batch, *x_con)]
+    y_free = [i for i in range(y.ndim) if i not in (*y_batch, *y_con)]
+    b, m, k, n = (
+        math.prod(s.shape[i] for i in axes)
+        for s, axes in ((x, x_batch), (x, x_free), (x, x_con), (y, y_free))
+    )
+    lead = [b] if x_batch else []
+    left = _arranged("{0}", x, (*x_batch, *x_free, *x_con), [*lead, m, k])
+    right = _arranged("{1}", y, (*y_batch, *y_con, *y_free), [*lead, k, n])
+    text = f"torch.{'bmm' if lead else 'mm'}({left}, {right})"
+    result = "" if out.shape == (*lead, m, n) else f".view({out.shape})"
+    if x.dtype.is_inexact and not (x.dtype.name == "float16" and device.type == "cpu"):
+        return text + result
+    # torch has no fast kernel for these: compute in a type that has one
+    product = eval(f"lambda p, q: {text.format('p', 'q')}{result}", {"torch": torch})
+    if x.dtype.name == "float16":
+        return lambda p, q: product(p.float(), q.float()).half()
+    return lambda p, q: wrap(product(signed(p).long(), signed(q).long()), p.dtype)
 
 
-def _kernel_grad(x: torch.Tensor, g: torch.Tensor, *, kernel_shape: Any, **a: Any) -> torch.Tensor:
-    n = len(a["strides"])
-    if n == 0:
-        return _kernel_grad(x[:, None], g[:, None], kernel_shape=(1, *kernel_shape), **_unit(a))[0]
-    if x.numel() == 0 or g.numel() == 0:
-        return torch.zeros(kernel_shape, dtype=g.dtype, device=g.device)
-    d = g.dtype
-    x, g = _widen(x), _widen(g)
-    k = torch.zeros(kernel_shape, dtype=g.dtype, device=g.device)
-    dk = _backward(g, x, k, a, 1)
-    return dk.permute(*range(2, n + 2), 1, 0).to(d)
+def _arranged(name: str, spec: Any, order: Sequence[int], shape: Sequence[int]) -> str:
+    """Source of ``name`` with its axes in ``order``, merged into ``shape``."""
+    if tuple(order) == (1, 0) and list(shape) == [spec.shape[1], spec.shape[0]]:
+        return f"{name}.t()"
+    text = name if list(order) == sorted(order) else f"{name}.permute({tuple(order)})"
+    arranged = [spec.shape[i] for i in order]
+    return text if arranged == list(shape) else f"{text}.reshape({tuple(shape)})"
 
 
-TABLE: dict[Any, Any] = {
-    ops.dot_general: _dot, ops.convolution: call(_convolution),
-    ops.convolution_input_grad: call(_input_grad), ops.convolution_kernel_grad: call(_kernel_grad),
-}  # fmt: skip
+TABLE: dict[Any, Any] = {ops.dot_general: _dot}

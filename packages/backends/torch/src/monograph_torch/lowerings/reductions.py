@@ -12,6 +12,17 @@ from .common import call
 from .integers import ordered, wide_unsigned
 
 
+def _simple(name: str, otherwise: Callable) -> Callable:
+    """``torch.<name>`` over the axes where its own rules are ours, ``otherwise`` elsewhere."""
+
+    def lower(node: Any, device: Any) -> Any:
+        x, axes = node.inputs[0], node.attrs["axes"]
+        plain = x.dtype.is_inexact and axes and all(x.shape[a] for a in axes)
+        return f"torch.{name}({{0}}, {axes})" if plain else otherwise(node, device)
+
+    return lower
+
+
 def _reduce(fn: Callable) -> Callable:
     def lower(x: torch.Tensor, *, axes: tuple[int, ...]) -> torch.Tensor:
         return fn(x, axes) if axes else x.clone()
@@ -74,10 +85,12 @@ def _top_k(x: torch.Tensor, *, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 TABLE: dict[Any, Any] = {
-    ops.reduce_sum: wide_unsigned(_reduce(lambda x, axes: torch.sum(x, axes, dtype=x.dtype))),
+    ops.reduce_sum: _simple(
+        "sum", wide_unsigned(_reduce(lambda x, axes: torch.sum(x, axes, dtype=x.dtype)))
+    ),
     ops.reduce_prod: wide_unsigned(_reduce(_prod)),
-    ops.reduce_max: ordered(_extreme(torch.amax, "max")),
-    ops.reduce_min: ordered(_extreme(torch.amin, "min")),
+    ops.reduce_max: _simple("amax", ordered(_extreme(torch.amax, "max"))),
+    ops.reduce_min: _simple("amin", ordered(_extreme(torch.amin, "min"))),
     ops.reduce_and: call(_reduce(torch.all)), ops.reduce_or: call(_reduce(torch.any)),
     ops.argmax: ordered(lambda x, *, axis: torch.argmax(x, axis)),
     ops.argmin: ordered(lambda x, *, axis: torch.argmin(x, axis)),
