@@ -28,6 +28,7 @@ from . import (
     shape,
     sorting,
     structural,
+    systems,
     transcendental,
     updates,
     windows,

@@ -13,6 +13,7 @@ from . import (
     elementwise,
     indexing,
     integers,
+    linalg,
     products,
     random,
     reductions,
@@ -23,7 +24,7 @@ from . import (
 
 _PARTS = (
     shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
-    collectives,
+    collectives, linalg,
 )  # fmt: skip
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
