@@ -15,7 +15,7 @@ from ..dtypes import int64
 from ..errors import ArgumentError, NotDifferentiable
 from ..op import Sample, op
 from ..spec import Spec
-from ..tracing import at_user_line
+from ._build import added, zeros_like
 from ._samples import draw
 from .complexes import conj_if_complex as c, imag
 from .matrices import (
@@ -28,6 +28,7 @@ from .matrices import (
     check_system,
     diagonal,
     embed,
+    filled,
     general,
     half,
     hermitian,
@@ -213,14 +214,12 @@ def _qr_spec(x, *, full):
 
 
 def _qr_vjp(g, y, x, *, full):
-    (gq, gr), (q, r) = g, y
+    (gq, gr), (q, r) = filled(g, y), y
     m, n = x.shape[-2:]
     if full and m > n:
-        raise at_user_line(
-            NotDifferentiable(
-                f"qr: the {m - n} columns of Q that complete the {n} of {x.shape} are no smooth "
-                f"function of the matrix. Use mode='reduced' (or full_matrices=False of svd)."
-            )
+        raise NotDifferentiable(
+            f"qr: the {m - n} columns of Q that complete the {n} of {x.shape} are no smooth function "
+            f"of the matrix. Use mode='reduced' (or full_matrices=False of svd)."
         )
     # the columns after the m-th are read by r alone: r = adjoint(q) @ x there
     g_rest, rest, gr, r = gr[..., m:], x[..., m:], gr[..., :m], r[..., :m]
@@ -259,13 +258,25 @@ def _eigh_spec(x, *, vectors):
 
 def _eigh_vjp(g, y, x, *, vectors):
     w, v = y if vectors else eigh(x)
-    inner = embed(convert(g[0], dtype=x.dtype))
-    if vectors:
-        gv = g[1]
+    gw, gv = g if vectors else (*g, None)
+    inner = None if gw is None else embed(convert(gw, dtype=x.dtype))
+    if gv is not None:
         if x.dtype.is_complex:
             gv = without_phase(gv, v, imag(diagonal(adjoint(v) @ gv)))
-        inner = inner + over_gaps(adjoint(v) @ gv, w[..., None, :] - w[..., :, None])
+        inner = added(inner, over_gaps(adjoint(v) @ gv, w[..., None, :] - w[..., :, None]))
     return (hermitian_part(v @ inner @ adjoint(v)),)
+
+
+def _values_alone(at):
+    """What drops the vectors that nobody reads; the values are output ``at``."""
+
+    def prune(node, xs, live):
+        if any(keep != (i == at) for i, keep in enumerate(live)):
+            return None
+        (values,) = node.op(*xs, vectors=False)
+        return [values if i == at else zeros_like(v) for i, v in enumerate(node.outputs)]
+
+    return prune
 
 
 def _eigh_samples(d, rng):
@@ -276,7 +287,15 @@ def _eigh_samples(d, rng):
     yield Sample((np.stack([even, even * np.nan]),), grad=False)
 
 
-@op(infer=_eigh_spec, vjp=_eigh_vjp, samples=_eigh_samples, dtypes=DTYPES, ulps=ULPS, multi=True)
+@op(
+    infer=_eigh_spec,
+    vjp=_eigh_vjp,
+    samples=_eigh_samples,
+    dtypes=DTYPES,
+    ulps=ULPS,
+    multi=True,
+    prune=_values_alone(0),
+)
 def eigh(x, *, vectors=True):
     """``(values, vectors)`` of the Hermitian part of ``x``: ascending ``[..., n]``, and columns.
 
@@ -300,21 +319,21 @@ def _svd_spec(x, *, vectors):
 
 def _svd_vjp(g, y, x, *, vectors):
     u, s, vh = y if vectors else svd(x)
-    if not vectors:
-        return (u @ (convert(g[0], dtype=x.dtype)[..., :, None] * vh),)
-    gu, gs, gvh = g
+    gu, gs, gvh = g if vectors else (None, *g, None)
     down, along = (
         convert(s, dtype=x.dtype)[at] for at in (np.s_[..., :, None], np.s_[..., None, :])
     )
+    inner = None if gs is None else embed(convert(gs, dtype=x.dtype))
+    if gu is None and gvh is None:
+        return (u @ inner @ vh,)
+    gu, gvh = filled((gu, gvh), (u, vh))
     vv = gvh @ adjoint(vh)
-    inner = embed(convert(gs, dtype=x.dtype))
     if x.dtype.is_complex:
         gu = without_phase(gu, u, imag(diagonal(adjoint(u) @ gu)) - imag(diagonal(vv)))
-        inner = inner + embed(imaginary(imag(diagonal(adjoint(u) @ gu)) / s))
+        inner = added(inner, embed(imaginary(imag(diagonal(adjoint(u) @ gu)) / s)))
     uu = adjoint(u) @ gu
     turned = (uu - adjoint(uu)) * along + down * (adjoint(vv) - vv)
-    inner = inner + over_gaps(turned, along * along - down * down)
-    gx = u @ inner @ vh
+    gx = u @ added(inner, over_gaps(turned, along * along - down * down)) @ vh
     m, n = x.shape[-2:]
     if m > n:
         gx = gx + ((gu - u @ uu) / along) @ vh
@@ -330,7 +349,15 @@ def _svd_samples(d, rng):
     yield Sample((np.stack([np.eye(2), np.full((2, 2), np.nan)]).astype(d.numpy),), grad=False)
 
 
-@op(infer=_svd_spec, vjp=_svd_vjp, samples=_svd_samples, dtypes=DTYPES, ulps=ULPS, multi=True)
+@op(
+    infer=_svd_spec,
+    vjp=_svd_vjp,
+    samples=_svd_samples,
+    dtypes=DTYPES,
+    ulps=ULPS,
+    multi=True,
+    prune=_values_alone(1),
+)
 def svd(x, *, vectors=True):
     """``(u, s, vh)`` with ``x == u @ diag(s) @ vh``: ``[..., m, k]``, ``[..., k]``, ``[..., k, n]``.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import int64
 from ..errors import DTypeError, ShapeError
-from ._build import ones_like, zeros_like
+from ._build import full, ones_like, zeros_like
 from ._infer import check_kind
 from ._samples import draw
 from .complexes import complex_, conj_if_complex as c, real
@@ -112,6 +112,11 @@ def embed(v):
     return keep(broadcast_in_dim(v, shape=shape, dims=tuple(range(v.ndim))), "EQ")
 
 
+def identity(x):
+    """Identity matrices of the shape of ``x [..., n, n]``."""
+    return embed(full(1, x.spec.with_(x.shape[:-1])))
+
+
 def rows(x, order):
     """The rows of ``x [..., n, k]`` in that order ``[..., n]``."""
     batch, axis = tuple(range(x.ndim - 2)), x.ndim - 2
@@ -139,6 +144,11 @@ def hermitian_part(x):
 def half(x):
     """The lower triangle with half of the diagonal: the inverse of ``x + adjoint(x)``."""
     return keep(x, "GT") + keep(x, "EQ") * 0.5
+
+
+def filled(gs, ys):
+    """Cotangents with zeros for None."""
+    return tuple(zeros_like(y) if g is None else g for g, y in zip(gs, ys))
 
 
 def imaginary(x):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..op import Sample, composite
-from ._build import full, ones_like, zeros_like
+from ._build import added, ones_like, zeros_like
 from ._samples import draw
 from .arithmetic import abs_, sign
 from .complexes import conj_if_complex as c, imag
@@ -27,6 +27,7 @@ from .matrices import (
     diagonal,
     embed,
     general,
+    identity,
     imaginary,
     inverse,
     keep,
@@ -42,10 +43,6 @@ _record = {"dtypes": DTYPES, "ulps": ULPS}
 def _square_samples(d, rng):
     for shape in SQUARE:
         yield Sample((general(d, rng, *shape),))
-
-
-def _identity(x):
-    return embed(full(1, x.spec.with_(x.shape[:-1])))
 
 
 def _solve_factored(packed, order, b, adjoint):
@@ -136,7 +133,7 @@ def adjugate(a):
     tiny = reduce_max(abs_(packed), axes=(n - 2, n - 1)) * float(info.eps) + float(info.tiny)
     tiny = convert(tiny, dtype=a.dtype)[..., None] * ones_like(u)
     safe = select(u == 0, tiny, u)
-    inv = _solve_factored(packed + embed(safe - u), order, _identity(a), adjoint=False)
+    inv = _solve_factored(packed + embed(safe - u), order, identity(a), adjoint=False)
     return (parity * reduce_prod(safe, axes=(n - 2,)))[..., None, None] * inv
 
 
@@ -146,10 +143,13 @@ def _slogdet_spec(a):
 
 
 def _slogdet_vjp(g, y, a):
-    turn = convert(g[1], dtype=a.dtype)
-    if a.dtype.is_complex:
-        turn = turn + imaginary(imag(c(y[0]) * g[0]))
-    return (turn[..., None, None] * solve(a, _identity(a), adjoint=True),)
+    g_sign, g_log = g
+    turn = None if g_log is None else convert(g_log, dtype=a.dtype)
+    if a.dtype.is_complex and g_sign is not None:
+        turn = added(turn, imaginary(imag(c(y[0]) * g_sign)))
+    if turn is None:  # the sign of a real determinant
+        return (None,)
+    return (turn[..., None, None] * solve(a, identity(a), adjoint=True),)
 
 
 @composite(
