@@ -175,7 +175,8 @@ def positive_diagonal(q, r, xp):
     d = xp.real(xp.diagonal(r, 0, -2, -1))
     sign, k = xp.where(d < 0, -1.0, 1.0), d.shape[-1]
     q = xp.concatenate((q[..., :k] * sign[..., None, :], q[..., k:]), -1)
-    return q, xp.concatenate((r[..., :k, :] * sign[..., :, None], r[..., k:, :]), -2)
+    r = xp.concatenate((r[..., :k, :] * sign[..., :, None], r[..., k:, :]), -2)
+    return q, xp.triu(r)  # no -0 below
 
 
 def unit_phase(v, xp):

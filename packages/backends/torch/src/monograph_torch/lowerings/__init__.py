@@ -23,8 +23,8 @@ from . import (
 )  # fmt: skip
 
 _PARTS = (
-    shape, elementwise, integers, reductions, products, windows, indexing, control, composites, updates, random,
-    collectives, linalg,
+    shape, elementwise, integers, reductions, products, linalg, windows, indexing, control, composites, updates, random,
+    collectives,
 )  # fmt: skip
 LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
