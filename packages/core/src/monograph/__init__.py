@@ -9,7 +9,7 @@ from math import e, inf, nan, pi
 from typing import Any
 
 from . import api, dtypes, errors, ops, random, tree
-from .api import fft, operators as _operators
+from .api import fft, linalg, operators as _operators
 from .array import Array
 from .autodiff import backward, grad, hessian, jacobian, jvp, value_and_grad, vjp
 from .control import checkpoint, cond, custom_vjp, fori_loop, scan, switch, while_loop

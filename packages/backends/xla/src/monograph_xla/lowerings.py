@@ -14,6 +14,7 @@ from monograph.op import constant
 
 from .collectives import COLLECTIVES
 from .convolution import convolution, dot, input_grad, kernel_grad
+from .linalg import LINALG
 
 
 def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:
@@ -283,5 +284,5 @@ LOWER: dict[Any, Callable] = {
     ops.gather: _gather, ops.scatter: _scatter, ops.sort: _sort, ops.top_k: _top_k,
     # control
     ops.case: _case, ops.while_: _while, ops.scan: _scan,
-    **COLLECTIVES,
+    **COLLECTIVES, **LINALG,
 }  # fmt: skip

@@ -29,6 +29,7 @@ from . import (
     shape,
     sorting,
     structural,
+    systems,
     transcendental,
     updates,
     windows,
