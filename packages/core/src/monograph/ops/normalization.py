@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..errors import ShapeError
@@ -32,6 +34,16 @@ def _channels(x, *vectors):
             )
 
 
+def _rows(x):
+    """How many rows ``x [..., channels]`` has."""
+    return math.prod(x.shape[:-1])
+
+
+def _average(total, n):
+    """``total`` over ``n``; 0 where there is nothing to average, so that gradients stay finite."""
+    return total * (1.0 / max(n, 1))
+
+
 def _layer_norm(x, scale, bias, *, epsilon):
     _channels(x, scale, bias)
     rows = Spec(x.shape[:-1], statistics_dtype(x))
@@ -44,17 +56,22 @@ def _layer_norm_vjp(g, y, x, scale, bias, *, epsilon):
     if dy is not None:
         dx, dscale, dbias = layer_norm_backward(dy, x, scale, mean, rstd)
     # statistics are outputs too: what flows into them flows on through their definitions
-    w, each, axes = widened(x), 1.0 / max(x.shape[-1], 1), (x.ndim - 1,)
+    w, n, axes = widened(x), x.shape[-1], (x.ndim - 1,)
     if dmean is not None:
-        dx = added(dx, as_like(spread(dmean * each, w, axes), x))
+        dx = added(dx, as_like(spread(_average(dmean, n), w, axes), x))
     if drstd is not None:
-        slope = spread(rstd * rstd * rstd * drstd * -each, w, axes)
+        slope = spread(_rstd_slope(rstd, drstd, n), w, axes)
         dx = added(dx, as_like((w - spread(mean, w, axes)) * slope, x))
     return dx, dscale, dbias
 
 
+def _rstd_slope(rstd, drstd, n):
+    """What ``drstd`` sends back per unit of deviation, of ``n`` of them."""
+    return _average(-(rstd * rstd * rstd * drstd), n)
+
+
 def _norm_samples(d, rng):
-    for shape in ((3, 4), (2, 2, 5)):
+    for shape in ((3, 4), (2, 2, 5), (0, 3)):
         n = shape[-1]
         x, s, b = draw(d, rng, shape), draw(d, rng, (n,)), draw(d, rng, (n,))
         yield Sample((x, s, b), {"epsilon": 1e-3})
@@ -67,9 +84,9 @@ def layer_norm(x, scale, bias, *, epsilon):
     Yields the result, and per row the mean and ``1 / sqrt(variance + epsilon)``.
     """
     w, n, axes = widened(x), x.shape[-1], (x.ndim - 1,)
-    mean = reduce_sum(w, axes=axes) * (1.0 / n)
+    mean = _average(reduce_sum(w, axes=axes), n)
     low = w - spread(mean, w, axes)
-    rstd = rsqrt(reduce_sum(low * low, axes=axes) * (1.0 / n) + epsilon)
+    rstd = rsqrt(_average(reduce_sum(low * low, axes=axes), n) + epsilon)
     y = low * spread(rstd, w, axes) * _vector(widened(scale), w) + _vector(widened(bias), w)
     return as_like(y, x), mean, rstd
 
@@ -95,8 +112,8 @@ def layer_norm_backward(g, x, scale, mean, rstd):
     r = spread(rstd, w, axes)
     xhat = (w - spread(mean, w, axes)) * r
     gs = gw * _vector(widened(scale), w)
-    a = spread(reduce_sum(gs, axes=axes) * (1.0 / n), w, axes)
-    b = spread(reduce_sum(gs * xhat, axes=axes) * (1.0 / n), w, axes)
+    a = spread(_average(reduce_sum(gs, axes=axes), n), w, axes)
+    b = spread(_average(reduce_sum(gs * xhat, axes=axes), n), w, axes)
     rest = tuple(range(x.ndim - 1))
     dscale, dbias = reduce_sum(gw * xhat, axes=rest), reduce_sum(gw, axes=rest)
     return as_like((gs - a - xhat * b) * r, x), as_like(dscale, scale), as_like(dbias, scale)
@@ -107,8 +124,21 @@ def _rms_norm(x, scale, *, epsilon):
     return x, Spec(x.shape[:-1], statistics_dtype(x))
 
 
+def _rms_norm_vjp(g, y, x, scale, *, epsilon):
+    (dy, drstd), (_, rstd) = g, y
+    dx = dscale = None
+    if dy is not None:
+        dx, dscale = rms_norm_backward(dy, x, scale, rstd)
+    if drstd is not None:
+        w = widened(x)
+        slope = spread(_rstd_slope(rstd, drstd, x.shape[-1]), w, (x.ndim - 1,))
+        dx = added(dx, as_like(w * slope, x))
+    return dx, dscale
+
+
 @composite(
     infer=_rms_norm,
+    vjp=_rms_norm_vjp,
     samples=lambda d, rng: (Sample(s.operands[:2], s.attrs) for s in _norm_samples(d, rng)),
     multi=True,
     ulps=64,
@@ -119,8 +149,29 @@ def rms_norm(x, scale, *, epsilon):
     Yields the result, and per row ``1 / sqrt(mean square + epsilon)``.
     """
     w, axes = widened(x), (x.ndim - 1,)
-    rstd = rsqrt(reduce_sum(w * w, axes=axes) * (1.0 / x.shape[-1]) + epsilon)
+    rstd = rsqrt(_average(reduce_sum(w * w, axes=axes), x.shape[-1]) + epsilon)
     return as_like(w * spread(rstd, w, axes) * _vector(widened(scale), w), x), rstd
+
+
+def _rms_grad_samples(d, rng):
+    for s in _norm_grad_samples(d, rng):
+        g, x, scale, _, _ = s.operands
+        square = np.mean(x.astype("float64") ** 2, -1)
+        rstd = 1 / np.sqrt(square + 1e-3)
+        yield Sample((g, x, scale, rstd.astype(s.operands[4].dtype)))
+
+
+@composite(
+    infer=lambda g, x, scale, rstd: (x, scale), samples=_rms_grad_samples, multi=True, ulps=64
+)
+def rms_norm_backward(g, x, scale, rstd):
+    """Cotangents of `rms_norm`'s ``x`` and ``scale`` from that of its first result."""
+    w, gw, axes = widened(x), widened(g), (x.ndim - 1,)
+    r = spread(rstd, w, axes)
+    xhat, gs = w * r, gw * _vector(widened(scale), w)
+    along = spread(_average(reduce_sum(gs * xhat, axes=axes), x.shape[-1]), w, axes)
+    dscale = reduce_sum(gw * xhat, axes=tuple(range(x.ndim - 1)))
+    return as_like((gs - xhat * along) * r, x), as_like(dscale, scale)
 
 
 def _batch_norm(x, scale, bias, *, epsilon):
@@ -134,11 +185,11 @@ def _batch_norm_vjp(g, y, x, scale, bias, *, epsilon):
     dx = dscale = dbias = None
     if dy is not None:
         dx, dscale, dbias = batch_norm_backward(dy, x, scale, mean, var, epsilon=epsilon)
-    w, each = widened(x), 1.0 / max(x.size // max(x.shape[-1], 1), 1)
+    w, n = widened(x), _rows(x)
     if dmean is not None:
-        dx = added(dx, as_like(_vector(dmean * each, w), x))
+        dx = added(dx, as_like(_vector(_average(dmean, n), w), x))
     if dvar is not None:
-        dx = added(dx, as_like((w - _vector(mean, w)) * _vector(dvar * (2.0 * each), w), x))
+        dx = added(dx, as_like((w - _vector(mean, w)) * _vector(_average(2.0 * dvar, n), w), x))
     return dx, dscale, dbias
 
 
@@ -146,13 +197,13 @@ def _batch_norm_vjp(g, y, x, scale, bias, *, epsilon):
 def batch_norm_training(x, scale, bias, *, epsilon):
     """Channels of ``x [..., channels]`` to mean 0, variance 1 over all other axes, scaled, shifted.
 
-    Ioffe and Szegedy 2015. Yields the result, the batch mean and the (biased) batch variance.
+    Ioffe and Szegedy 2015. Yields the result, the batch mean and the (biased) batch variance;
+    both are 0 for a batch without rows.
     """
-    w, rest = widened(x), tuple(range(x.ndim - 1))
-    n = x.size // max(x.shape[-1], 1)
-    mean = reduce_sum(w, axes=rest) * (1.0 / n)
+    w, n, rest = widened(x), _rows(x), tuple(range(x.ndim - 1))
+    mean = _average(reduce_sum(w, axes=rest), n)
     low = w - _vector(mean, w)
-    var = reduce_sum(low * low, axes=rest) * (1.0 / n)
+    var = _average(reduce_sum(low * low, axes=rest), n)
     factor = rsqrt(var + epsilon) * widened(scale)
     return as_like(low * _vector(factor, w) + _vector(widened(bias), w), x), mean, var
 
@@ -162,7 +213,10 @@ def _batch_grad_samples(d, rng):
         x, scale, _ = s.operands
         stat = x.dtype if x.dtype.itemsize >= 4 else np.float32
         w = x.astype("float64").reshape(-1, x.shape[-1])
-        stats = (w.mean(0).astype(stat), w.var(0).astype(stat))
+        n = max(len(w), 1)
+        mean = w.sum(0) / n
+        var = ((w - mean) ** 2).sum(0) / n
+        stats = (mean.astype(stat), var.astype(stat))
         yield Sample((draw(d, rng, x.shape), x, scale, *stats), s.attrs)
 
 
@@ -174,11 +228,10 @@ def _batch_grad_samples(d, rng):
 )
 def batch_norm_backward(g, x, scale, mean, var, *, epsilon):
     """Cotangents of `batch_norm_training`'s ``x``, ``scale``, ``bias`` from that of its result."""
-    w, gw, rest = widened(x), widened(g), tuple(range(x.ndim - 1))
-    n = x.size // max(x.shape[-1], 1)
+    w, gw, n, rest = widened(x), widened(g), _rows(x), tuple(range(x.ndim - 1))
     rstd = rsqrt(var + epsilon)
     xhat = (w - _vector(mean, w)) * _vector(rstd, w)
     dbias, dscale = reduce_sum(gw, axes=rest), reduce_sum(gw * xhat, axes=rest)
-    inner = gw - _vector(dbias * (1.0 / n), w) - xhat * _vector(dscale * (1.0 / n), w)
+    inner = gw - _vector(_average(dbias, n), w) - xhat * _vector(_average(dscale, n), w)
     dx = inner * _vector(rstd * widened(scale), w)
     return as_like(dx, x), as_like(dscale, scale), as_like(dbias, scale)
