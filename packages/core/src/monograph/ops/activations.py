@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ..op import Sample, composite
 from ._build import full
 from ._infer import check_axes, check_kind, unary
@@ -22,7 +24,18 @@ def _axis_spec(x, *, axis):
     return x
 
 
-_axis_samples = shaped((3, 4), (2, 3), (0, 3), attrs=[{"axis": 1}, {"axis": 0}, {"axis": 1}])
+_shapes = shaped(
+    (3, 4), (2, 3), (0, 3), (3, 0), attrs=[{"axis": 1}, {"axis": 0}, {"axis": 1}, {"axis": 1}]
+)
+
+
+def _axis_samples(d, rng):
+    yield from _shapes(d, rng)
+    i = np.inf
+    rows = [[0, -i, 1, 300], [-i, -i, -i, -i], [i, 0, 1, 2], [np.nan, 0, 1, 2]]
+    yield Sample((np.array(rows, d.numpy),), {"axis": 1}, grad=False)
+
+
 _grad_samples = shaped((3, 4), (2, 3), attrs=[{"axis": 1}, {"axis": 0}], arity=2)
 
 
@@ -32,7 +45,7 @@ _grad_samples = shaped((3, 4), (2, 3), attrs=[{"axis": 1}, {"axis": 0}], arity=2
     samples=_axis_samples,
 )
 def softmax(x, *, axis):
-    """``exp(x) / sum(exp(x))`` along ``axis``."""
+    """``exp(x) / sum(exp(x))`` along ``axis``; NaN where all of ``x`` is -inf, as in PyTorch."""
     w = widened(x)
     e = exponential(w - spread(stop_gradient(reduce_max(w, axes=(axis,))), w, (axis,)))
     return as_like(e / spread(reduce_sum(e, axes=(axis,)), e, (axis,)), x)

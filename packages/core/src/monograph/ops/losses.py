@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..dtypes import int64
 from ..errors import DTypeError, ShapeError
 from ..op import Sample, composite
+from ._build import zeros_like
 from ._infer import check_kind
 from ._samples import draw
 from ._wide import as_like, widened
 from .activations import log_softmax, softmax
+from .logic import compare, select
 from .reductions import reduce_sum, spread
+from .shape import iota
 from .structural import broadcast_in_dim, convert
 
 
@@ -24,20 +29,22 @@ def _cross_entropy(logits, labels):
     return logits.with_(labels.shape)
 
 
-def _one_hot(labels, like):
-    from .logic import compare
-    from .shape import iota
-
+def _at_label(labels, like):
+    """Where each row's label stands, as bool ``[..., classes]``."""
     labels = convert(labels, dtype=int64)  # a narrow label type cannot count the classes
     classes = iota(shape=like.shape, dtype=int64, axis=like.ndim - 1)
     at = broadcast_in_dim(labels, shape=like.shape, dims=tuple(range(labels.ndim)))
-    return convert(compare(classes, at, direction="EQ"), dtype=like.dtype)
+    return compare(classes, at, direction="EQ")
 
 
 def _entropy_samples(d, rng):
     for shape in ((3, 4), (2, 2, 3), (0, 3)):
         labels = rng.integers(0, shape[-1], shape[:-1])
         yield Sample((draw(d, rng, shape), labels.astype("int64")))
+    impossible = draw(d, rng, (2, 3))
+    impossible[:, 0] = -np.inf
+    yield Sample((impossible, np.array([1, 0])), grad=False)
+    yield Sample((draw(d, rng, (3, 2)), np.array([-1, 1, 2])))
 
 
 @composite(
@@ -48,10 +55,12 @@ def _entropy_samples(d, rng):
 def cross_entropy(logits, labels):
     """``-log softmax(logits)[label]`` per row: ``[..., classes]``, ``[...]`` to ``[...]``.
 
-    A label out of range gives 0.
+    A label out of range gives 0, an impossible one (a logit of -inf) infinity.
     """
     low = log_softmax(widened(logits), axis=logits.ndim - 1)
-    return as_like(-reduce_sum(low * _one_hot(labels, low), axes=(logits.ndim - 1,)), logits)
+    # chosen, not multiplied by 0 and 1: other classes may be impossible, and 0 * -inf is NaN
+    own = select(_at_label(labels, low), low, zeros_like(low))
+    return as_like(-reduce_sum(own, axes=(logits.ndim - 1,)), logits)
 
 
 @composite(
@@ -63,6 +72,6 @@ def cross_entropy(logits, labels):
 def cross_entropy_backward(g, logits, labels):
     """The cotangent of `cross_entropy`'s logits."""
     w, axes = widened(logits), (logits.ndim - 1,)
-    hot = _one_hot(labels, w)
+    hot = convert(_at_label(labels, w), dtype=w.dtype)
     hits = spread(reduce_sum(hot, axes=axes), w, axes)
     return as_like((softmax(w, axis=axes[0]) * hits - hot) * spread(widened(g), w, axes), logits)

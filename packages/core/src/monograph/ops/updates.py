@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from ..dtypes import float32
-from ..errors import ShapeError
+from ..errors import ArgumentError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite
+from ._build import ones_like
 from ._samples import draw
 from .structural import broadcast_in_dim, convert
 from .transcendental import exponential_minus_one, sqrt
@@ -37,16 +38,30 @@ def _scalar(s, like):
     return broadcast_in_dim(s, shape=like.shape, dims=()) if like.ndim else s
 
 
+def _correction(beta, t):
+    """``1 - beta ** t``, exact where ``beta ** t`` is near 1."""
+    return -exponential_minus_one(t * math.log(beta)) if beta else ones_like(t)
+
+
+def _adam(*specs, beta1, beta2, **attrs):
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        if not 0 <= beta < 1:
+            raise ArgumentError(f"{name}={beta} must be at least 0 and below 1")
+    return _update(2, lambda attrs: 4)(*specs, **attrs)
+
+
 def _adam_samples(d, rng):
     shapes = ((3, 2), (4,))
     arrays = [draw(d, rng, s) for _ in range(3) for s in shapes]
     arrays += [np.abs(draw(d, rng, s)) for s in shapes]
     lr, step = np.float32(0.01), np.float32(3)
-    yield Sample((np.asarray(lr), np.asarray(step), *arrays), {"count": 2}, grad=False)
+    operands = (np.asarray(lr), np.asarray(step), *arrays)
+    for attrs in ({}, {"beta1": 0.0, "weight_decay": 0.1}, {"beta1": 0.5, "beta2": 0.0}):
+        yield Sample(operands, {"count": 2, **attrs}, grad=False)
 
 
 @composite(
-    infer=_update(2, lambda attrs: 4),
+    infer=_adam,
     vjp=NOT_DIFFERENTIABLE,
     samples=_adam_samples,
     multi=True,
@@ -60,8 +75,7 @@ def adam_update(lr, step, *arrays, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_
     """
     params, grads, ms, vs = (arrays[i * count : (i + 1) * count] for i in range(4))
     t = convert(step, dtype=params[0].dtype if count else float32)
-    c1 = -exponential_minus_one(t * math.log(beta1))
-    c2 = -exponential_minus_one(t * math.log(beta2))
+    c1, c2 = _correction(beta1, t), _correction(beta2, t)
     new_p, new_m, new_v = [], [], []
     for p, g, m, v in zip(params, grads, ms, vs):
         m = m * beta1 + g * (1 - beta1)
