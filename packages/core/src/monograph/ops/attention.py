@@ -18,17 +18,18 @@ import math
 
 import numpy as np
 
-from ..dtypes import bool_
+from ..dtypes import bool_, int32
 from ..errors import DTypeError, ShapeError
 from ..op import Sample, composite
 from ..spec import Spec
-from ._build import added, full, literal
+from ._build import added, full
 from ._infer import check_kind
 from ._samples import draw
 from ._wide import as_like, statistics_dtype, widened
 from .linear import dot_general
 from .logic import compare, select
 from .reductions import reduce_max, reduce_sum, spread
+from .shape import iota
 from .structural import broadcast_in_dim, reshape, stop_gradient, transpose
 from .transcendental import exponential, log
 
@@ -128,8 +129,8 @@ def _scores(q, k, mask, is_causal, scale):
     for m in mask:
         scores = select(over(m), scores, hidden) if m.dtype is bool_ else scores + over(widened(m))
     if is_causal:
-        seen = literal(np.tril(np.ones((1, 1, queries, keys), bool)))
-        scores = select(over(seen), scores, hidden)
+        query, key = (iota(shape=scores.shape, dtype=int32, axis=axis) for axis in (3, 4))
+        scores = select(compare(query, key, direction="GE"), scores, hidden)
     return scores
 
 

@@ -13,8 +13,13 @@ import torch
 from monograph import ops
 from monograph.rewrite import decompose
 
-FORWARD = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-BACKWARD = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+
+def _kernel(name: str) -> Any:
+    return getattr(getattr(torch.ops.aten, name, None), "default", None)
+
+
+FORWARD = _kernel("_scaled_dot_product_flash_attention_for_cpu")
+BACKWARD = _kernel("_scaled_dot_product_flash_attention_for_cpu_backward")
 
 
 def _body(node: Any, device: Any) -> Callable:
