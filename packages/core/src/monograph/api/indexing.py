@@ -164,7 +164,7 @@ def _is_new(k: Any) -> bool:
 
 def _checked(k: _Pick, axis: int, n: int) -> Index:
     """The index array with negative entries counted from the end of an axis of length ``n``."""
-    if k.length not in (None, -1, n):
+    if k.length not in (None, -1, 0, n):  # 0 selects nothing, of an axis of any length
         raise at_user_line(
             IndexedOut(f"a mask has length {k.length} where axis {axis} has length {n}")
         )
