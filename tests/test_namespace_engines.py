@@ -150,6 +150,14 @@ def test_reading_and_writing_agree_with_numpy_on_every_engine(engine, key):
     np.testing.assert_allclose(mg.tensor(x).at[key].add(values).numpy(), added, rtol=1e-6)
 
 
+def test_what_is_found_on_the_host_lives_where_its_array_does(engine):
+    x = mg.tensor(np.array([3.0, 0.0, 3.0], "float32"))
+    assert x.engine == engine
+    found = (*mg.unique_all(x), *mg.nonzero(x), x[x > 0], mg.searchsorted(mg.sort(x), x))
+    assert {y.device for y in found} == {x.device}
+    assert [y.tolist() for y in found[-2:]] == [[3, 3], [1, 0, 1]]
+
+
 def test_writing_one_place_twice_keeps_the_last_value_as_jax_differentiates_it(engine):
     x, v = RNG.normal(size=5).astype("float32"), RNG.normal(size=3).astype("float32")
     places, weight = np.array([4, 1, 4]), np.arange(1, 6, dtype="float32")

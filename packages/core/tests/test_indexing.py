@@ -169,6 +169,11 @@ def test_a_known_mask_works_while_tracing():
     assert mg.jit(lambda x: x.at[mask].set(0.0))(mg.tensor([1.0, 2.0, 3.0])).tolist() == [0, 2, 0]
 
 
+def test_a_mask_without_elements_selects_none_of_any_axis():
+    empty = np.zeros((0, 2), bool)
+    assert np.ones((3, 2))[empty].shape == mg.ones((3, 2))[empty].shape == (0,)
+
+
 def test_traced_indices_outside_are_clamped_in_reading_and_skipped_in_writing():
     x, i = mg.tensor([1.0, 2.0, 3.0]), mg.tensor([-1, 7])
     assert mg.jit(lambda x, i: x[i])(x, i).tolist() == [3, 3]

@@ -65,76 +65,67 @@ def _logical(name: str, op: Any, doc: str) -> Callable:
     return _named(fn, name, doc)
 
 
-# name, primitive, first line of the documentation
-_FLOAT_UNARY = (
-    ("acos", ops.acos, "Inverse cosine"),
-    ("acosh", ops.acosh, "Inverse hyperbolic cosine"),
-    ("asin", ops.asin, "Inverse sine"),
-    ("asinh", ops.asinh, "Inverse hyperbolic sine"),
-    ("atan", ops.atan, "Inverse tangent"),
-    ("atanh", ops.atanh, "Inverse hyperbolic tangent"),
-    ("cbrt", ops.cbrt, "Cube root"),
-    ("cos", ops.cosine, "Cosine"),
-    ("cosh", ops.cosh, "Hyperbolic cosine"),
-    ("digamma", ops.digamma, "Derivative of the log of the gamma function"),
-    ("erf", ops.erf, "Error function"),
-    ("erfc", ops.erfc, "``1 - erf(x)``, accurate for large x"),
-    ("erf_inv", ops.erf_inv, "Inverse of the error function"),
-    ("exp", ops.exponential, "Exponential"),
-    ("expm1", ops.exponential_minus_one, "``exp(x) - 1``, accurate near 0"),
-    ("lgamma", ops.lgamma, "Log of the absolute value of the gamma function"),
-    ("log", ops.log, "Natural logarithm"),
-    ("log1p", ops.log_plus_one, "``log(1 + x)``, accurate near 0"),
-    ("rsqrt", ops.rsqrt, "``1 / sqrt(x)``"),
-    ("sigmoid", ops.logistic, "``1 / (1 + exp(-x))``"),
-    ("sin", ops.sine, "Sine"),
-    ("sinh", ops.sinh, "Hyperbolic sine"),
-    ("sqrt", ops.sqrt, "Square root"),
-    ("tan", ops.tan, "Tangent"),
-    ("tanh", ops.tanh, "Hyperbolic tangent"),
-)
-_ROUNDING = (
-    ("ceil", ops.ceil, "Smallest integer not below x"),
-    ("floor", ops.floor, "Largest integer not above x"),
-    ("round", ops.round_nearest_even, "Nearest integer, halves to the even one"),
-    ("trunc", ops.trunc, "Nearest integer toward zero"),
-)
-_BINARY = (
-    ("add", ops.add, "Sum", True),
-    ("atan2", ops.atan2, "Angle of the point ``(x2, x1)``, in all four quadrants", False),
-    ("bitwise_and", ops.and_, "Bitwise and", True),
-    ("bitwise_or", ops.or_, "Bitwise or", True),
-    ("bitwise_xor", ops.xor, "Bitwise exclusive or", True),
-    ("bitwise_left_shift", ops.shift_left, "``x1`` shifted left by ``x2`` bits", True),
-    ("divide", ops.divide, "True quotient", False),
-    ("maximum", ops.maximum, "The larger one; NaN where either is", True),
-    ("minimum", ops.minimum, "The smaller one; NaN where either is", True),
-    ("multiply", ops.multiply, "Product", True),
-    ("nextafter", ops.nextafter, "The float next to ``x1`` toward ``x2``", False),
-    ("subtract", ops.subtract, "Difference", True),
-)
-_COMPARISON = (
-    ("equal", "EQ", "``x1 == x2``"),
-    ("not_equal", "NE", "``x1 != x2``"),
-    ("less", "LT", "``x1 < x2``"),
-    ("less_equal", "LE", "``x1 <= x2``"),
-    ("greater", "GT", "``x1 > x2``"),
-    ("greater_equal", "GE", "``x1 >= x2``"),
-)
-_LOGICAL = (
-    ("logical_and", ops.and_, "Whether both are true (nonzero)"),
-    ("logical_or", ops.or_, "Whether one is true (nonzero)"),
-    ("logical_xor", ops.xor, "Whether exactly one is true (nonzero)"),
-)
+# one line per function that is one primitive: its name, the primitive, what it is
+acos = _float_unary("acos", ops.acos, "Inverse cosine")
+acosh = _float_unary("acosh", ops.acosh, "Inverse hyperbolic cosine")
+asin = _float_unary("asin", ops.asin, "Inverse sine")
+asinh = _float_unary("asinh", ops.asinh, "Inverse hyperbolic sine")
+atan = _float_unary("atan", ops.atan, "Inverse tangent")
+atanh = _float_unary("atanh", ops.atanh, "Inverse hyperbolic tangent")
+cbrt = _float_unary("cbrt", ops.cbrt, "Cube root")
+cos = _float_unary("cos", ops.cosine, "Cosine")
+cosh = _float_unary("cosh", ops.cosh, "Hyperbolic cosine")
+digamma = _float_unary("digamma", ops.digamma, "Derivative of the log of the gamma function")
+erf = _float_unary("erf", ops.erf, "Error function")
+erfc = _float_unary("erfc", ops.erfc, "``1 - erf(x)``, accurate for large x")
+erf_inv = _float_unary("erf_inv", ops.erf_inv, "Inverse of the error function")
+exp = _float_unary("exp", ops.exponential, "Exponential")
+expm1 = _float_unary("expm1", ops.exponential_minus_one, "``exp(x) - 1``, accurate near 0")
+lgamma = _float_unary("lgamma", ops.lgamma, "Log of the absolute value of the gamma function")
+log = _float_unary("log", ops.log, "Natural logarithm")
+log1p = _float_unary("log1p", ops.log_plus_one, "``log(1 + x)``, accurate near 0")
+rsqrt = _float_unary("rsqrt", ops.rsqrt, "``1 / sqrt(x)``")
+sigmoid = _float_unary("sigmoid", ops.logistic, "``1 / (1 + exp(-x))``")
+sin = _float_unary("sin", ops.sine, "Sine")
+sinh = _float_unary("sinh", ops.sinh, "Hyperbolic sine")
+sqrt = _float_unary("sqrt", ops.sqrt, "Square root")
+tan = _float_unary("tan", ops.tan, "Tangent")
+tanh = _float_unary("tanh", ops.tanh, "Hyperbolic tangent")
 
-for _make, _rows in (
-    (_float_unary, _FLOAT_UNARY),
-    (_rounding, _ROUNDING),
-    (_binary, _BINARY),
-    (_comparison, _COMPARISON),
-    (_logical, _LOGICAL),
-):
-    globals().update({row[0]: _make(*row) for row in _rows})  # type: ignore[operator]
+ceil = _rounding("ceil", ops.ceil, "Smallest integer not below x")
+floor = _rounding("floor", ops.floor, "Largest integer not above x")
+round = _rounding("round", ops.round_nearest_even, "Nearest integer, halves to the even one")
+trunc = _rounding("trunc", ops.trunc, "Nearest integer toward zero")
+
+add = _binary("add", ops.add, "Sum")
+atan2 = _binary(
+    "atan2", ops.atan2, "Angle of the point ``(x2, x1)``, in all four quadrants", integer=False
+)
+bitwise_and = _binary("bitwise_and", ops.and_, "Bitwise and")
+bitwise_or = _binary("bitwise_or", ops.or_, "Bitwise or")
+bitwise_xor = _binary("bitwise_xor", ops.xor, "Bitwise exclusive or")
+bitwise_left_shift = _binary(
+    "bitwise_left_shift", ops.shift_left, "``x1`` shifted left by ``x2`` bits"
+)
+divide = _binary("divide", ops.divide, "True quotient", integer=False)
+maximum = _binary("maximum", ops.maximum, "The larger one; NaN where either is")
+minimum = _binary("minimum", ops.minimum, "The smaller one; NaN where either is")
+multiply = _binary("multiply", ops.multiply, "Product")
+nextafter = _binary(
+    "nextafter", ops.nextafter, "The float next to ``x1`` toward ``x2``", integer=False
+)
+subtract = _binary("subtract", ops.subtract, "Difference")
+
+equal = _comparison("equal", "EQ", "``x1 == x2``")
+not_equal = _comparison("not_equal", "NE", "``x1 != x2``")
+less = _comparison("less", "LT", "``x1 < x2``")
+less_equal = _comparison("less_equal", "LE", "``x1 <= x2``")
+greater = _comparison("greater", "GT", "``x1 > x2``")
+greater_equal = _comparison("greater_equal", "GE", "``x1 >= x2``")
+
+logical_and = _logical("logical_and", ops.and_, "Whether both are true (nonzero)")
+logical_or = _logical("logical_or", ops.or_, "Whether one is true (nonzero)")
+logical_xor = _logical("logical_xor", ops.xor, "Whether exactly one is true (nonzero)")
 
 
 def positive(x: Any, /) -> Array:

@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 class _Pick(NamedTuple):
     """An index array, and what it expects of its axis: a length, None for any, -1 for a new one."""
 
-    index: Index
+    array: Index
     length: int | None
 
 
@@ -164,19 +164,19 @@ def _is_new(k: Any) -> bool:
 
 def _checked(k: _Pick, axis: int, n: int) -> Index:
     """The index array with negative entries counted from the end of an axis of length ``n``."""
-    if k.length not in (None, -1, n):
+    if k.length not in (None, -1, 0, n):  # 0 selects nothing, of an axis of any length
         raise at_user_line(
             IndexedOut(f"a mask has length {k.length} where axis {axis} has length {n}")
         )
-    if isinstance(k.index, Value):
-        return k.index
-    outside = (k.index < -n) | (k.index >= n)
+    if isinstance(k.array, Value):
+        return k.array
+    outside = (k.array < -n) | (k.array >= n)
     if outside.any():
-        worst = k.index[outside].ravel()[0]
+        worst = k.array[outside].ravel()[0]
         raise at_user_line(
             IndexedOut(f"index {worst} is out of range for axis {axis} with length {n}")
         )
-    return np.where(k.index < 0, k.index + n, k.index).astype(np.int64)
+    return np.where(k.array < 0, k.array + n, k.array).astype(np.int64)
 
 
 def _block_axis(p: Plan, lengths: tuple[int, ...], k: slice | int) -> None:

@@ -247,9 +247,10 @@ def pad(x: Any, pad_width: Any, /, *, mode: str = "constant", constant_values: A
         raise at_user_line(
             ArgumentError(f"mode={mode!r} is none of constant, {', '.join(_INDEXED)}")
         )
+    how: Any = mode
     for a, width in enumerate(widths.tolist()):
         if any(width):
             if not x.shape[a]:
                 raise at_user_line(ShapeError(f"pad: axis {a} of {x.shape} has nothing to copy"))
-            x = take(x, np.pad(np.arange(x.shape[a]), width, mode), axis=a)
+            x = take(x, np.pad(np.arange(x.shape[a]), width, how), axis=a)
     return x

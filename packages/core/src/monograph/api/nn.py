@@ -99,7 +99,8 @@ def conv_transpose(
     Returns:
         ``[batch, *spatial, out]``.
 
-    >>> conv_transpose(np.ones((1, 3, 1), "float32"), np.ones((2, 4, 1), "float32"), strides=2).shape
+    >>> import monograph as mg
+    >>> mg.conv_transpose(mg.ones((1, 3, 1)), mg.ones((2, 4, 1)), strides=2).shape
     (1, 6, 4)
     """
     x, kernel = promote(x, kernel)

@@ -12,7 +12,7 @@ from ..dtypes import int64
 from ..errors import ArgumentError, ShapeError
 from ..tracing import at_user_line
 from ._common import asarray, beside, concrete, one_axis, promote
-from .elementwise import isnan, less, logical_and, logical_not, logical_or, where  # type: ignore[attr-defined]
+from .elementwise import isnan, less, logical_and, logical_not, logical_or, where
 from .indexing import take
 from .manipulation import expand_dims, reshape
 

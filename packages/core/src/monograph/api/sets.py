@@ -12,7 +12,7 @@ import numpy as np
 
 from ..array import Array
 from ._common import asarray, beside, concrete, promote
-from .elementwise import clip, equal, logical_not  # type: ignore[attr-defined]
+from .elementwise import clip, equal, logical_not
 from .indexing import take
 from .manipulation import expand_dims, reshape
 from .searching import searchsorted, sort

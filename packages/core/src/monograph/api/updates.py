@@ -38,8 +38,8 @@ class Place:
     """A part of an array. Each method gives a copy of the array in which that part is changed.
 
     ``unique_indices=True`` promises that no element is named twice, which `multiply` needs for a
-    gradient; known indices are looked at. Of several values for one element `set` keeps the last;
-    indices out of range are errors where they are known, else skipped.
+    gradient; known indices are looked at. Of several values for one element `set` keeps the last, on
+    a GPU any one. Indices out of range are errors where they are known, else skipped.
 
     >>> import monograph as mg
     >>> x = mg.tensor([1, 2, 3])
@@ -54,7 +54,7 @@ class Place:
 
     def get(self) -> Array:
         """The part itself, ``x[key]``."""
-        return self.array[self.key]  # type: ignore[index]
+        return self.array[self.key]
 
     def set(self, value: Any, *, unique_indices: bool = False) -> Array:
         """``value`` there, broadcast to the part's shape."""
@@ -112,7 +112,7 @@ def _distinct(p: indexing.Plan, shape: tuple[int, ...]) -> bool:
     arrays = [i for _, i in p.picks]
     if any(isinstance(i, Value) for i in arrays):
         return False
-    flat = np.ravel_multi_index(np.broadcast_arrays(*arrays), [shape[a] for a, _ in p.picks])  # type: ignore[call-overload]
+    flat = np.ravel_multi_index(np.broadcast_arrays(*arrays), [shape[a] for a, _ in p.picks])
     return len(np.unique(flat)) == flat.size
 
 
