@@ -129,7 +129,7 @@ def dtype(x: Any) -> DType:
         if found:
             return found
     try:
-        n = np.dtype(x).newbyteorder("=")
+        n = None if x is None else np.dtype(x).newbyteorder("=")  # NumPy reads None as float64
     except TypeError:
         n = None
     if n is not None:
