@@ -3,7 +3,7 @@
 import monograph as mg
 import numpy as np
 from monograph.engine import get_engine
-from monograph.testing import run
+from monograph.testing import assert_conforms
 
 
 def test_it_is_found_and_runs_a_gradient():
@@ -14,6 +14,4 @@ def test_it_is_found_and_runs_a_gradient():
 
 
 def test_the_kit_passes():
-    report = run("example", quick=True)
-    assert report.ok, [r for r in report.rows if r.outcome == "failed"]
-    assert report.count("passed") > 80
+    assert_conforms("example", quick=True)

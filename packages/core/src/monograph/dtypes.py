@@ -129,17 +129,19 @@ def dtype(x: Any) -> DType:
         if found:
             return found
     try:
-        n = np.dtype(x).newbyteorder("=")
+        n = None if x is None else np.dtype(x).newbyteorder("=")  # NumPy reads None as float64
     except TypeError:
         n = None
     if n is not None:
         found = _BY_NUMPY.get(n) or _from_plugin(n.name)
         if found:
             return found
-    raise DTypeError(
+    from .tracing import at_user_line  # it needs dtypes
+
+    message = (
         f"{x!r} is no dtype known here; known are {', '.join(_TABLE)}. 16-bit floats come with "
-        f"`pip install monograph-dtypes`."
     )
+    raise at_user_line(DTypeError(f"{message}`pip install monograph-dtypes`."))
 
 
 def _from_plugin(name: str) -> DType | None:

@@ -238,8 +238,9 @@ def as_numpy(x: Any, dtype: Any = None) -> np.ndarray:
     try:
         found = as_dtype(array.dtype)
     except DTypeError as e:
+        known = str(e.args[0]).partition("known here; ")[2]
         raise DTypeError(
-            f"{type(x).__name__} of {array.dtype} holds no numbers that can be used here: {e}"
+            f"{type(x).__name__} of {array.dtype} holds no numbers that can be used here; {known}"
         ) from None
     want = (found if dtype is None else as_dtype(dtype)).numpy
     return array if array.dtype is want else array.astype(want, copy=False)

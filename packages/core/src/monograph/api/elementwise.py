@@ -228,11 +228,12 @@ def remainder(x1: Any, x2: Any, /) -> Array:
     if a.dtype.kind == "uint":
         return ops.remainder(a, b)
     r = ops.remainder(a, b)
-    if a.dtype.is_float:  # a zero takes the divisor's sign
-        wrong = ops.and_(r != 0, (r < 0) != (b < 0))
-        return where(r == 0, copysign(0.0, b), ops.select(wrong, ops.add(r, b), r))
     wrong = ops.and_(r != 0, (r < 0) != (b < 0))
-    return ops.select(wrong, ops.add(r, b), r)
+    out = ops.select(wrong, ops.add(r, b), r)
+    if a.dtype.is_float:  # a zero takes the divisor's sign, and keeps the slope of 1
+        zero = ops.subtract(copysign(0.0, b), ops.subtract(ops.stop_gradient(r), r))
+        return where(r == 0, zero, out)
+    return out
 
 
 def floor_divide(x1: Any, x2: Any, /) -> Array:

@@ -89,9 +89,10 @@ def _power_vjp(g, y, a, b):
 
     one, zero = ones_like(b), zeros_like(b)
     at_zero = compare(b, zero, direction="EQ")
-    # d/da at b == 0 is 0, also where a is 0; d/db at a == 0 is 0
-    da = multiply(c(b), power(c(a), c(subtract(b, one))))
-    da = select(at_zero, zero, da)
+    # d/da at b == 0 is 0, also where a is 0, and so is its own derivative: no a ** -1 is formed there
+    less = select(at_zero, one, subtract(b, one))
+    da = select(at_zero, zero, multiply(c(b), power(c(a), c(less))))
+    # d/db at a == 0 is 0: the values are 0 around it, or infinite with no slope
     base_zero = compare(a, zeros_like(a), direction="EQ")
     safe = select(base_zero, full(1, a.spec), a)
     db = select(base_zero, zero, c(multiply(y, log(safe))))
