@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from monograph import ops
 
-from .common import HALF, Pointwise, call
+from .common import HALF, Pointwise, Writer, call
 from .integers import signed
 
 _aten = torch.ops.aten
@@ -26,6 +26,17 @@ def _relu(node: Any, device: Any) -> Any:
     if node.inputs[0].dtype.kind == "uint":
         return torch.clone
     return Pointwise("torch.relu({0})", (0,), into="torch.relu_({0})")
+
+
+def _relu_backward(free: tuple[int, ...]) -> Callable:
+    if free:
+        into = _aten.threshold_backward.grad_input
+        return lambda g, y: into(g, y, 0, grad_input=g)
+    return lambda g, y: _aten.threshold_backward.default(g, y, 0)
+
+
+relu_backward = Writer((0,), _relu_backward)
+"""Of ``g`` and relu's result; see `monograph_torch.peepholes`."""
 
 
 # ---- normalisation; torch rounds statistics of 16-bit inputs to 16 bits, the records keep float32
