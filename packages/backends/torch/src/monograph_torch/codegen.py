@@ -50,7 +50,7 @@ def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
         for v in step.outputs:
             text[v] = f"v{count}"
             count += 1
-        outs = ", ".join(text[v] for v in step.outputs) + ("," if step.node.op.multi else "")
+        outs = ", ".join(text[v] for v in step.outputs) + ("," if step.unpacks else "")
         lines.append(f"    {outs} = {expression(step, args, names, memory.free(i, step))}")
         if dying[i]:
             lines.append(f"    del {', '.join(text[v] for v in dying[i])}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from monograph import ops
+from monograph import Spec, ops
 from monograph.graph import Value
 from monograph.op import Op
 
 from .lowerings.common import Pointwise
-from .lowerings.composites import relu_backward
+from .lowerings.composites import from_log_softmax, relu_backward, with_log_softmax
 from .program import Operand, Program, Step
 
 
@@ -91,4 +91,28 @@ def _is_zero(program: Program, x: Operand) -> bool:
     return known is not None and not known.ndim and not known
 
 
-_PATTERNS = {ops.add: _bias, ops.select: _relu_gradient}
+def _statistics(spec: Spec) -> Spec:
+    return spec.with_(dtype="float32") if spec.dtype.bits < 32 else spec
+
+
+def _share_log_softmax(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """A loss and its gradient take the logarithm of the same softmax once."""
+    g, logits, labels = step.inputs
+    for forward in program.steps[: program.steps.index(step)]:
+        if forward.node.op is ops.cross_entropy and forward.inputs[0] == logits:
+            if len(forward.outputs) == 1:
+                low = Value(forward.node, 1, _statistics(logits.value.spec))
+                forward.outputs, forward.how = (
+                    (*forward.outputs, low),
+                    with_log_softmax(forward.node, program.device),
+                )
+            step.inputs = [g, Operand(forward.outputs[1]), labels]
+            step.how = from_log_softmax(step.node, program.device)
+            return
+
+
+_PATTERNS = {
+    ops.add: _bias,
+    ops.select: _relu_gradient,
+    ops.cross_entropy_backward: _share_log_softmax,
+}

@@ -35,6 +35,11 @@ class Step:
         self.node, self.how, self.outputs = node, how, node.outputs
         self.inputs = [Operand(v) for v in inputs]
 
+    @property
+    def unpacks(self) -> bool:
+        """Whether the lowering gives a tuple."""
+        return self.node.op.multi or len(self.outputs) > 1
+
 
 class Program:
     """The steps of a graph, in order.
@@ -80,7 +85,7 @@ class Program:
         names = {f"c{i}": self.constants[v] for i, (v, _) in enumerate(step.inputs)}
         names["torch"] = torch
         out = eval(expression(step, list(names)[:-1], names), names)
-        self.constants.update(zip(step.outputs, out if step.node.op.multi else (out,)))
+        self.constants.update(zip(step.outputs, out if step.unpacks else (out,)))
         if step.node.op is ops.broadcast_in_dim:  # a consumer may read what lies beneath
             self.maker[step.outputs[0]] = step
 
