@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from monograph import Graph, ops
+from monograph import ops
 from monograph.graph import Node, Value
 from monograph.op import Op
 
@@ -48,14 +48,13 @@ class Memory:
     """
 
     def __init__(self, program: Program, donate: tuple[int, ...]):
-        graph = program.graph
-        self._owned = {graph.inputs[i] for i in donate}
-        self._kept = ({*graph.inputs} - self._owned) | program.constants.keys()
+        self._owned = {program.inputs[i] for i in donate}
+        self._kept = ({*program.inputs} - self._owned) | program.constants.keys()
         self._roots: dict[Value, frozenset[Value]] = {}
         self._overlapping: set[Value] = {
             v for v in program.constants if v in program.maker
         }  # broadcasts: one element stands in many places
-        for v in (*graph.inputs, *program.constants):
+        for v in (*program.inputs, *program.constants):
             self._roots[v] = frozenset((v,))
         for step in program.steps:
             self._place(step)
@@ -66,12 +65,12 @@ class Memory:
             for p in self.free(i, step)
             for r in self._roots[step.inputs[p].value]
         }
-        self.copied = self._copied(graph)
+        self.copied = self._copied(program)
         handed = {
-            r for i, v in enumerate(graph.outputs) if i not in self.copied for r in self._roots[v]
+            r for i, v in enumerate(program.outputs) if i not in self.copied for r in self._roots[v]
         }
         used = (written | handed) & self._owned
-        self.donated = tuple(i for i, v in enumerate(graph.inputs) if v in used)
+        self.donated = tuple(i for i, v in enumerate(program.inputs) if v in used)
 
     def _place(self, step: Step) -> None:
         view = VIEWS.get(step.node.op)
@@ -90,7 +89,7 @@ class Memory:
         for i, step in enumerate(program.steps):
             for v in (*step.outputs, *(x.value for x in step.inputs)):
                 last.update(dict.fromkeys(self._roots[v], i))
-        for v in program.graph.outputs:
+        for v in program.outputs:
             last.update(dict.fromkeys(self._roots[v], len(program.steps)))
         return last
 
@@ -109,9 +108,9 @@ class Memory:
         others = (y.value for i, y in enumerate(step.inputs) if i != place)
         return not any(roots & self._roots[v] for v in others)
 
-    def _copied(self, graph: Graph) -> frozenset[int]:
+    def _copied(self, program: Program) -> frozenset[int]:
         out, taken = set(), set(self._kept)
-        for i, v in enumerate(graph.outputs):
+        for i, v in enumerate(program.outputs):
             roots = self._roots[v]
             # a small view would keep all of a large value alive
             wasteful = 2 * v.spec.size < max(r.spec.size for r in roots)

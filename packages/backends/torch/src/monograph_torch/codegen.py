@@ -35,8 +35,7 @@ def generate(graph: Graph, device: torch.device, donate: tuple[int, ...] = ()) -
 
 
 def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
-    graph = program.graph
-    text: dict[Value, str] = {v: f"v{i}" for i, v in enumerate(graph.inputs)}
+    text: dict[Value, str] = {v: f"v{i}" for i, v in enumerate(program.inputs)}
     count = len(text)
 
     def name_of(v: Value) -> str:
@@ -51,7 +50,7 @@ def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
         for v in step.outputs:
             text[v] = f"v{count}"
             count += 1
-        outs = ", ".join(text[v] for v in step.outputs) + ("," if step.node.op.multi else "")
+        outs = ", ".join(text[v] for v in step.outputs) + ("," if step.unpacks else "")
         lines.append(f"    {outs} = {expression(step, args, names, memory.free(i, step))}")
         if dying[i]:
             lines.append(f"    del {', '.join(text[v] for v in dying[i])}")
@@ -59,7 +58,7 @@ def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
         f"{name_of(v)}.clone(memory_format=torch.contiguous_format)"
         if i in memory.copied
         else name_of(v)
-        for i, v in enumerate(graph.outputs)
+        for i, v in enumerate(program.outputs)
     ]
     lines.append(f"    return ({', '.join(results)}{',' if results else ''})")
     return lines
@@ -67,7 +66,7 @@ def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
 
 def _deaths(program: Program) -> list[list[Value]]:
     """Per step the values nobody reads after it."""
-    seen = {*program.graph.outputs, *program.constants}
+    seen = {*program.outputs, *program.constants}
     out: list[list[Value]] = []
     for step in reversed(program.steps):
         here = dict.fromkeys(v for v in (*(x.value for x in step.inputs), *step.outputs))

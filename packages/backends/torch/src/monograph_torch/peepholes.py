@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from monograph import ops
+from collections import Counter
+
+from monograph import Spec, ops
+from monograph.graph import Value
+from monograph.op import Op
 
 from .lowerings.common import Pointwise
-from .lowerings.products import dot
+from .lowerings.composites import from_log_softmax, relu_backward, with_log_softmax
 from .program import Operand, Program, Step
 
 
@@ -15,8 +19,9 @@ def improve(program: Program) -> None:
     for step in program.steps:
         if isinstance(step.how, Pointwise):
             _broadcast_in_passing(program, step)
-        elif step.node.op is ops.transpose:
-            _swap_product(program, step, uses)
+        pattern = _PATTERNS.get(step.node.op)
+        if pattern:
+            pattern(program, step, uses)
     program.sweep()
 
 
@@ -49,21 +54,65 @@ def _beneath(program: Program, x: Operand) -> Operand | None:
     return Operand(value, f".view({tuple(shape)})")
 
 
-def _swap_product(program: Program, step: Step, uses: dict) -> None:
-    """The transpose of a product is the product of the operands swapped."""
-    made = program.maker.get(step.inputs[0].value)
-    if made is None or made.node.op is not ops.dot_general or uses[step.inputs[0].value] > 1:
+def _made_by(program: Program, x: Operand, op: Op) -> Step | None:
+    """The step behind an operand, if it is of that op and read as it is."""
+    made = program.maker.get(x.value)
+    return made if made is not None and made.node.op is op and not x.suffix else None
+
+
+def _bias(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """A convolution adds a vector of its channels for nothing."""
+    for x, bias in (step.inputs, step.inputs[::-1]):
+        made = _made_by(program, x, ops.convolution)
+        if made and isinstance(made.how, str) and uses[x.value] == 1 and _is_vector(bias):
+            step.how = made.how.replace(" None,", " {2},")
+            step.inputs = [*made.inputs, bias]
+            return
+
+
+def _is_vector(x: Operand) -> bool:
+    return x.value.ndim == 1 and not x.suffix
+
+
+def _relu_gradient(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """``where(relu(x) > 0, g, 0)`` is one kernel; as PyTorch's own it lets g through where x is NaN."""
+    condition, g, zero = step.inputs
+    compared = _made_by(program, condition, ops.compare)
+    if compared is None or compared.node.attrs["direction"] != "GT" or not _is_zero(program, zero):
         return
-    a = made.node.attrs
-    if a["lhs_batching"]:
-        return
-    lhs, rhs = made.node.inputs
-    left = lhs.ndim - len(a["lhs_contracting"])
-    n = step.outputs[0].ndim
-    if step.node.attrs["permutation"] != (*range(left, n), *range(left)):
-        return
-    step.how = dot(
-        rhs.spec, lhs.spec, step.outputs[0].spec, (), (), a["rhs_contracting"], a["lhs_contracting"],
-        program.device,
-    )  # fmt: skip
-    step.inputs = made.inputs[::-1]
+    y, threshold = compared.inputs
+    if _made_by(program, y, ops.relu) and _is_zero(program, threshold):
+        step.how = relu_backward
+        step.inputs = [Operand(step.node.inputs[1]) if g.suffix else g, y]
+
+
+def _is_zero(program: Program, x: Operand) -> bool:
+    known = program.constants.get(x.value)
+    return known is not None and not known.ndim and not known
+
+
+def _statistics(spec: Spec) -> Spec:
+    return spec.with_(dtype="float32") if spec.dtype.bits < 32 else spec
+
+
+def _share_log_softmax(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """A loss and its gradient take the logarithm of the same softmax once."""
+    g, logits, labels = step.inputs
+    for forward in program.steps[: program.steps.index(step)]:
+        if forward.node.op is ops.cross_entropy and forward.inputs[0] == logits:
+            if len(forward.outputs) == 1:
+                low = Value(forward.node, 1, _statistics(logits.value.spec))
+                forward.outputs, forward.how = (
+                    (*forward.outputs, low),
+                    with_log_softmax(forward.node, program.device),
+                )
+            step.inputs = [g, Operand(forward.outputs[1]), labels]
+            step.how = from_log_softmax(step.node, program.device)
+            return
+
+
+_PATTERNS = {
+    ops.add: _bias,
+    ops.select: _relu_gradient,
+    ops.cross_entropy_backward: _share_log_softmax,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -31,15 +31,21 @@ class Step:
         outputs: the values it yields.
     """
 
-    def __init__(self, node: Node, how: Any):
+    def __init__(self, node: Node, how: Any, inputs: Sequence[Value]):
         self.node, self.how, self.outputs = node, how, node.outputs
-        self.inputs = [Operand(v) for v in node.inputs]
+        self.inputs = [Operand(v) for v in inputs]
+
+    @property
+    def unpacks(self) -> bool:
+        """Whether the lowering gives a tuple."""
+        return self.node.op.multi or len(self.outputs) > 1
 
 
 class Program:
     """The steps of a graph, in order.
 
     Attributes:
+        inputs, outputs: as the graph's.
         maker: the step that yields a value; broadcasts of constants have one too.
         constants: values known now. What depends on constants alone is computed at once.
     """
@@ -47,46 +53,52 @@ class Program:
     FOLDED_BYTES = 1 << 20
 
     def __init__(self, graph: Graph, device: torch.device):
-        self.graph, self.device = graph, device
+        self.name, self.device, self.inputs = graph.name, device, graph.inputs
         self.steps: list[Step] = []
         self.maker: dict[Value, Step] = {}
         self.constants: dict[Value, torch.Tensor] = {}
+        renamed: dict[Value, Value] = {}
         for node in graph.nodes:
+            inputs = [renamed.get(v, v) for v in node.inputs]
+            if node.op in RENAMING:
+                renamed[node.outputs[0]] = inputs[0]
+                continue
             how = lower(node, device)
-            step = Step(node, how)
+            step = Step(node, how, inputs)
             if torch.is_tensor(how):
                 self.constants[node.outputs[0]] = how
-            elif self._foldable(node):
+            elif self._foldable(step):
                 self._fold(step)
             else:
                 self.steps.append(step)
                 self.maker.update(dict.fromkeys(step.outputs, step))
+        self.outputs = [renamed.get(v, v) for v in graph.outputs]
 
-    def _foldable(self, node: Node) -> bool:
-        if node.op in NEVER_FOLDED or not all(v in self.constants for v in node.inputs):
+    def _foldable(self, step: Step) -> bool:
+        op, inputs = step.node.op, [x.value for x in step.inputs]
+        if op in NEVER_FOLDED or not all(v in self.constants for v in inputs):
             return False
-        made = sum(_bytes(v) for v in node.outputs)
-        allowed = max(self.FOLDED_BYTES, *(_bytes(v) for v in node.inputs), 0)
-        return node.op is ops.broadcast_in_dim or made <= allowed
+        made = sum(_bytes(v) for v in step.outputs)
+        return op is ops.broadcast_in_dim or made <= max(self.FOLDED_BYTES, *map(_bytes, inputs), 0)
 
     def _fold(self, step: Step) -> None:
-        names = {f"c{i}": self.constants[v] for i, v in enumerate(step.node.inputs)}
+        names = {f"c{i}": self.constants[v] for i, (v, _) in enumerate(step.inputs)}
         names["torch"] = torch
         out = eval(expression(step, list(names)[:-1], names), names)
-        self.constants.update(zip(step.outputs, out if step.node.op.multi else (out,)))
+        self.constants.update(zip(step.outputs, out if step.unpacks else (out,)))
         if step.node.op is ops.broadcast_in_dim:  # a consumer may read what lies beneath
             self.maker[step.outputs[0]] = step
 
     def uses(self) -> Counter[Value]:
         """How often each value is read, by steps or as a result."""
-        read = Counter(self.graph.outputs)
+        read = Counter(self.outputs)
         for step in self.steps:
             read.update(x.value for x in step.inputs)
         return read
 
     def sweep(self) -> None:
         """Drop steps whose results nobody reads."""
-        live, kept = set(self.graph.outputs), []
+        live, kept = set(self.outputs), []
         for step in reversed(self.steps):
             if any(v in live for v in step.outputs):
                 kept.append(step)
@@ -94,6 +106,7 @@ class Program:
         self.steps = kept[::-1]
 
 
+RENAMING = frozenset({ops.alias, ops.stop_gradient})
 # their results must not depend on when they run, or hold what a loop does
 NEVER_FOLDED = frozenset({ops.optimization_barrier, ops.case, ops.while_, ops.scan})
 

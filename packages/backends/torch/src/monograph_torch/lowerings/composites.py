@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from monograph import ops
 
-from .common import HALF, Pointwise, call
+from .common import HALF, Pointwise, Writer, call, dtype_of
 from .integers import signed
 
 _aten = torch.ops.aten
@@ -26,6 +27,17 @@ def _relu(node: Any, device: Any) -> Any:
     if node.inputs[0].dtype.kind == "uint":
         return torch.clone
     return Pointwise("torch.relu({0})", (0,), into="torch.relu_({0})")
+
+
+def _relu_backward(free: tuple[int, ...]) -> Callable:
+    if free:
+        into = _aten.threshold_backward.grad_input
+        return lambda g, y: into(g, y, 0, grad_input=g)
+    return lambda g, y: _aten.threshold_backward.default(g, y, 0)
+
+
+relu_backward = Writer((0,), _relu_backward)
+"""Of ``g`` and relu's result; see `monograph_torch.peepholes`."""
 
 
 # ---- normalisation; torch rounds statistics of 16-bit inputs to 16 bits, the records keep float32
@@ -51,7 +63,7 @@ def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> An
 
 
 def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, epsilon: float) -> Any:
-    w, s, b = _wide(x, scale, bias)
+    w, s, b = _wide(x, scale.contiguous(), bias.contiguous())
     rows = w.reshape(-1, x.shape[-1])  # [rows, channels] is torch's fastest layout for it
     n = len(rows)
     # with momentum 1 the running statistics become the batch's own, the variance an unbiased one
@@ -64,9 +76,9 @@ def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, eps
 def _batch_norm_backward(
     g: Any, x: Any, scale: Any, mean: Any, var: Any, *, epsilon: float
 ) -> tuple[torch.Tensor, ...]:
-    gw, w, s = _wide(g, x, scale)
+    gw, w, s = _wide(g, x, scale.contiguous())
     c = x.shape[-1]
-    rstd = torch.rsqrt(var + epsilon)
+    mean, rstd = mean.contiguous(), torch.rsqrt(var.contiguous() + epsilon)
     dx, dscale, dbias = _aten.native_batch_norm_backward.default(
         gw.reshape(-1, c), w.reshape(-1, c), s, None, None, mean, rstd, True, epsilon,
         [True, True, True],
@@ -77,30 +89,66 @@ def _batch_norm_backward(
 # ---- losses
 
 
-def _picked(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Labels brought into range, ``[..., 1]``, and which of them were."""
-    labels = signed(labels).long()
-    at = labels.clamp(0, logits.shape[-1] - 1)
-    return at[..., None], at == labels
+def _cross_entropy(node: Any, device: Any) -> Callable:
+    entropy = with_log_softmax(node, device)
+    return lambda logits, labels: entropy(logits, labels)[0]
 
 
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    if not logits.shape[-1]:
-        return logits.new_zeros(labels.shape)
-    (w,), (at, valid) = _wide(logits), _picked(logits, labels)
-    low = torch.log_softmax(w, -1).gather(-1, at).view(labels.shape)
-    return torch.where(valid, low.neg_(), 0).to(logits.dtype)
+def _cross_entropy_backward(node: Any, device: Any) -> Callable:
+    backward = from_log_softmax(node, device)
+    return lambda g, logits, labels: backward(g, _log_softmax(logits), labels)
 
 
-def _cross_entropy_backward(
-    g: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    if not logits.shape[-1]:
-        return torch.zeros_like(logits)
-    (w, gw), (at, valid) = _wide(logits, g), _picked(logits, labels)
-    scale = torch.where(valid, gw, 0)[..., None]
-    hot = torch.softmax(w, -1).mul_(scale)
-    return hot.scatter_add_(-1, at, -scale).to(logits.dtype)
+def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    return torch.log_softmax(logits.float() if logits.dtype in HALF else logits, -1)
+
+
+def with_log_softmax(node: Any, device: Any) -> Callable:
+    """``(logits, labels) -> (cross_entropy, log softmax)``, for `from_log_softmax` to go on from."""
+
+    def entropy(low: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        return low.gather(-1, at.unsqueeze(-1)).squeeze_(-1).neg_()
+
+    out = dtype_of(node.outputs[0].spec)
+    classes, checked = node.inputs[0].shape[-1], device.type == "cpu"
+
+    def run(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        low, labels = _log_softmax(logits), signed(labels).long()
+        if checked and classes:
+            with suppress(RuntimeError):  # a label out of range
+                return entropy(low, labels).to(out), low
+        at, valid = _in_range(labels, classes)
+        loss = torch.where(valid, entropy(low, at), 0) if classes else low.sum(-1)
+        return loss.to(out), low
+
+    return run
+
+
+def from_log_softmax(node: Any, device: Any) -> Callable:
+    """``(cotangent, log softmax, labels) -> cotangent of the logits``."""
+
+    def pull(g: torch.Tensor, low: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        rows = g.unsqueeze(-1)
+        return low.exp().mul_(rows).scatter_add_(-1, at.unsqueeze(-1), -rows)
+
+    out = dtype_of(node.outputs[0].spec)
+    classes, checked = node.outputs[0].shape[-1], device.type == "cpu"
+
+    def run(g: torch.Tensor, low: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        g, labels = g.to(low.dtype), signed(labels).long()
+        if checked:
+            with suppress(RuntimeError):  # a label out of range
+                return pull(g, low, labels).to(out)
+        at, valid = _in_range(labels, classes)
+        return pull(torch.where(valid, g, 0), low, at).to(out) if classes else low.to(out)
+
+    return run
+
+
+def _in_range(labels: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels brought into range, and which were in it."""
+    at = labels.clamp(0, max(classes - 1, 0))
+    return at, at == labels
 
 
 TABLE: dict[Any, Any] = {
@@ -113,6 +161,6 @@ TABLE: dict[Any, Any] = {
     ops.silu_backward: lambda node, device: _aten.silu_backward.default,
     ops.layer_norm: call(_layer_norm), ops.layer_norm_backward: call(_layer_norm_backward),
     ops.batch_norm_training: call(_batch_norm), ops.batch_norm_backward: call(_batch_norm_backward),
-    ops.cross_entropy: call(_cross_entropy),
-    ops.cross_entropy_backward: call(_cross_entropy_backward),
+    ops.cross_entropy: _cross_entropy,
+    ops.cross_entropy_backward: _cross_entropy_backward,
 }  # fmt: skip

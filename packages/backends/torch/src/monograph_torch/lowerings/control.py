@@ -11,10 +11,16 @@ from monograph import ops
 from .common import dtype_of
 
 
-def _sub(graph: Any, device: Any) -> Callable:
+def _sub(graph: Any, device: Any, donate: tuple[int, ...] = ()) -> Callable:
     from ..codegen import generate
 
-    return generate(graph, device)
+    return generate(graph, device, donate)
+
+
+def _turns(body: Any, device: Any, carry: range) -> tuple[Callable, Callable]:
+    """The body's first turn, and later ones: these may overwrite the carry that a turn made."""
+    later = _sub(body, device, tuple(carry))
+    return _sub(body, device) if later.donated else later, later
 
 
 def _case(node: Any, device: Any) -> Callable:
@@ -28,16 +34,13 @@ def _case(node: Any, device: Any) -> Callable:
 
 
 def _while(node: Any, device: Any) -> Callable:
-    cond, body, n = (
-        _sub(node.attrs["cond"], device),
-        _sub(node.attrs["body"], device),
-        node.attrs["num_carry"],
-    )
+    n, cond = node.attrs["num_carry"], _sub(node.attrs["cond"], device)
+    first, later = _turns(node.attrs["body"], device, range(n))
 
     def run(*xs: torch.Tensor) -> Any:
-        carry, rest = xs[:n], xs[n:]
+        carry, rest, turn = xs[:n], xs[n:], first
         while bool(cond(*carry, *rest)[0]):
-            carry = body(*carry, *rest)
+            carry, turn = turn(*carry, *rest), later
         return tuple(carry)
 
     return run
@@ -45,18 +48,19 @@ def _while(node: Any, device: Any) -> Callable:
 
 def _scan(node: Any, device: Any) -> Callable:
     a = node.attrs
-    body, nc, nk = _sub(a["body"], device), a["num_consts"], a["num_carry"]
+    nc, nk = a["num_consts"], a["num_carry"]
+    first, later = _turns(a["body"], device, range(nc, nc + nk))
     outs = [v.spec for v in node.outputs[nk:]]
 
     def run(*xs: torch.Tensor) -> Any:
-        consts, carry, rest = xs[:nc], xs[nc : nc + nk], xs[nc + nk :]
+        consts, carry, rest, turn = xs[:nc], xs[nc : nc + nk], xs[nc + nk :], first
         stacked = [torch.empty(s.shape, dtype=dtype_of(s), device=device) for s in outs]
         ys = len(stacked) - (nk if a["history"] else 0)
         for i in range(a["length"])[:: -1 if a["reverse"] else 1]:
             for h, c in zip(stacked[ys:], carry):
                 h[i] = c
-            got = body(*consts, *carry, *[x[i] for x in rest])
-            carry = got[:nk]
+            got = turn(*consts, *carry, *[x[i] for x in rest])
+            carry, turn = got[:nk], later
             for s, y in zip(stacked, got[nk:]):
                 s[i] = y
         return (*carry, *stacked)

@@ -1,119 +1,202 @@
-"""Convolution and its gradients: channels last is torch's own channels_last memory, nothing is copied."""
+"""Convolution and its gradients: channels last is torch's own channels_last memory, nothing is copied.
+
+torch has kernels for one to three spatial axes. With any other number, and on dtypes they lack, the
+kernel's positions are visited one by one: each is a matrix product with a shifted view.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from monograph import ops
 
-from .common import call
 from .shape import pad
 
 
-def _first(x: torch.Tensor) -> torch.Tensor:
-    """[batch, *spatial, channels] as [batch, channels, *spatial], a view."""
-    return x.movedim(-1, 1)
+def _first(n: int) -> tuple[int, ...]:
+    """The permutation [batch, *spatial, channels] -> [batch, channels, *spatial]; a view."""
+    return (0, n + 1, *range(1, n + 1))
 
 
-def _kernel_first(k: torch.Tensor) -> torch.Tensor:
-    """[*spatial, in, out] as [out, in, *spatial], a view."""
-    n = k.ndim - 2
-    return k.permute(n + 1, n, *range(n))
+def _last(n: int) -> tuple[int, ...]:
+    """Its inverse."""
+    return (0, *range(2, n + 2), 1)
 
 
-def _widen(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype == torch.float16 and x.device.type == "cpu" else x
+def _kernel_first(n: int) -> tuple[int, ...]:
+    """[*spatial, in, out] -> [out, in, *spatial]; a view."""
+    return (n + 1, n, *range(n))
 
 
-def _prepared(x: torch.Tensor, a: Any) -> tuple[torch.Tensor, list[int]]:
-    """``x`` channels first with zeros put in, and the symmetric padding left to the kernel."""
-    p = a["padding"]
-    symmetric = all(lo == hi >= 0 for lo, hi in p) and all(d == 1 for d in a["lhs_dilation"])
-    if symmetric:
-        return _first(x), [lo for lo, _ in p]
-    zero = torch.zeros((), dtype=x.dtype, device=x.device)
-    edge = {"low": [0, *[lo for lo, _ in p], 0], "high": [0, *[hi for _, hi in p], 0]}
-    return _first(pad(x, zero, interior=[0, *[d - 1 for d in a["lhs_dilation"]], 0], **edge)), [
-        0
-    ] * len(p)
+def _kernel_last(n: int) -> tuple[int, ...]:
+    """Its inverse."""
+    return (*range(2, n + 2), 1, 0)
 
 
-_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+def _symmetric(a: Any) -> bool:
+    """Whether torch's kernels pad as asked for."""
+    return all(lo == hi >= 0 for lo, hi in a["padding"]) and set(a["lhs_dilation"]) <= {1}
 
 
-def _convolution(x: torch.Tensor, k: torch.Tensor, **a: Any) -> torch.Tensor:
-    d, n = x.dtype, x.ndim - 2
-    if n == 0:
-        a = _unit(a)
-        return _convolution(x[:, None], k[None], **a)[:, 0]
-    wide, pad = _prepared(_widen(x), a)
-    y = _CONV[n](
-        wide,
-        _kernel_first(_widen(k)),
-        None,
-        a["strides"],
-        pad,
-        a["rhs_dilation"],
-        a["feature_groups"],
-    )
-    return y.movedim(1, -1).to(d)
-
-
-def _unit(a: dict[str, Any]) -> dict[str, Any]:
-    one = {"strides": (1,), "padding": ((0, 0),), "lhs_dilation": (1,), "rhs_dilation": (1,)}
-    return {**a, **one}
-
-
-def _backward(
-    g: torch.Tensor, x: torch.Tensor, k: torch.Tensor, a: Any, which: int
-) -> torch.Tensor:
-    """aten's convolution_backward on prepared ``x``: gradient 0 is the input's, 1 the kernel's."""
-    wide, pad = _prepared(x, a)
-    mask = [which == 0, which == 1, False]
-    n = len(a["strides"])
-    out = torch.ops.aten.convolution_backward(
-        _first(g), wide, _kernel_first(k), None, list(a["strides"]), pad, list(a["rhs_dilation"]),
-        False, [0] * n, a["feature_groups"], mask,
+def _spread(x: torch.Tensor, a: Any) -> torch.Tensor:
+    """``x`` with its zeros put in: between elements, and at the edges."""
+    zero, edges = x.new_zeros(()), a["padding"]
+    return pad(
+        x, zero, low=[0, *[lo for lo, _ in edges], 0], high=[0, *[hi for _, hi in edges], 0],
+        interior=[0, *[d - 1 for d in a["lhs_dilation"]], 0],
     )  # fmt: skip
-    return out[which]
 
 
-def _input_grad(g: torch.Tensor, k: torch.Tensor, *, input_shape: Any, **a: Any) -> torch.Tensor:
+def _gathered(x: torch.Tensor, input_shape: Any, a: Any) -> torch.Tensor:
+    """The transpose of `_spread`: what stands where ``input_shape`` was put."""
+    edges, size = a["padding"], input_shape[1:-1]
+    wide = [(n - 1) * d + 1 if n else 0 for n, d in zip(size, a["lhs_dilation"])]
+    low = [-lo for lo, _ in edges]
+    high = [w + lo - n for w, (lo, _), n in zip(wide, edges, x.shape[1:-1])]
+    cut = pad(x, x.new_zeros(()), low=[0, *low, 0], high=[0, *high, 0], interior=[0] * x.ndim)
+    return cut[(slice(None), *[slice(None, None, d) for d in a["lhs_dilation"]])]
+
+
+def _native(node: Any, device: Any) -> bool:
+    n = len(node.attrs["strides"])
+    half = node.inputs[0].dtype.name == "float16" and device.type == "cpu"
+    return (
+        1 <= n <= 3
+        and not half
+        and 0 not in node.outputs[0].shape
+        and all(v.size for v in node.inputs)
+    )
+
+
+def _convolution(node: Any, device: Any) -> str | Callable:
+    a = node.attrs
+    n, groups = len(a["strides"]), a["feature_groups"]
+    if not _native(node, device):
+        return _in_float(node, device, lambda x, k: _by_position(x, k, a))
+    shape = node.inputs[1].shape
+    kernel = f"{{1}}.permute({_kernel_first(n)})"
+    if n == 2 and shape[:2] == (1, 1):  # the only kernels that gain from another layout
+        kernel += ".contiguous(memory_format=torch.channels_last)"
+    last = f"{a['rhs_dilation']}, {groups}).permute({_last(n)})"
+    if _symmetric(a):
+        edges = tuple(lo for lo, _ in a["padding"])
+        x = f"{{0}}.permute({_first(n)})"
+        return f"torch.conv{n}d({x}, {kernel}, None, {a['strides']}, {edges}, {last}"
+    run = eval(
+        f"lambda x, k: torch.conv{n}d(x.permute({_first(n)}), {kernel.format('', 'k')}, None, "
+        f"{a['strides']}, 0, {last}",
+        {"torch": torch},
+    )
+    return lambda x, k: run(_spread(x, a), k)
+
+
+def _input_grad(node: Any, device: Any) -> Callable:
+    a, shape = node.attrs, node.attrs["input_shape"]
+    if not _native(node, device):
+        return _in_float(node, device, lambda g, k: _input_by_position(g, k, a))
+    plain = _symmetric(a)
+    wide = shape if plain else _wide_shape(shape, a)
+    backward = _backward(a, plain, 0)
+
+    def run(g: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        dx = backward(g, g.new_empty(wide), k)  # of the input only the shape is read
+        return dx if plain else _gathered(dx, shape, a)
+
+    return run
+
+
+def _kernel_grad(node: Any, device: Any) -> Callable:
+    a, shape = node.attrs, node.attrs["kernel_shape"]
+    if not _native(node, device):
+        return _in_float(node, device, lambda x, g: _kernel_by_position(x, g, a))
+    plain, backward = _symmetric(a), _backward(a, _symmetric(a), 1)
+    return lambda x, g: backward(g, x if plain else _spread(x, a), g.new_empty(shape))
+
+
+def _wide_shape(shape: Any, a: Any) -> tuple[int, ...]:
+    inner = [
+        ((m - 1) * d + 1 if m else 0) + lo + hi
+        for m, d, (lo, hi) in zip(shape[1:-1], a["lhs_dilation"], a["padding"])
+    ]
+    return (shape[0], *inner, shape[-1])
+
+
+def _backward(a: Any, plain: bool, which: int) -> Callable:
+    """aten's convolution_backward in our layouts: gradient 0 is the input's, 1 the kernel's."""
     n = len(a["strides"])
-    if n == 0:
-        shape = (input_shape[0], 1, input_shape[1])
-        return _input_grad(g[:, None], k[None], input_shape=shape, **_unit(a))[:, 0]
-    if 0 in input_shape or g.numel() == 0:
-        return torch.zeros(input_shape, dtype=g.dtype, device=g.device)
-    d = g.dtype
-    g, k = _widen(g), _widen(k)
-    x = torch.zeros(input_shape, dtype=g.dtype, device=g.device)
-    dx = _backward(g, x, k, a, 0).movedim(1, -1)
-    if tuple(dx.shape) != tuple(input_shape):  # undo the zeros that were put in
-        p = a["padding"]
-        zero = torch.zeros((), dtype=g.dtype, device=g.device)
-        low, high = [0, *[-lo for lo, _ in p], 0], [0, *[-hi for _, hi in p], 0]
-        dx = pad(dx, zero, low=low, high=high, interior=[0] * dx.ndim)
-        dx = dx[(slice(None), *[slice(None, None, s) for s in a["lhs_dilation"]])]
-    return dx.to(d)
+    first, kernel, back = _first(n), _kernel_first(n), (_last(n), _kernel_last(n))[which]
+    edges = [lo for lo, _ in a["padding"]] if plain else [0] * n
+    mask = [which == 0, which == 1, False]
+
+    def run(g: torch.Tensor, x: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        out = torch.ops.aten.convolution_backward.default(
+            g.permute(first), x.permute(first), k.permute(kernel), None, a["strides"], edges,
+            a["rhs_dilation"], False, [0] * n, a["feature_groups"], mask,
+        )  # fmt: skip
+        return out[which].permute(back)
+
+    return run
 
 
-def _kernel_grad(x: torch.Tensor, g: torch.Tensor, *, kernel_shape: Any, **a: Any) -> torch.Tensor:
-    n = len(a["strides"])
-    if n == 0:
-        return _kernel_grad(x[:, None], g[:, None], kernel_shape=(1, *kernel_shape), **_unit(a))[0]
-    if x.numel() == 0 or g.numel() == 0:
-        return torch.zeros(kernel_shape, dtype=g.dtype, device=g.device)
-    d = g.dtype
-    x, g = _widen(x), _widen(g)
-    k = torch.zeros(kernel_shape, dtype=g.dtype, device=g.device)
-    dk = _backward(g, x, k, a, 1)
-    return dk.permute(*range(2, n + 2), 1, 0).to(d)
+# ---- any number of axes, one kernel position at a time
+
+
+def _in_float(node: Any, device: Any, fn: Callable) -> Callable:
+    """torch computes float16 on the CPU many times slower than float32."""
+    if node.inputs[0].dtype.name == "float16" and device.type == "cpu":
+        return lambda x, y: fn(x.float(), y.float()).half()
+    return fn
+
+
+def _positions(kernel: Any, out: Any, a: Any) -> Iterator[tuple[tuple[int, ...], tuple]]:
+    """Each place in the kernel, and the part of a spread input that it multiplies."""
+    for at in itertools.product(*[range(k) for k in kernel[:-2]]):
+        cut = [
+            slice(i * r, i * r + (m - 1) * s + 1 if m else i * r, s)
+            for i, r, s, m in zip(at, a["rhs_dilation"], a["strides"], out)
+        ]
+        yield at, (slice(None), *cut)
+
+
+def _grouped(x: torch.Tensor, groups: int) -> torch.Tensor:
+    return x.unflatten(-1, (groups, x.shape[-1] // groups))
+
+
+def _by_position(x: torch.Tensor, k: torch.Tensor, a: Any) -> torch.Tensor:
+    f = a["feature_groups"]
+    wide = _spread(x, a)
+    size = [
+        max((n - (m - 1) * r - 1) // s + 1, 0) if m else 0
+        for n, m, r, s in zip(wide.shape[1:-1], k.shape, a["rhs_dilation"], a["strides"])
+    ]
+    y = x.new_zeros((x.shape[0], *size, f, k.shape[-1] // f))
+    for at, part in _positions(k.shape, size, a) if y.numel() else ():
+        y += torch.einsum("...fi,ifo->...fo", _grouped(wide[part], f), _grouped(k[at], f))
+    return y.flatten(-2)
+
+
+def _input_by_position(g: torch.Tensor, k: torch.Tensor, a: Any) -> torch.Tensor:
+    f, shape = a["feature_groups"], a["input_shape"]
+    wide = g.new_zeros(_wide_shape(shape, a))
+    for at, part in _positions(k.shape, g.shape[1:-1], a) if g.numel() else ():
+        put = torch.einsum("...fo,ifo->...fi", _grouped(g, f), _grouped(k[at], f))
+        wide[part] += put.flatten(-2)
+    return _gathered(wide, shape, a)
+
+
+def _kernel_by_position(x: torch.Tensor, g: torch.Tensor, a: Any) -> torch.Tensor:
+    f, shape = a["feature_groups"], a["kernel_shape"]
+    wide, dk = _spread(x, a), x.new_zeros(shape)
+    for at, part in _positions(shape, g.shape[1:-1], a) if g.numel() else ():
+        rows = (_grouped(v, f).flatten(0, -3) for v in (wide[part], g))
+        dk[at] = torch.einsum("nfi,nfo->ifo", *rows).flatten(-2)
+    return dk
 
 
 TABLE: dict[Any, Any] = {
-    ops.convolution: call(_convolution), ops.convolution_input_grad: call(_input_grad),
-    ops.convolution_kernel_grad: call(_kernel_grad),
+    ops.convolution: _convolution, ops.convolution_input_grad: _input_grad,
+    ops.convolution_kernel_grad: _kernel_grad,
 }  # fmt: skip

@@ -13,17 +13,11 @@ from .integers import signed, wrap
 
 
 def _dot(node: Any, device: Any) -> str | Callable:
-    a = node.attrs
-    return dot(
-        node.inputs[0].spec, node.inputs[1].spec, node.outputs[0].spec, a["lhs_batching"],
-        a["rhs_batching"], a["lhs_contracting"], a["rhs_contracting"], device,
-    )  # fmt: skip
-
-
-def dot(
-    x: Any, y: Any, out: Any, x_batch: Any, y_batch: Any, x_con: Any, y_con: Any, device: Any
-) -> str | Callable:
-    """The product of operands with specs ``x`` and ``y``; arguments are `dot_general`'s."""
+    x, y, out = (v.spec for v in (*node.inputs, *node.outputs))
+    x_batch, y_batch, x_con, y_con = (
+        node.attrs[k]
+        for k in ("lhs_batching", "rhs_batching", "lhs_contracting", "rhs_contracting")
+    )
     x_free = [i for i in range(x.ndim) if i not in (*x_batch, *x_con)]
     y_free = [i for i in range(y.ndim) if i not in (*y_batch, *y_con)]
     b, m, k, n = (

@@ -53,7 +53,8 @@ def _iota(node: Any, device: torch.device) -> torch.Tensor:
 
 TABLE: dict[Any, Any] = {
     constant: _constant, ops.iota: _iota,
-    ops.alias: "{0}", ops.stop_gradient: "{0}", ops.optimization_barrier: "({args},)",
+    ops.alias: "{0}", ops.stop_gradient: "{0}",  # `program.RENAMING`: no line of their own
+    ops.optimization_barrier: "({args},)",
     ops.reshape: "{0}.reshape({shape})", ops.transpose: "{0}.permute({permutation})",
     ops.broadcast_in_dim: call(_broadcast), ops.slice_: call(_slice), ops.pad: wide_unsigned(pad),
     ops.concatenate: "torch.cat(({args},), {axis})",

@@ -42,19 +42,43 @@ def _parts(
     return padded.flatten(x.ndim)
 
 
-def _window(kind: str) -> Callable:
+def _window(kind: str, otherwise: Callable) -> Callable:
+    """Windows of ``kind`` by torch's own pooling where that fits, ``otherwise`` elsewhere."""
+
+    def lower(node: Any, device: Any) -> str | Callable:
+        pool = _image_pool(node)
+        if pool is None or kind == "min":
+            return otherwise(node, device)
+        if kind == "max":
+            return f"torch.max_pool2d({{0}}.permute{_FIRST}, *{pool}).permute{_LAST}"
+        run = F.avg_pool2d  # which divides by 1 here
+        return lambda x: run(x.permute(_FIRST), *pool, False, True, 1).permute(_LAST)
+
+    return lower
+
+
+_FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # channels to the front and back again; views
+
+
+def _image_pool(node: Any) -> tuple[Any, Any, Any] | None:
+    """Window, strides and padding, if they are over height and width of images and torch's kind."""
+    x, a = node.inputs[0], node.attrs
+    window, strides, padding = a["window"], a["strides"], a["padding"]
+    fits = (
+        x.ndim == 4 and x.dtype.is_float and x.size and node.outputs[0].size
+        and window[0] == window[3] == strides[0] == strides[3] == 1
+        and set(a.get("base_dilation", ())) | set(a.get("window_dilation", ())) <= {1}
+        and padding[0] == padding[3] == (0, 0)
+        and all(lo == hi and 0 <= 2 * lo <= w for (lo, hi), w in zip(padding[1:3], window[1:3]))
+    )  # fmt: skip
+    return (window[1:3], strides[1:3], tuple(lo for lo, _ in padding[1:3])) if fits else None
+
+
+def _by_parts(kind: str) -> Callable:
     def lower(
-        x: torch.Tensor,
-        *,
-        window: Any,
-        strides: Any,
-        padding: Any,
-        base_dilation: Any,
+        x: torch.Tensor, *, window: Any, strides: Any, padding: Any, base_dilation: Any,
         window_dilation: Any,
-    ) -> torch.Tensor:
-        pooled = _pool2d(kind, x, window, strides, padding, base_dilation, window_dilation)
-        if pooled is not None:
-            return pooled
+    ) -> torch.Tensor:  # fmt: skip
         fill = 0 if kind == "sum" else identity(x.dtype, kind)
         parts = _parts(x, fill, window, strides, padding, base_dilation, window_dilation)
         if kind == "sum":
@@ -62,24 +86,6 @@ def _window(kind: str) -> Callable:
         return parts.amax(-1) if kind == "max" else parts.amin(-1)
 
     return lower
-
-
-def _pool2d(
-    kind: str, x: torch.Tensor, window: Any, strides: Any, padding: Any, base: Any, dilation: Any
-) -> Any:
-    """torch's own pooling where it fits: images, windows over height and width."""
-    fits = (
-        kind == "max" and x.ndim == 4 and x.is_floating_point() and x.numel() > 0
-        and window[0] == window[3] == strides[0] == strides[3] == 1
-        and all(b == 1 for b in (*base, *dilation))
-        and all(p == (0, 0) for p in (padding[0], padding[3]))
-        and all(lo == hi and 2 * lo <= w for (lo, hi), w in zip(padding[1:3], window[1:3]))
-    )  # fmt: skip
-    if not fits:
-        return None
-    return F.max_pool2d(
-        x.movedim(-1, 1), window[1:3], strides[1:3], [p[0] for p in padding[1:3]]
-    ).movedim(1, -1)
 
 
 def _chosen(x: torch.Tensor, window: Any, strides: Any, padding: Any, kind: str) -> torch.Tensor:
@@ -92,15 +98,29 @@ def _chosen(x: torch.Tensor, window: Any, strides: Any, padding: Any, kind: str)
     return where.gather(-1, best)[..., 0]
 
 
-def _select_and_scatter(
+def _select_and_scatter(node: Any, device: Any) -> Callable:
+    pool = _image_pool(node)
+    if pool is None or node.attrs["kind"] == "min":
+        return call(_scatter_chosen)(node, device)
+    forward = torch.ops.aten.max_pool2d_with_indices.default
+    backward = torch.ops.aten.max_pool2d_with_indices_backward.default
+
+    def run(x: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+        x = x.permute(_FIRST)
+        # choosing anew is cheap, and keeps no int64 index of each window from the forward pass
+        _, index = forward(x, *pool)
+        return backward(source.permute(_FIRST), x, *pool, (1, 1), False, index).permute(_LAST)
+
+    return run
+
+
+def _scatter_chosen(
     x: torch.Tensor, source: torch.Tensor, *, window: Any, strides: Any, padding: Any, kind: str
 ) -> torch.Tensor:
     at = _chosen(x, window, strides, padding, kind).reshape(-1)
-    ok = at >= 0
+    values = torch.where(at >= 0, source.reshape(-1), 0)
     out = torch.zeros(x.numel(), dtype=source.dtype, device=x.device)
-    return out.index_add_(0, at.clamp(min=0), torch.where(ok, source.reshape(-1), 0)).reshape(
-        x.shape
-    )
+    return out.index_add_(0, at.clamp(min=0), values).reshape(x.shape)
 
 
 def _select_and_gather(
@@ -111,7 +131,8 @@ def _select_and_gather(
 
 
 TABLE: dict[Any, Any] = {
-    ops.reduce_window_sum: wide_unsigned(_window("sum")),
-    ops.reduce_window_max: ordered(_window("max")), ops.reduce_window_min: ordered(_window("min")),
-    ops.select_and_scatter: call(_select_and_scatter), ops.select_and_gather: call(_select_and_gather),
+    ops.reduce_window_sum: _window("sum", wide_unsigned(_by_parts("sum"))),
+    ops.reduce_window_max: _window("max", ordered(_by_parts("max"))),
+    ops.reduce_window_min: _window("min", ordered(_by_parts("min"))),
+    ops.select_and_scatter: _select_and_scatter, ops.select_and_gather: call(_select_and_gather),
 }  # fmt: skip
