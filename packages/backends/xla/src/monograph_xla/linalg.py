@@ -26,6 +26,11 @@ def _lu(x: Any) -> Any:
     return packed, order.astype(jnp.int64)
 
 
+def _qr(x: Any, *, full: bool) -> Any:
+    q, r = linalg.qr(x, full_matrices=full)
+    return positive_diagonal(q, r, jnp)
+
+
 def _eigh(x: Any, *, vectors: bool) -> Any:
     v, w = linalg.eigh(x)
     return (w, v / unit_phase(v, jnp)) if vectors else (w,)
@@ -43,7 +48,7 @@ LINALG: dict[Any, Callable] = {
     ops.cholesky: linalg.cholesky,
     ops.triangular_solve: _triangular_solve,
     ops.lu: _lu,
-    ops.qr: lambda x, *, full: positive_diagonal(*linalg.qr(x, full_matrices=full), jnp),
+    ops.qr: _qr,
     ops.eigh: _eigh,
     ops.svd: _svd,
 }

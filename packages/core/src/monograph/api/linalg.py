@@ -23,7 +23,7 @@ from ..ops._infer import check_kind
 from ..ops.matrices import adjoint, check_matrix, identity
 from ..tracing import at_user_line
 from ._common import asarray, axes_of, broadcast_shape, broadcast_to, cast, promote
-from .elementwise import abs, multiply, sqrt, where
+from .elementwise import abs, where
 from .linear import common_axis, matmul, matrix_transpose, tensordot, vecdot
 from .manipulation import concat, moveaxis, reshape, roll
 from .statistical import max, min, sum
@@ -331,10 +331,10 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: flo
     """
     x = _floating("vector_norm", x)
     axes = axes_of(axis, x.ndim)
-    kept = {"axis": axes, "keepdims": keepdims}
+    kept: dict[str, Any] = {"axis": axes, "keepdims": keepdims}
     if ord == 2:
-        square = multiply(x, x) if x.dtype.is_float else ops.real(multiply(x, ops.conj(x)))
-        return _root(sum(square, **kept), sqrt)
+        square = x * x if x.dtype.is_float else ops.real(x * ops.conj(x))
+        return _root(sum(square, **kept), ops.sqrt)
     size = abs(x)
     if ord == 0:
         return sum(cast(size != 0, size.dtype), **kept)
@@ -402,7 +402,7 @@ def cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Array:
         )
     # element i is a[i + 1] * b[i + 2] - a[i + 2] * b[i + 1], counted round
     (a1, a2), (b1, b2) = ([roll(x, -i, axis=axis) for i in (1, 2)] for x in (a, b))
-    return multiply(a1, b2) - multiply(a2, b1)
+    return a1 * b2 - a2 * b1
 
 
 def outer(x1: Any, x2: Any, /) -> Array:
@@ -414,7 +414,7 @@ def outer(x1: Any, x2: Any, /) -> Array:
     a, b = promote(x1, x2)
     if a.ndim != 1 or b.ndim != 1:
         raise at_user_line(ShapeError(f"outer needs two vectors, got {a.shape} and {b.shape}"))
-    return multiply(a[:, None], b[None, :])
+    return a[:, None] * b[None, :]
 
 
 def diagonal(x: Any, /, *, offset: int = 0) -> Array:

@@ -116,12 +116,12 @@ def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Array:
     >>> vecdot([1.0, 2.0], [3.0, 4.0]).item()
     11.0
     """
-    from .elementwise import conj, multiply
+    from .elementwise import conj
     from .statistical import sum
 
     a, b = promote(x1, x2)
     axis = common_axis("vecdot", a, b, axis)
-    return sum(multiply(conj(a), b), axis=axis, dtype=a.dtype)
+    return sum(conj(a) * b, axis=axis, dtype=a.dtype)
 
 
 __all__ = ["matmul", "matrix_transpose", "tensordot", "vecdot"]

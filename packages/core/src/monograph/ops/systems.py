@@ -6,6 +6,8 @@ gradient uses the same `lu` node as its forward op: equal nodes are shared after
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import ShapeError
@@ -37,7 +39,7 @@ from .reductions import reduce_max, reduce_prod, reduce_sum
 from .structural import convert
 from .transcendental import log
 
-_record = {"dtypes": DTYPES, "ulps": ULPS}
+_record: dict[str, Any] = {"dtypes": DTYPES, "ulps": ULPS}
 
 
 def _square_samples(d, rng):
@@ -81,7 +83,8 @@ def solve(a, b, *, adjoint=False):
 
     Not finite where ``a`` is singular.
     """
-    return _solve_factored(*lu(a), b, adjoint)
+    packed, order = lu(a)
+    return _solve_factored(packed, order, b, adjoint)
 
 
 def _same_spec(a):
@@ -115,7 +118,8 @@ def det(a):
 
 
 def _adjugate_samples(d, rng):
-    yield from _square_samples(d, rng)
+    for shape in SQUARE:  # of [1, 1] it is 1, and the gradient what rounding leaves of 0
+        yield Sample((general(d, rng, *shape),), grad=shape != (1, 1))
     for singular in ([[1, 2], [2, 4]], [[0, 1], [0, 0]], [[0, 0], [0, 0]]):
         yield Sample((np.array(singular, d.numpy),), grad=False)
 

@@ -63,7 +63,8 @@ def _svd(x: torch.Tensor, *, vectors: bool) -> tuple[torch.Tensor, ...]:
 
 
 def _qr(x: torch.Tensor, *, full: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    return positive_diagonal(*torch.linalg.qr(x, "complete" if full else "reduced"), torch)
+    q, r = torch.linalg.qr(x, "complete" if full else "reduced")
+    return positive_diagonal(q, r, torch)
 
 
 TABLE: dict[Any, Any] = {
