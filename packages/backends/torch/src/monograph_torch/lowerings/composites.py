@@ -66,6 +66,8 @@ def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, eps
     w, s, b = _wide(x, scale.contiguous(), bias.contiguous())
     rows = w.reshape(-1, x.shape[-1])  # [rows, channels] is torch's fastest layout for it
     n = len(rows)
+    if not rows.numel():  # torch refuses; the mean of nothing is 0 in the record
+        return x.clone(), torch.zeros_like(s), torch.zeros_like(s)
     # with momentum 1 the running statistics become the batch's own, the variance an unbiased one
     mean, var = torch.zeros_like(s), torch.zeros_like(s)
     y = torch.native_batch_norm(rows, s, b, mean, var, True, 1.0, epsilon)[0]
@@ -78,6 +80,8 @@ def _batch_norm_backward(
 ) -> tuple[torch.Tensor, ...]:
     gw, w, s = _wide(g, x, scale.contiguous())
     c = x.shape[-1]
+    if not x.numel():  # torch divides by zero, and the process with it
+        return x.clone(), torch.zeros_like(scale), torch.zeros_like(scale)
     mean, rstd = mean.contiguous(), torch.rsqrt(var.contiguous() + epsilon)
     dx, dscale, dbias = _aten.native_batch_norm_backward.default(
         gw.reshape(-1, c), w.reshape(-1, c), s, None, None, mean, rstd, True, epsilon,
