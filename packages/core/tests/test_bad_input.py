@@ -245,7 +245,9 @@ def test_an_engine_that_crashes_is_named_with_the_graph():
     assert mg.jit(model)(1.0).item() == 2
 
 
-@pytest.mark.parametrize("what", [3, 2.5, b"numpy", ["numpy"], object()], ids=str)
+@pytest.mark.parametrize(
+    "what", [3, 2.5, b"numpy", ["numpy"], object()], ids=lambda x: type(x).__name__
+)
 def test_what_names_no_engine_is_refused(what):
     with pytest.raises(EngineError, match="an engine is named by a string"), mg.engine(what):
         pass
