@@ -229,3 +229,13 @@ def test_large_scores_do_not_overflow(engine):
     v = np.arange(2.0, dtype="float32").reshape(1, 2, 1, 1) * np.ones(4, "float32")
     out = mg.jit(mg.attention).on(engine)(q, q, v)
     np.testing.assert_array_equal(out.numpy(), np.full_like(out.numpy(), 0.5))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_directional_derivative_is_that_of_jax(engine):
+    qkv, _, _ = drawn("grouped", "float32")
+    qkv = tuple(x.astype("float32") for x in qkv)
+    ts = tuple(np.cos(x) for x in qkv)
+    want = jax.jvp(jax.nn.dot_product_attention, qkv, ts)[1]
+    got = mg.jit(lambda xs, ts: mg.jvp(mg.attention, xs, ts)[1]).on(engine)(qkv, ts)
+    close([got.numpy()], [np.asarray(want)], "float32")

@@ -13,8 +13,8 @@ from monograph import Graph, ops
 from monograph.op import constant
 
 from .collectives import COLLECTIVES
-from .convolution import convolution, dot, input_grad, kernel_grad
 from .linalg import LINALG
+from .products import convolution, dot, input_grad, kernel_grad
 
 
 def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:

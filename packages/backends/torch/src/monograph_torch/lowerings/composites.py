@@ -64,12 +64,12 @@ def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> An
 
 def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, epsilon: float) -> Any:
     w, s, b = _wide(x, scale.contiguous(), bias.contiguous())
+    mean, var = torch.zeros_like(s), torch.zeros_like(s)
+    if not x.numel():  # which torch refuses
+        return torch.empty_like(x), mean, var
     rows = w.reshape(-1, x.shape[-1])  # [rows, channels] is torch's fastest layout for it
     n = len(rows)
-    if not rows.numel():  # torch refuses; the mean of nothing is 0 in the record
-        return x.clone(), torch.zeros_like(s), torch.zeros_like(s)
     # with momentum 1 the running statistics become the batch's own, the variance an unbiased one
-    mean, var = torch.zeros_like(s), torch.zeros_like(s)
     y = torch.native_batch_norm(rows, s, b, mean, var, True, 1.0, epsilon)[0]
     var = var.mul_((n - 1) / n) if n > 1 else torch.zeros_like(s)
     return y.view(x.shape).to(x.dtype), mean, var
@@ -78,10 +78,10 @@ def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, eps
 def _batch_norm_backward(
     g: Any, x: Any, scale: Any, mean: Any, var: Any, *, epsilon: float
 ) -> tuple[torch.Tensor, ...]:
+    if not x.numel():  # where torch divides by the number of rows and takes the process down
+        return torch.empty_like(x), torch.zeros_like(scale), torch.zeros_like(scale)
     gw, w, s = _wide(g, x, scale.contiguous())
     c = x.shape[-1]
-    if not x.numel():  # torch divides by zero, and the process with it
-        return x.clone(), torch.zeros_like(scale), torch.zeros_like(scale)
     mean, rstd = mean.contiguous(), torch.rsqrt(var.contiguous() + epsilon)
     dx, dscale, dbias = _aten.native_batch_norm_backward.default(
         gw.reshape(-1, c), w.reshape(-1, c), s, None, None, mean, rstd, True, epsilon,

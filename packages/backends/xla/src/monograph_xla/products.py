@@ -1,4 +1,4 @@
-"""Convolution and its gradients, channels last: three ways, chosen by shape.
+"""Matrix products; convolution and its gradients, channels last: three ways, chosen by shape.
 
 A 1x1 convolution is a matrix product. A depthwise one is, on the CPU, one multiply-add per kernel
 place, which XLA fuses into a single loop. All others are XLA's own, whose CPU backend sums 16-bit
