@@ -122,9 +122,15 @@ def test_an_engine_that_aliases_what_it_is_handed_is_caught():
             fits = array.ctypes.data % 64 == 0 and array.flags.c_contiguous
             return array if fits else np.array(array)
 
+    class AliasesWhatItIsFed(NumpyEngine):
+        def feed(self, array, device):
+            return array
+
     for engine in (Aliases(), AliasesWhereItIsAligned()):
         row = rules(engine)["put never aliases"]
         assert row.outcome == "failed" and "copy" in row.note
+    row = rules(AliasesWhatItIsFed())["feed never aliases"]
+    assert row.outcome == "failed" and "feed aliases" in row.note
 
 
 def test_an_engine_whose_results_change_later_is_caught():

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..autodiff import backward
 from ..dtypes import DType
-from ..graph import Graph
+from ..graph import Graph, ancestors
 from ..numpy_engine import evaluate
 from ..op import NOT_DIFFERENTIABLE, Op, Sample
 from ..ops import alias, literal, slice_, transpose, zeros_like
@@ -227,14 +227,22 @@ def _numeric(op: Op, d: DType, order: int) -> list[np.ndarray]:
     if order == 2:
         graph, weights = pulled(op, samples, 1)[0], pushes
     plain, _ = decompose(graph, lambda o: o.reference is not None)
+    needs = [set(ancestors([y])) for y in plain.outputs]
 
-    def project(i: int, x: np.ndarray) -> float:
-        ys = evaluate(plain, [*arrays[:i], x, *arrays[i + 1 :]])
-        return sum(
-            float(np.real(np.sum(np.conj(w) * y))) for y, w in zip(ys, weights) if w is not None
-        )
+    def one(i: int) -> np.ndarray:
+        # only what depends on this input: samples have nothing to do with each other
+        live = [
+            k for k, n in enumerate(needs) if plain.inputs[i].node in n and weights[k] is not None
+        ]
+        part = Graph(plain.inputs, [plain.outputs[k] for k in live])
 
-    return [_differences(lambda x, i=i: project(i, x), arrays[i]) for i in places]
+        def project(x: np.ndarray) -> float:
+            ys = evaluate(part, [*arrays[:i], x, *arrays[i + 1 :]])
+            return sum(float(np.vdot(weights[k], y).real) for k, y in zip(live, ys))
+
+        return _differences(project, arrays[i])
+
+    return [one(i) for i in places]
 
 
 def _differences(project: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:

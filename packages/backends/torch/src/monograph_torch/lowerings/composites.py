@@ -66,7 +66,8 @@ def _batch_norm_backward(
 ) -> tuple[torch.Tensor, ...]:
     gw, w, s = _wide(g, x, scale)
     c = x.shape[-1]
-    rstd = torch.rsqrt(var + epsilon)
+    # torch reads what is per channel as if it lay in one piece
+    s, mean, rstd = (v.contiguous() for v in (s, mean, torch.rsqrt(var + epsilon)))
     dx, dscale, dbias = _aten.native_batch_norm_backward.default(
         gw.reshape(-1, c), w.reshape(-1, c), s, None, None, mean, rstd, True, epsilon,
         [True, True, True],
