@@ -1,5 +1,7 @@
 """The conformance kit on the NumPy engine, and that it catches planted faults."""
 
+import re
+
 import numpy as np
 import pytest
 from monograph import ops
@@ -344,7 +346,7 @@ def test_the_command_reports_and_returns_a_status(capsys, tmp_path):
     page = tmp_path / "conformance.md"
     assert main(["numpy", "--quick", "--op", "tanh", "--write", str(page)]) == 0
     assert "conformance numpy: " in capsys.readouterr().out
-    assert "| tanh | f32 | pass 0.5 | - |" in page.read_text()
+    assert re.search(r"^\| tanh \| f32 \| pass [\d.]+ \| - \|$", page.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["numpy", "--op", "nope"]], ids=str)
