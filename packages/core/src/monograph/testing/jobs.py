@@ -86,7 +86,8 @@ def recorded(op: Op, samples: Sequence[Sample], widen: bool = False) -> tuple[Gr
     arrays = [_wide(a) if widen else a for s in samples for a in s.operands]
 
     def flat(*xs: Any) -> Any:
-        out, at = [], 0
+        out: list[Any] = []
+        at = 0
         for s in samples:
             attrs = {k: _wide_attr(v) for k, v in s.attrs.items()} if widen else s.attrs
             y = op(*xs[at : at + len(s.operands)], **attrs)
@@ -198,9 +199,9 @@ def pulled(op: Op, samples: Sequence[Sample], order: int, widen: bool = False) -
     pushes = [draw(arrays[i].shape, arrays[i].dtype) for i in places]
 
     def flat(*xs: Any) -> Any:
-        xs = [alias(x) if i in places else x for i, x in enumerate(xs)]
-        live = [(y, literal(w)) for y, w in zip(inline(graph, xs), weights) if w is not None]
-        watched = [xs[i] for i in places]
+        named = [alias(x) if i in places else x for i, x in enumerate(xs)]
+        live = [(y, literal(w)) for y, w in zip(inline(graph, named), weights) if w is not None]
+        watched = [named[i] for i in places]
         grads = backward([y for y, _ in live], [w for _, w in live], watched)
         if order == 2:
             pairs = [(g, literal(p)) for g, p in zip(grads, pushes) if g is not None]

@@ -127,13 +127,17 @@ def _load_dtypes() -> None:
 
 def _rows(e: Engine, op: Op, quick: bool, oracle: Oracle, report: Report) -> list[Row]:
     """Every check of one op: all jobs in one program, or one by one where that fails."""
-    rows, jobs = [], []
+    rows: list[Row] = []
+    jobs: list[Job] = []
     for d in dtypes_of(op):
         if quick and d.name not in QUICK:
             continue
         for check in ("value",) if quick else CHECKS:
             made = _job(e, op, d, check, oracle)
-            (rows if isinstance(made, Row) else jobs).append(made) if made else None
+            if isinstance(made, Row):
+                rows.append(made)
+            elif made is not None:
+                jobs.append(made)
     try:
         done = _together(e, jobs) if jobs else []
     except Exception:
