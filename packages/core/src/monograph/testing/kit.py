@@ -93,16 +93,16 @@ def run(
     """
     e = engine if isinstance(engine, Engine) else get_engine(engine)
     _load_dtypes()
-    wanted = [get(n) for n in ops] or [o for o in all_ops() if o.samples]
+    chosen = [get(n) for n in ops]
     oracle = oracle or Oracle()
     report = Report(e.name, lacks=[op.name for op in lacks(e)])
-    for op in wanted:
+    for op in chosen or [o for o in all_ops() if o.samples]:
         if progress:
             progress(op.name)
         report.rows += _rows(e, op, quick, oracle, report)
     for rule in RULES:
         report.rows.append(_rule(e, rule))
-    report.rows = excuse(report.rows, excuses_of(e), whole=not (quick or list(ops)))
+    report.rows = excuse(report.rows, excuses_of(e), whole=not (quick or chosen))
     return report
 
 
