@@ -29,18 +29,20 @@ def shared(module, **own):
 MG = shared(
     mg, amax=mg.max, cumprod=mg.cumulative_prod, relu=mg.relu, sigmoid=mg.sigmoid, sort=mg.sort,
     softmax=mg.softmax, logsumexp=mg.logsumexp, var=mg.var,
+    std=mg.std, norm=mg.linalg.vector_norm,
     cummax=lambda x: mg.ops.cummax(x, axis=0), array=lambda v: mg.asarray(v, dtype="float64"),
 )  # fmt: skip
 JAX = shared(
     jnp, amax=jnp.max, cumprod=jnp.cumprod, relu=jax.nn.relu, sigmoid=jax.nn.sigmoid, sort=jnp.sort,
-    softmax=jax.nn.softmax, logsumexp=jax.nn.logsumexp, var=jnp.var, cummax=jax.lax.cummax,
+    softmax=jax.nn.softmax, logsumexp=jax.nn.logsumexp, var=jnp.var, std=jnp.std, norm=jnp.linalg.norm, cummax=jax.lax.cummax,
     array=jnp.array,
 )  # fmt: skip
 TORCH = shared(
     torch, amax=torch.amax, cumprod=lambda x: torch.cumprod(x, 0), relu=torch.relu,
     sigmoid=torch.sigmoid, sort=lambda x: torch.sort(x, stable=True)[0],
     softmax=lambda x: torch.softmax(x, 0), logsumexp=lambda x: torch.logsumexp(x, 0),
-    var=lambda x: torch.var(x, correction=0), cummax=lambda x: torch.cummax(x, 0)[0],
+    var=lambda x: torch.var(x, correction=0), std=lambda x: torch.std(x, correction=0),
+    norm=torch.linalg.vector_norm, cummax=lambda x: torch.cummax(x, 0)[0],
     array=lambda v: torch.tensor(v, dtype=torch.float64),
 )  # fmt: skip
 
@@ -95,7 +97,7 @@ CASES = {
         lambda m, x: m.cummax(x), [2.0, 1, 2, 3], [2.5, 0, 0.5, 1], [0, 0, 0, 0],
         {"torch": "the last of equals takes all"},
     ),
-    "norm at 0": (
+    "root of a sum at 0": (
         lambda m, x: m.sqrt(m.sum(x * x)), [0.0, 0], [NAN, NAN], [NAN, NAN], {},
     ),
     "logaddexp at -inf": (
@@ -142,6 +144,13 @@ CASES = {
         lambda m, x: m.remainder(x, m.full_like(x, 2.0)), [2.0, 3, 0], [1, 1, 1], [0, 0, 0], {},
     ),
     "variance of equals": (lambda m, x: m.var(x), [1.0, 1], [0, 0], [0, 0], {}),
+    "deviation of equals": (
+        lambda m, x: m.std(x), [1.0, 1], [0, 0], [0, 0], {"jax": "NaN"},
+    ),
+    "vector norm at 0": (
+        lambda m, x: m.norm(x), [0.0, 0], [0, 0], [0, 0],
+        {"jax": "NaN", "torch": "NaN in the second"},
+    ),
     "saturated sigmoid": (lambda m, x: m.sigmoid(x), [1e3, -1e3, 0], [0, 0, 0.25], [0, 0, 0], {}),
     "saturated tanh": (lambda m, x: m.tanh(x), [1e3, -1e3], [0, 0], [0, 0], {}),
     "sort of equals": (

@@ -31,6 +31,7 @@ ELSEWHERE = {
 EXCEPTIONS = {
     "parameter": "an input: nothing is computed",
     "constant": "yields its attribute",
+    "attention_mask_backward": "the mask's part of attention's gradient, in tests/test_attention.py",
     "checkpoint_call": "its body's values; whole programs in tests/test_programs.py",
     "custom_vjp_call": "its body's values; whole programs in tests/test_programs.py",
 }

@@ -148,7 +148,17 @@ def select(scatter):
     return call
 
 
+def adjugate(a):
+    """Transposed cofactors, each a determinant by NumPy."""
+    out = np.empty(a.shape, a.dtype)
+    for i, j in np.ndindex(a.shape[-2:]):
+        minor = np.delete(np.delete(a, i, -2), j, -1)
+        out[..., j, i] = (-1) ** (i + j) * np.linalg.det(minor)
+    return out
+
+
 ORACLES = {
+    ops.adjugate: adjugate,
     ops.dot_general: in_jax(dot_general),
     ops.convolution: convolution,
     ops.convolution_input_grad: input_grad,

@@ -1,6 +1,7 @@
 """Records that move, select and join data, random bits and control flow, against jax.lax in 64 bits."""
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,6 +54,12 @@ def random_bits(key, *, shape, dtype):
     return jax.random.bits(jax.random.wrap_key_data(key), shape, str(dtype))
 
 
+def threefry_2x32(key, high, low):
+    # jax takes the counters' halves one after the other
+    out = jax.extend.random.threefry_2x32(key, jnp.concatenate([high, low]))
+    return out[: high.size], out[high.size :]
+
+
 def case(index, x, *, branches):
     # jax.lax.switch clamps; StableHLO takes the last branch for an index out of range
     return ([x * x, x + x][int(index) if index in (0, 1) else 1],)
@@ -93,6 +100,7 @@ ORACLES = {
     ops.gather: in_jax(gather),
     ops.scatter: in_jax(scatter),
     ops.random_bits: in_jax(random_bits),
+    ops.threefry_2x32: in_jax(threefry_2x32),
     ops.case: in_jax(case),
     ops.while_: in_jax(while_),
     ops.scan: in_jax(scan),

@@ -1,5 +1,7 @@
 """The conformance kit on the NumPy engine, and that it catches planted faults."""
 
+import re
+
 import numpy as np
 import pytest
 from monograph import ops
@@ -122,9 +124,15 @@ def test_an_engine_that_aliases_what_it_is_handed_is_caught():
             fits = array.ctypes.data % 64 == 0 and array.flags.c_contiguous
             return array if fits else np.array(array)
 
+    class AliasesWhatItIsFed(NumpyEngine):
+        def feed(self, array, device):
+            return array
+
     for engine in (Aliases(), AliasesWhereItIsAligned()):
         row = rules(engine)["put never aliases"]
         assert row.outcome == "failed" and "copy" in row.note
+    row = rules(AliasesWhatItIsFed())["feed never aliases"]
+    assert row.outcome == "failed" and "feed aliases" in row.note
 
 
 def test_an_engine_whose_results_change_later_is_caught():
@@ -338,7 +346,7 @@ def test_the_command_reports_and_returns_a_status(capsys, tmp_path):
     page = tmp_path / "conformance.md"
     assert main(["numpy", "--quick", "--op", "tanh", "--write", str(page)]) == 0
     assert "conformance numpy: " in capsys.readouterr().out
-    assert "| tanh | f32 | pass 0.5 | - |" in page.read_text()
+    assert re.search(r"^\| tanh \| f32 \| pass [\d.]+ \| - \|$", page.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [["nope"], ["numpy", "--op", "nope"]], ids=str)

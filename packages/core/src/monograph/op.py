@@ -259,7 +259,7 @@ def get(name: str) -> Op:
             plugins.load("monograph.ops", name)
             found = _REGISTRY.get(name)
     if found is None:
-        raise GraphError(f"there is no op {name!r}")
+        raise GraphError(f"there is no op {name!r}; python -m monograph ops lists them")
     return found
 
 

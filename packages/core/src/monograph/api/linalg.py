@@ -23,10 +23,10 @@ from ..ops._infer import check_kind
 from ..ops.matrices import adjoint, check_matrix, identity
 from ..tracing import at_user_line
 from ._common import asarray, axes_of, broadcast_shape, broadcast_to, cast, promote
-from .elementwise import abs, where
+from .elementwise import abs
 from .linear import common_axis, matmul, matrix_transpose, tensordot, vecdot
 from .manipulation import concat, moveaxis, reshape, roll
-from .statistical import max, min, sum
+from .statistical import max, min, root, sum
 
 __all__ = [
     "EighResult", "QRResult", "SVDResult", "SlogdetResult", "cholesky", "cross", "det", "diagonal",
@@ -334,7 +334,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: flo
     kept: dict[str, Any] = {"axis": axes, "keepdims": keepdims}
     if ord == 2:
         square = x * x if x.dtype.is_float else ops.real(x * ops.conj(x))
-        return _root(sum(square, **kept), ops.sqrt)
+        return root(sum(square, **kept), ops.sqrt)
     size = abs(x)
     if ord == 0:
         return sum(cast(size != 0, size.dtype), **kept)
@@ -343,11 +343,7 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: flo
     if ord == 1:
         return sum(size, **kept)
     total = sum(size**ord, **kept)
-    return _root(total, lambda s: s ** (1 / ord)) if ord > 0 else total ** (1 / ord)
-
-
-def _root(s: Array, fn: Any) -> Array:
-    return where(s == 0, 0.0, fn(where(s == 0, 1.0, s)))
+    return root(total, lambda s: s ** (1 / ord)) if ord > 0 else total ** (1 / ord)
 
 
 _SINGULAR = {

@@ -11,7 +11,7 @@ from ..dtypes import DType, bool_, default_int, dtype as as_dtype, uint64
 from ..errors import ShapeError
 from ..tracing import at_user_line
 from ._common import asarray, axes_of, cast, one_axis
-from .elementwise import abs as _abs, floating
+from .elementwise import abs as _abs, floating, where
 
 Axis = int | Sequence[int] | None
 
@@ -112,8 +112,13 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
 
 
 def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """Standard deviation over ``axis``: the root of `var`."""
-    return ops.sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+    """Standard deviation over ``axis``: the root of `var`; the gradient at 0 is 0."""
+    return root(var(x, axis=axis, correction=correction, keepdims=keepdims), ops.sqrt)
+
+
+def root(s: Array, fn: Callable) -> Array:
+    """``fn(s)`` where ``s`` is not 0, else 0 with a gradient of 0: no pole is formed there."""
+    return where(s == 0, 0.0, fn(where(s == 0, 1.0, s)))
 
 
 def all(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:

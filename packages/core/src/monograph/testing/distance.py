@@ -14,7 +14,7 @@ def distance(got: np.ndarray, want: np.ndarray, d: DType) -> float:
     infinities disagree. For integers and bools: 0 when equal, else inf.
 
     >>> from monograph.dtypes import float32
-    >>> distance(np.float32([1, 4]), np.array([1, 4 + 2.0**-20]), float32)
+    >>> distance(np.float32([1, 4 + 2**-20]), np.array([1.0, 4.0]), float32)
     2.0
     """
     if not d.is_inexact:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..autodiff import backward
 from ..dtypes import DType
-from ..graph import Graph
+from ..graph import Graph, ancestors
 from ..numpy_engine import evaluate
 from ..op import NOT_DIFFERENTIABLE, Op, Sample
 from ..ops import alias, literal, slice_, transpose, zeros_like
@@ -86,7 +86,8 @@ def recorded(op: Op, samples: Sequence[Sample], widen: bool = False) -> tuple[Gr
     arrays = [_wide(a) if widen else a for s in samples for a in s.operands]
 
     def flat(*xs: Any) -> Any:
-        out, at = [], 0
+        out: list[Any] = []
+        at = 0
         for s in samples:
             attrs = {k: _wide_attr(v) for k, v in s.attrs.items()} if widen else s.attrs
             y = op(*xs[at : at + len(s.operands)], **attrs)
@@ -198,9 +199,9 @@ def pulled(op: Op, samples: Sequence[Sample], order: int, widen: bool = False) -
     pushes = [draw(arrays[i].shape, arrays[i].dtype) for i in places]
 
     def flat(*xs: Any) -> Any:
-        xs = [alias(x) if i in places else x for i, x in enumerate(xs)]
-        live = [(y, literal(w)) for y, w in zip(inline(graph, xs), weights) if w is not None]
-        watched = [xs[i] for i in places]
+        named = [alias(x) if i in places else x for i, x in enumerate(xs)]
+        live = [(y, literal(w)) for y, w in zip(inline(graph, named), weights) if w is not None]
+        watched = [named[i] for i in places]
         grads = backward([y for y, _ in live], [w for _, w in live], watched)
         if order == 2:
             pairs = [(g, literal(p)) for g, p in zip(grads, pushes) if g is not None]
@@ -227,14 +228,22 @@ def _numeric(op: Op, d: DType, order: int) -> list[np.ndarray]:
     if order == 2:
         graph, weights = pulled(op, samples, 1)[0], pushes
     plain, _ = decompose(graph, lambda o: o.reference is not None)
+    needs = [set(ancestors([y])) for y in plain.outputs]
 
-    def project(i: int, x: np.ndarray) -> float:
-        ys = evaluate(plain, [*arrays[:i], x, *arrays[i + 1 :]])
-        return sum(
-            float(np.real(np.sum(np.conj(w) * y))) for y, w in zip(ys, weights) if w is not None
-        )
+    def one(i: int) -> np.ndarray:
+        # only what depends on this input: samples have nothing to do with each other
+        live = [
+            k for k, n in enumerate(needs) if plain.inputs[i].node in n and weights[k] is not None
+        ]
+        part = Graph(plain.inputs, [plain.outputs[k] for k in live])
 
-    return [_differences(lambda x, i=i: project(i, x), arrays[i]) for i in places]
+        def project(x: np.ndarray) -> float:
+            ys = evaluate(part, [*arrays[:i], x, *arrays[i + 1 :]])
+            return sum(float(np.vdot(weights[k], y).real) for k, y in zip(live, ys))
+
+        return _differences(project, arrays[i])
+
+    return [one(i) for i in places]
 
 
 def _differences(project: Callable[[np.ndarray], float], x: np.ndarray) -> np.ndarray:

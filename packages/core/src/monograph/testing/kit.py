@@ -93,16 +93,16 @@ def run(
     """
     e = engine if isinstance(engine, Engine) else get_engine(engine)
     _load_dtypes()
-    wanted = [get(n) for n in ops] or [o for o in all_ops() if o.samples]
+    chosen = [get(n) for n in ops]
     oracle = oracle or Oracle()
     report = Report(e.name, lacks=[op.name for op in lacks(e)])
-    for op in wanted:
+    for op in chosen or [o for o in all_ops() if o.samples]:
         if progress:
             progress(op.name)
         report.rows += _rows(e, op, quick, oracle, report)
     for rule in RULES:
         report.rows.append(_rule(e, rule))
-    report.rows = excuse(report.rows, excuses_of(e), whole=not (quick or list(ops)))
+    report.rows = excuse(report.rows, excuses_of(e), whole=not (quick or chosen))
     return report
 
 
@@ -127,13 +127,17 @@ def _load_dtypes() -> None:
 
 def _rows(e: Engine, op: Op, quick: bool, oracle: Oracle, report: Report) -> list[Row]:
     """Every check of one op: all jobs in one program, or one by one where that fails."""
-    rows, jobs = [], []
+    rows: list[Row] = []
+    jobs: list[Job] = []
     for d in dtypes_of(op):
         if quick and d.name not in QUICK:
             continue
         for check in ("value",) if quick else CHECKS:
             made = _job(e, op, d, check, oracle)
-            (rows if isinstance(made, Row) else jobs).append(made) if made else None
+            if isinstance(made, Row):
+                rows.append(made)
+            elif made is not None:
+                jobs.append(made)
     try:
         done = _together(e, jobs) if jobs else []
     except Exception:

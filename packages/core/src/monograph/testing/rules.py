@@ -55,12 +55,33 @@ def put_never_aliases(e: Engine) -> str:
     """The caller may change his array as soon as `put` has returned."""
     for x in _arrays(e):
         if x.size:
-            before = x.copy()
-            buffer = _put(e, x)
-            x[...] = ~x if x.dtype == bool else np.ones((), x.dtype) - x
+            before, buffer = x.copy(), _put(e, x)
+            _overwrite(x)
             if not same(np.asarray(e.get(buffer)), before):
                 return f"put aliases the caller's {Spec.of(x)}: it changed when he changed it; copy"
     return ""
+
+
+def feed_never_aliases(e: Engine) -> str:
+    """Nor does what a program was fed, and its result, change with the caller's array."""
+    for x in _arrays(e):
+        if x.size:
+            before, run = x.copy(), _program(e, lambda v: (v,), Spec.of(x))
+            fed = e.feed(x, e.devices[0])
+            _overwrite(x)
+            result = run(fed)
+            x[...] = before
+            again = run(e.feed(x, e.devices[0]))
+            _overwrite(x)
+            if not all(same(np.asarray(e.get(out[0])), before) for out in (result, again)):
+                return (
+                    f"feed aliases the caller's {Spec.of(x)}: a result changed when he changed it"
+                )
+    return ""
+
+
+def _overwrite(x: np.ndarray) -> None:
+    x[...] = ~x if x.dtype == bool else np.ones((), x.dtype) - x
 
 
 def results_stay(e: Engine) -> str:
@@ -138,6 +159,6 @@ def lacks(e: Engine) -> list[Op]:
 
 
 RULES: tuple[Callable[[Engine], str], ...] = (
-    put_and_get, put_never_aliases, results_stay, donation_is_safe, no_inputs, refuses_dtypes,
+    put_and_get, put_never_aliases, feed_never_aliases, results_stay, donation_is_safe, no_inputs, refuses_dtypes,
     refuses_ops,
 )  # fmt: skip

@@ -90,8 +90,7 @@ def markdown(reports: Sequence[Report]) -> str:
         )
         cells = [_cell(part) for part in rows]
         gap = rounded(between(reports, op)) if len(reports) > 1 else "-"
-        sampled = " ".join(map(short, sampled))
-        lines.append(f"| {op} | {sampled} | {' | '.join(cells)} | {gap} |")
+        lines.append(f"| {op} | {' '.join(map(short, sampled))} | {' | '.join(cells)} | {gap} |")
     lines += ["", "## Exceptions", ""]
     odd = [(r.engine, row) for r in reports for row in r.rows if row.outcome != "passed"]
     lines += ["| engine | op | dtype | check | outcome | reason |", "|---|---|---|---|---|---|"]
