@@ -94,7 +94,7 @@ def _deaths(program: Program) -> list[list[Value]]:
 # ---- donated inputs that somebody else holds after all
 
 LENT: WeakValueDictionary[int, Any] = WeakValueDictionary()
-"""NumPy views handed out, by the id of the tensor whose memory they show."""
+"""NumPy views handed out, by the address of the memory they show."""
 
 
 def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
@@ -103,7 +103,7 @@ def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     return (
         len(ids) < len(donated)
         or not ids.isdisjoint(map(id, others))
-        or not (not LENT or ids.isdisjoint(LENT.keys()))
+        or (bool(LENT) and any([x.data_ptr() in LENT for x in donated]))
     )
 
 
