@@ -82,3 +82,20 @@ def test_the_private_fused_adam_is_there_and_agrees_with_the_decomposition():
     args = (np.float32(0.01), np.float32(3), p, g, m, v)
     for got, want in zip(f.on("torch")(*args), f.on("numpy")(*args)):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6)
+
+
+def test_two_losses_with_gradients_share_one_log_softmax_each():
+    rng = np.random.default_rng(3)
+    a, b = (rng.normal(size=(5, 4)).astype("float32") for _ in range(2))
+    labels = np.array([0, 3, 1, 2, 9])  # the last is out of range and counts for nothing
+
+    def loss(a, b):
+        both = mg.cross_entropy(a, labels) * 2.0 + mg.cross_entropy(b, labels)
+        return mg.sum(both)
+
+    step = mg.value_and_grad(loss, (0, 1))
+    value, grads = step.on("torch")(a, b)
+    want, expected = step.on("numpy")(a, b)
+    np.testing.assert_allclose(value.item(), want.item(), rtol=1e-6)
+    for g, e in zip(grads, expected):
+        np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=1e-5, atol=1e-7)

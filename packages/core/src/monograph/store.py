@@ -348,6 +348,9 @@ class Frame:
         return out, grads
 
 
+_ARRAYS = frozenset({Tensor, np.ndarray})
+
+
 class Bound:
     """A model compiled with a store as its state; made by `Store.bind`."""
 
@@ -367,7 +370,11 @@ class Bound:
                 f"the scope instead"
             )
         device = self._device or _selected.get() or resolve()
-        leaves, in_tree = tree.flatten(args)
+        # the usual call, arrays only, is looked up without flattening
+        if _ARRAYS.issuperset(map(type, args)):
+            leaves, in_tree = args, None
+        else:
+            leaves, in_tree = tree.flatten(args)
         tensors = [
             x if type(x) is Tensor and x._device is device else Tensor.of(x, device=device)
             for x in leaves
@@ -375,7 +382,8 @@ class Bound:
         key = (device, in_tree, *[x.spec for x in tensors])
         entry = self._cache.get(key)
         if entry is None:
-            entry = self._cache[key] = _Entry(self, key, [x.spec for x in tensors], in_tree, device)
+            in_tree = tree.flatten(args)[1]
+            entry = self._cache[key] = _Entry(self, [x.spec for x in tensors], in_tree, device)
         return entry.run([x.buffer for x in tensors])
 
     def trace(self, *args: Any) -> Graph:
@@ -389,7 +397,7 @@ class _Entry:
 
     __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs")
 
-    def __init__(self, bound: Bound, key: Any, specs: list, in_tree: Any, device: Device):
+    def __init__(self, bound: Bound, specs: list, in_tree: Any, device: Device):
         graph, frame, out_tree = _record(bound, specs, in_tree)
         slots = bound.store.slots
         self.slots = [slots[p] for p in frame.inputs]

@@ -12,6 +12,7 @@ from monograph import ops
 from monograph.graph import Node, Value
 from monograph.op import Op
 
+from .lowerings.common import Pointwise
 from .program import Program, Step
 
 
@@ -105,8 +106,10 @@ class Memory:
         roots = self._roots[x.value]
         if roots & self._kept or any(self._last[r] > index for r in roots):
             return False
-        others = (y.value for i, y in enumerate(step.inputs) if i != place)
-        return not any(roots & self._roots[v] for v in others)
+        others = [y for i, y in enumerate(step.inputs) if i != place]
+        if isinstance(step.how, Pointwise):  # which reads an element before it writes there
+            others = [y for y in others if y.value is not x.value or y.suffix]
+        return not any(roots & self._roots[y.value] for y in others)
 
     def _copied(self, program: Program) -> frozenset[int]:
         out, taken = set(), set(self._kept)

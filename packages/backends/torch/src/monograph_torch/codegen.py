@@ -12,20 +12,25 @@ from monograph.graph import Value
 
 from .aliasing import Memory
 from .peepholes import improve
-from .program import Program, expression
+from .program import NEVER_FOLDED, Program, expression
 
 
-def generate(graph: Graph, device: torch.device, donate: tuple[int, ...] = ()) -> Callable:
+def generate(
+    graph: Graph, device: torch.device, donate: tuple[int, ...] = (), nested: bool = False
+) -> Callable:
     """A function ``(*tensors) -> tuple of tensors``; its text is in the attribute ``source``.
 
     Inputs at the positions ``donate`` may be overwritten or handed out; all others are left alone,
-    and every result has memory of its own.
+    and every result has memory of its own. ``nested``: called by another generated function only,
+    which vouches for the donated inputs.
     """
     program = Program(graph, device)
     improve(program)
     memory = Memory(program, donate)
     names: dict[str, Any] = {"torch": torch, "shared": shared}
-    lines = _guard(graph, memory) + _body(program, memory, names)
+    lines = _body(program, memory, names)
+    if not nested:
+        lines = _guard(graph, memory) + _in_inference_mode(program, memory, lines)
     params = ", ".join(f"v{i}" for i in range(len(graph.inputs)))
     source = "\n".join([f"def run({params}):", *lines])
     exec(compile(source, f"<monograph graph {graph.name}>", "exec"), names)
@@ -64,6 +69,17 @@ def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _in_inference_mode(program: Program, memory: Memory, lines: list[str]) -> list[str]:
+    """Inference mode makes each call some 5 % to 10 % cheaper, and costs 1.4 us to enter.
+
+    What it yields may be overwritten inside it only, so whatever overwrites an input is in it too.
+    """
+    loops = any(step.node.op in NEVER_FOLDED for step in program.steps)
+    if not (loops or memory.donated or len(program.steps) >= 16):
+        return lines
+    return ["    with torch.inference_mode():", *[f"    {line}" for line in lines]]
+
+
 def _deaths(program: Program) -> list[list[Value]]:
     """Per step the values nobody reads after it."""
     seen = {*program.outputs, *program.constants}
@@ -78,7 +94,7 @@ def _deaths(program: Program) -> list[list[Value]]:
 # ---- donated inputs that somebody else holds after all
 
 LENT: WeakValueDictionary[int, Any] = WeakValueDictionary()
-"""NumPy views handed out, by the id of the tensor whose memory they show."""
+"""NumPy views handed out, by the address of the memory they show."""
 
 
 def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
@@ -87,7 +103,7 @@ def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     return (
         len(ids) < len(donated)
         or not ids.isdisjoint(map(id, others))
-        or not (not LENT or ids.isdisjoint(LENT.keys()))
+        or (bool(LENT) and any([x.data_ptr() in LENT for x in donated]))
     )
 
 

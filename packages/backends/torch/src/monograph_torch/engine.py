@@ -15,6 +15,7 @@ from monograph.op import Op
 
 from .codegen import LENT, generate
 from .lowerings import LOWER
+from .lowerings.common import owned
 
 
 class TorchEngine(Engine):
@@ -33,32 +34,16 @@ class TorchEngine(Engine):
         return generate(graph, options.device.handle, options.donate)
 
     def put(self, array: np.ndarray, device: Device) -> torch.Tensor:
-        copy = np.array(array, copy=True, order="C")
-        if copy.dtype == _BF16:
-            return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16).to(device.handle)
-        return torch.from_numpy(copy).to(device.handle)
+        return owned(array, device.handle)
 
     def get(self, buffer: torch.Tensor) -> np.ndarray:
-        host = buffer.cpu()
-        if host.is_conj() or host.is_neg():
-            host = host.resolve_conj().resolve_neg()
-        if host.dtype == torch.bfloat16:
-            return host.contiguous().view(torch.int16).numpy().view(as_dtype("bfloat16").numpy)
-        array = host.numpy()
-        if host is buffer:  # a view: donating the tensor must not change what it shows
-            LENT[id(buffer)] = array
-        return array
+        host = buffer.cpu().resolve_conj().resolve_neg()
+        half = host.dtype == torch.bfloat16  # which torch does not show to NumPy
+        array = host.contiguous().view(torch.int16).numpy() if half else host.numpy()
+        if buffer.is_cpu:  # a view: donating the tensor must not change what it shows
+            LENT[buffer.data_ptr()] = array
+        return array.view(as_dtype("bfloat16").numpy) if half else array
 
     def wait(self, buffers: Sequence[torch.Tensor]) -> None:
         if any(b.is_cuda for b in buffers):
             torch.cuda.synchronize()
-
-
-class _Lazy:
-    """The NumPy dtype of bfloat16, known only where monograph-dtypes is installed."""
-
-    def __eq__(self, other: object) -> bool:
-        return getattr(other, "name", None) == "bfloat16"
-
-
-_BF16 = _Lazy()

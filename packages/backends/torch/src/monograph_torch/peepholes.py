@@ -99,7 +99,7 @@ def _share_log_softmax(program: Program, step: Step, uses: Counter[Value]) -> No
     """A loss and its gradient take the logarithm of the same softmax once."""
     g, logits, labels = step.inputs
     for forward in program.steps[: program.steps.index(step)]:
-        if forward.node.op is ops.cross_entropy and forward.inputs[0] == logits:
+        if forward.node.op is ops.cross_entropy and forward.inputs[0].value is logits.value:
             if len(forward.outputs) == 1:
                 low = Value(forward.node, 1, _statistics(logits.value.spec))
                 forward.outputs, forward.how = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 HALF = (torch.float16, torch.bfloat16)
@@ -13,6 +14,14 @@ HALF = (torch.float16, torch.bfloat16)
 def dtype_of(spec: Any) -> torch.dtype:
     """torch's dtype of a spec."""
     return getattr(torch, spec.dtype.name)
+
+
+def owned(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A tensor with a copy of ``array``."""
+    copy = np.array(array, copy=True, order="C")
+    if copy.dtype.kind == "V":  # bfloat16, whose kind only ml_dtypes knows
+        return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16).to(device)
+    return torch.from_numpy(copy).to(device)
 
 
 def call(fn: Callable) -> Callable:

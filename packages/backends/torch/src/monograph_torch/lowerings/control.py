@@ -14,7 +14,7 @@ from .common import dtype_of
 def _sub(graph: Any, device: Any, donate: tuple[int, ...] = ()) -> Callable:
     from ..codegen import generate
 
-    return generate(graph, device, donate)
+    return generate(graph, device, donate, nested=True)
 
 
 def _turns(body: Any, device: Any, carry: range) -> tuple[Callable, Callable]:

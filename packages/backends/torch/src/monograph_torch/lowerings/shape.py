@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from monograph import ops
 from monograph.op import constant
 
-from .common import call, dtype_of
+from .common import call, dtype_of, owned
 from .integers import wide_unsigned
 
 
 def _constant(node: Any, device: torch.device) -> torch.Tensor:
-    array = np.array(node.attrs["value"].array)
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
-    return torch.from_numpy(array).to(device)
+    return owned(node.attrs["value"].array, device)
 
 
 def pad(
