@@ -271,7 +271,7 @@ def gather_dims(x: Array, p: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
+def take(x: Any, indices: Any, /, axis: int | None = None) -> Array:
     """``x`` at integer ``indices`` along ``axis`` (needed unless 1-d).
 
     Negative indices count from the end. Known ones out of range raise, others are clamped.
@@ -293,7 +293,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
     return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), indices))
 
 
-def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
+def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Array:
     """``x`` at ``indices`` along ``axis``; the other axes are paired, length 1 repeats.
 
     Raises:
