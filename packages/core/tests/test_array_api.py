@@ -242,6 +242,14 @@ def test_creation_keeps_every_digit():
     assert mg.linspace(0, 1, 3, endpoint=False, dtype="float64").tolist() == [0, 1 / 3, 2 / 3]
 
 
+def test_linspace_between_arrays_can_be_traced_and_differentiated():
+    low, high = np.array([0.0, 2.0]), np.array([1.0, -2.0])
+    got = mg.jit(lambda a, b: mg.linspace(a, b, 5))(low, high)
+    np.testing.assert_allclose(got.numpy(), np.linspace(low, high, 5), atol=1e-15)
+    slope = mg.grad(lambda b: mg.sum(mg.linspace(0.0, b, 4, endpoint=False)))(mg.tensor(8.0))
+    assert slope.item() == 0.25 + 0.5 + 0.75
+
+
 def test_lists_of_traced_values_become_arrays():
     def fn(x):
         return mg.asarray([[x[0], 1.0], [x[1], x[0] + x[1]]])
