@@ -242,6 +242,14 @@ def test_creation_keeps_every_digit():
     assert mg.linspace(0, 1, 3, endpoint=False, dtype="float64").tolist() == [0, 1 / 3, 2 / 3]
 
 
+def test_linspace_between_arrays_can_be_traced_and_differentiated():
+    low, high = np.array([0.0, 2.0]), np.array([1.0, -2.0])
+    got = mg.jit(lambda a, b: mg.linspace(a, b, 5))(low, high)
+    np.testing.assert_allclose(got.numpy(), np.linspace(low, high, 5), atol=1e-15)
+    slope = mg.grad(lambda b: mg.sum(mg.linspace(0.0, b, 4, endpoint=False)))(mg.tensor(8.0))
+    assert slope.item() == 0.25 + 0.5 + 0.75
+
+
 def test_lists_of_traced_values_become_arrays():
     def fn(x):
         return mg.asarray([[x[0], 1.0], [x[1], x[0] + x[1]]])
@@ -283,6 +291,58 @@ def test_an_augmented_assignment_rebinds_and_changes_nobody_else():
 
 
 # ---- what NumPy's users expect beyond the standard
+
+
+def test_an_axis_may_be_given_by_its_place_as_in_numpy():
+    x = filled("float32", (3, 4))
+    t = mg.tensor(x)
+    for name in ("sum", "prod", "max", "min", "mean", "std", "var", "any", "all", "argmax", "sort",
+                 "argsort", "flip", "count_nonzero"):  # fmt: skip
+        theirs = getattr(np, name)
+        for got in (getattr(mg, name)(t, 0), mg.jit(lambda v, fn=theirs: fn(v, 0))(t)):
+            np.testing.assert_allclose(got.numpy(), theirs(x, 0), rtol=1e-6)
+    assert np.array_equal(mg.concat([t, t], 1).numpy(), np.concatenate([x, x], 1))
+    assert np.array_equal(mg.take(t, [1, 0], 1).numpy(), np.take(x, [1, 0], 1))
+    assert np.array_equal(mg.roll(t, 1, 0).numpy(), np.roll(x, 1, 0))
+    assert np.array_equal(mg.repeat(t, 2, 1).numpy(), np.repeat(x, 2, 1))
+    np.testing.assert_allclose(np.fft.fft(t, 5, 0).numpy(), np.fft.fft(x, 5, 0), atol=1e-5)
+
+
+def test_arrays_are_python_sequences_eagerly_and_while_tracing():
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
+
+    def total(v):
+        assert len(v) == 2
+        return sum(row * (i + 1) for i, row in enumerate(v))
+
+    assert [row.tolist() for row in x] == x.tolist()
+    assert mg.jit(total)(x).tolist() == total(x).tolist() == [7, 10]
+    assert 3.0 in x
+    assert 5.0 not in x
+    for broken in (len, iter):
+        with pytest.raises(TypeError, match=r"test_array_api.py:\d+: len\(\) of float32\[\]"):
+            broken(mg.tensor(1.0))
+
+
+def test_numbers_are_formatted_and_divided_with_rest():
+    assert f"{mg.tensor(2.5):.2f}" == "2.50"
+    assert f"{mg.tensor([1.0])}" == repr(mg.tensor([1.0]))
+    q, r = divmod(mg.tensor([7, -7]), 3)
+    assert (q.tolist(), r.tolist()) == ([2, -3], [1, 2])
+    assert divmod(7, mg.tensor(2))[1].item() == 1
+
+
+def test_squeeze_drops_every_axis_of_length_1_unless_told():
+    assert mg.ones((1, 2, 1)).squeeze().shape == (2,)
+    assert mg.squeeze(mg.ones((1, 2, 1)), 0).shape == (2, 1)
+    with pytest.raises(ShapeError, match="length 2, not 1"):
+        mg.squeeze(mg.ones((1, 2)), 1)
+
+
+def test_nothing_cannot_be_joined():
+    for join in (mg.concat, mg.stack):
+        with pytest.raises(ArgumentError, match="at least one array"):
+            join([])
 
 
 @pytest.mark.parametrize(

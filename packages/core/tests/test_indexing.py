@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from monograph.errors import DataDependentShape, DTypeError, NotDifferentiable, ShapeError
 
-settings.register_profile("monograph", deadline=None, max_examples=150, database=None)
-settings.load_profile("monograph")
+profile = settings(deadline=None, max_examples=150, database=None)
+fewer = settings(profile, max_examples=60)
 
 
 @st.composite
@@ -65,6 +65,7 @@ def selected(array, key):
 
 
 @given(arrays_and_keys())
+@profile
 def test_reading_is_numpys(case):
     array, key = case
     want = selected(array, key)
@@ -78,7 +79,7 @@ def test_reading_is_numpys(case):
 
 
 @given(arrays_and_keys())
-@settings(max_examples=60)
+@fewer
 def test_reading_while_tracing_is_numpys(case):
     array, key = case
     want = selected(array, key)
@@ -90,7 +91,7 @@ def test_reading_while_tracing_is_numpys(case):
 
 
 @given(arrays_and_keys())
-@settings(max_examples=60)
+@fewer
 def test_traced_index_arrays_read_what_known_ones_read(case):
     array, key = case
     want = selected(array, key)
@@ -108,6 +109,7 @@ def test_traced_index_arrays_read_what_known_ones_read(case):
 
 
 @given(arrays_and_keys())
+@profile
 def test_writing_is_numpys(case):
     array, key = case
     want = selected(array, key)

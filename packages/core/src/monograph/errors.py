@@ -18,8 +18,16 @@ class AxisError(ShapeError, IndexError):
     """An axis that an array does not have."""
 
 
+class OutOfBounds(ShapeError, IndexError):
+    """An index outside its axis, too many indices, or a mask of another shape."""
+
+
 class DTypeError(MonographError, TypeError):
     """A dtype an operation cannot take, or that no installed package provides."""
+
+
+class IndexTypeError(DTypeError, IndexError):
+    """An index that is no integer, slice, None, ``...``, integer array or mask."""
 
 
 class ArgumentError(MonographError, ValueError):

@@ -147,10 +147,9 @@ class Tensor(Array):
             raise DTypeError(f"only a 0-d integer tensor can be an index; this is {self.spec}")
         return int(self.item())  # type: ignore[arg-type]
 
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
+    def __format__(self, spec: str) -> str:
+        """``f"{loss:.3f}"`` of a one-element tensor; without a format, its repr."""
+        return format(self.item(), spec) if spec else repr(self)
 
     def __repr__(self) -> str:
         if self.buffer is None:

@@ -15,7 +15,8 @@ from ..graph import Value
 from ..spec import Spec, as_shape
 from ..tensor import Tensor, as_numpy
 from ..tracing import _current, as_value, at_user_line
-from ._common import asarray as _asarray, broadcast_shape, broadcast_to, cast
+from ._common import asarray as _asarray, broadcast_shape, broadcast_to, cast, promote
+from .elementwise import floating
 
 
 def asarray(
@@ -129,7 +130,18 @@ def linspace(
     device: Any = None,
     endpoint: bool = True,
 ) -> Array:
-    """``num`` evenly spaced numbers from ``start`` to ``stop``."""
+    """``num`` evenly spaced numbers from ``start`` to ``stop``, along a new first axis if they are arrays.
+
+    >>> linspace(0, 1, 5).tolist()
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if isinstance(start, Array) or isinstance(stop, Array):  # which may be traced
+        a, b = map(floating, promote(start, stop))
+        d = a.dtype if dtype is None else as_dtype(dtype)
+        ndim = max(a.ndim, b.ndim)
+        steps = np.linspace(0, 1, num, endpoint=endpoint).reshape(num, *[1] * ndim)
+        part = _at_home(steps.astype(a.dtype.real.numpy), device)
+        return cast(a * (1 - part) + b * part, d)
     line = np.linspace(start, stop, num, endpoint=endpoint)
     if dtype is None:
         dtype = default_complex if np.iscomplexobj(line) else default_float

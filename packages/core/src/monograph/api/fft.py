@@ -119,7 +119,7 @@ def _from_half(x: Any, s: Any, axes: Axes, norm: str) -> Array:
     return _scaled(out, norm, math.prod(lengths), True)
 
 
-def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+def fft(x: Any, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
     """Discrete Fourier transform along ``axis``; of real numbers it is complex too.
 
     Raises:
@@ -133,22 +133,22 @@ def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwar
     return _plain(x, "FFT", (n,), (axis,), norm)
 
 
-def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+def ifft(x: Any, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
     """The inverse of `fft`."""
     return _plain(x, "IFFT", (n,), (axis,), norm)
 
 
-def fftn(x: Any, /, *, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
+def fftn(x: Any, /, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
     """`fft` over several axes; all of them unless ``axes`` or ``s`` says otherwise."""
     return _plain(x, "FFT", s, axes, norm)
 
 
-def ifftn(x: Any, /, *, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
+def ifftn(x: Any, /, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
     """The inverse of `fftn`."""
     return _plain(x, "IFFT", s, axes, norm)
 
 
-def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+def rfft(x: Any, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
     """`fft` of real numbers: the ``n // 2 + 1`` bins of non-negative frequency.
 
     Raises:
@@ -157,17 +157,17 @@ def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backwa
     return _to_half(x, (n,), (axis,), norm)
 
 
-def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+def irfft(x: Any, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
     """The inverse of `rfft`; ``n`` (2 * (bins - 1) unless given) tells odd from even lengths."""
     return _from_half(x, (n,), (axis,), norm)
 
 
-def rfftn(x: Any, /, *, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
+def rfftn(x: Any, /, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
     """`rfft` over the last of ``axes``, `fft` over the others."""
     return _to_half(x, s, axes, norm)
 
 
-def irfftn(x: Any, /, *, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
+def irfftn(x: Any, /, s: Any = None, axes: Axes = None, norm: str = "backward") -> Array:
     """The inverse of `rfftn`."""
     return _from_half(x, s, axes, norm)
 
@@ -175,12 +175,12 @@ def irfftn(x: Any, /, *, s: Any = None, axes: Axes = None, norm: str = "backward
 _OPPOSITE = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
 
 
-def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+def hfft(x: Any, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
     """`fft` of a signal with a real spectrum, given by its non-negative half; the result is real."""
     return _from_half(conj(floating(x)), (n,), (axis,), _OPPOSITE.get(norm, norm))
 
 
-def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
+def ihfft(x: Any, /, n: int | None = None, axis: int = -1, norm: str = "backward") -> Array:
     """The inverse of `hfft`."""
     return conj(_to_half(x, (n,), (axis,), _OPPOSITE.get(norm, norm)))
 
@@ -192,7 +192,7 @@ def _frequencies(bins: np.ndarray, n: int, d: float, dtype: Any, device: Any) ->
     return _made(bins / (n * d), dtype=wanted, device=device)
 
 
-def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Array:
+def fftfreq(n: int, /, d: float = 1.0, *, dtype: Any = None, device: Any = None) -> Array:
     """The frequency of each bin of `fft`, in cycles per unit of the sample spacing ``d``.
 
     >>> import monograph as mg
@@ -204,7 +204,7 @@ def fftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None)
     return _frequencies(bins, n, d, dtype, device)
 
 
-def rfftfreq(n: int, /, *, d: float = 1.0, dtype: Any = None, device: Any = None) -> Array:
+def rfftfreq(n: int, /, d: float = 1.0, *, dtype: Any = None, device: Any = None) -> Array:
     """The frequency of each bin of `rfft`."""
     _at_least_one(n)
     return _frequencies(np.arange(n // 2 + 1), n, d, dtype, device)
@@ -215,14 +215,14 @@ def _at_least_one(n: int) -> None:
         raise at_user_line(ArgumentError(f"n={n}: frequencies need at least one bin"))
 
 
-def fftshift(x: Any, /, *, axes: Any = None) -> Array:
+def fftshift(x: Any, /, axes: Any = None) -> Array:
     """Bins in the order of their frequency: 0 moves to the middle of each of ``axes``."""
     x = asarray(x)
     places = axes_of(axes, x.ndim, "axes")
     return roll(x, [x.shape[a] // 2 for a in places], axis=places)
 
 
-def ifftshift(x: Any, /, *, axes: Any = None) -> Array:
+def ifftshift(x: Any, /, axes: Any = None) -> Array:
     """The inverse of `fftshift`."""
     x = asarray(x)
     places = axes_of(axes, x.ndim, "axes")

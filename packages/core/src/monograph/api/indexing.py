@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import ops
 from ..array import Array
-from ..errors import ArgumentError, DataDependentShape, DTypeError, ShapeError
+from ..errors import ArgumentError, DataDependentShape, IndexTypeError, OutOfBounds, ShapeError
 from ..graph import Value
 from ..ops.sorting import along
 from ..tensor import Tensor
@@ -22,14 +22,6 @@ from ..tracing import at_user_line
 from ._common import asarray, broadcast_shape, broadcast_to, one_axis
 
 Index = np.ndarray | Value  # known now, or only when the graph runs
-
-
-class IndexedOut(ShapeError, IndexError):
-    """An index outside its axis, too many indices, or a mask of another shape."""
-
-
-class IndexedBy(DTypeError, IndexError):
-    """An index that is no integer, slice, None, ``...``, integer array or mask."""
 
 
 class Plan(NamedTuple):
@@ -86,7 +78,7 @@ def plan(x: Array, key: Any) -> Plan:
     dots = sum(k is Ellipsis for k in keys)
     if used > x.ndim or dots > 1:
         what = "two ellipses" if dots > 1 else f"{used} indices"
-        raise at_user_line(IndexedOut(f"{what} for an array with {x.ndim} axes: {x.shape}"))
+        raise at_user_line(OutOfBounds(f"{what} for an array with {x.ndim} axes: {x.shape}"))
     if not dots:
         keys.append(Ellipsis)
     fancy = any(isinstance(k, _Pick) for k in keys)
@@ -124,7 +116,7 @@ def _parts(k: Any) -> Iterator[Any]:
         kind = np.dtype(k.dtype.numpy if isinstance(k, Value) else k.dtype).kind
         if kind not in "biu":
             raise at_user_line(
-                IndexedBy(f"an index array has dtype {k.dtype}; needs integers or bool")
+                IndexTypeError(f"an index array has dtype {k.dtype}; needs integers or bool")
             )
         if kind != "b":
             yield int(k) if not isinstance(k, Value) and not k.ndim else _Pick(k, None)
@@ -145,7 +137,7 @@ def _parts(k: Any) -> Iterator[Any]:
             yield operator.index(k)
         except TypeError:
             raise at_user_line(
-                IndexedBy(
+                IndexTypeError(
                     f"{type(k).__name__} is no index; integers, slices, None, ..., integer arrays "
                     f"and bool masks are"
                 )
@@ -166,7 +158,7 @@ def _checked(k: _Pick, axis: int, n: int) -> Index:
     """The index array with negative entries counted from the end of an axis of length ``n``."""
     if k.length not in (None, -1, 0, n):  # 0 selects nothing, of an axis of any length
         raise at_user_line(
-            IndexedOut(f"a mask has length {k.length} where axis {axis} has length {n}")
+            OutOfBounds(f"a mask has length {k.length} where axis {axis} has length {n}")
         )
     if isinstance(k.array, Value):
         return k.array
@@ -174,7 +166,7 @@ def _checked(k: _Pick, axis: int, n: int) -> Index:
     if outside.any():
         worst = k.array[outside].ravel()[0]
         raise at_user_line(
-            IndexedOut(f"index {worst} is out of range for axis {axis} with length {n}")
+            OutOfBounds(f"index {worst} is out of range for axis {axis} with length {n}")
         )
     return np.where(k.array < 0, k.array + n, k.array).astype(np.int64)
 
@@ -186,7 +178,7 @@ def _block_axis(p: Plan, lengths: tuple[int, ...], k: slice | int) -> None:
     if isinstance(k, int):
         if not -n <= k < n:
             raise at_user_line(
-                IndexedOut(f"index {k} is out of range for axis {axis} with length {n}")
+                OutOfBounds(f"index {k} is out of range for axis {axis} with length {n}")
             )
         p.start.append(k % n)
         p.limit.append(k % n + 1)
@@ -195,7 +187,7 @@ def _block_axis(p: Plan, lengths: tuple[int, ...], k: slice | int) -> None:
     try:
         a, b, s = k.indices(n)
     except (TypeError, ValueError) as e:
-        raise at_user_line(IndexedBy(f"{k!r}: {e}")) from None
+        raise at_user_line(IndexTypeError(f"{k!r}: {e}")) from None
     count = len(range(a, b, s))
     if s < 0:
         p.flips.append(axis)
@@ -235,7 +227,7 @@ def pick(x: Array, p: Plan) -> Array:
         return ops.full(0, x.spec.with_(shape))
     for axis, _ in p.picks:
         if not x.shape[axis]:
-            raise at_user_line(IndexedOut(f"an array indexes an axis with length 0 of {x.shape}"))
+            raise at_user_line(OutOfBounds(f"an array indexes an axis with length 0 of {x.shape}"))
     return ops.gather(x, vectors(x, p), **gather_dims(x, p))
 
 
@@ -271,7 +263,7 @@ def gather_dims(x: Array, p: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
+def take(x: Any, indices: Any, /, axis: int | None = None) -> Array:
     """``x`` at integer ``indices`` along ``axis`` (needed unless 1-d).
 
     Negative indices count from the end. Known ones out of range raise, others are clamped.
@@ -293,7 +285,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
     return getitem(x, (*[slice(None)] * one_axis(axis, x.ndim), indices))
 
 
-def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
+def take_along_axis(x: Any, indices: Any, /, axis: int = -1) -> Array:
     """``x`` at ``indices`` along ``axis``; the other axes are paired, length 1 repeats.
 
     Raises:
@@ -313,7 +305,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
         )
     (found,) = _parts(known) if known.ndim else (known,)
     if not isinstance(found, _Pick) or found.length is not None:
-        raise at_user_line(IndexedBy("take_along_axis needs integer indices, not a mask"))
+        raise at_user_line(IndexTypeError("take_along_axis needs integer indices, not a mask"))
     index = _checked(found, a, x.shape[a])
     i = ops.convert(asarray(index), dtype="int64")
     if isinstance(index, Value):

@@ -83,9 +83,11 @@ def expand_dims(x: Any, /, axis: Any = 0) -> Array:
     return ops.reshape(x, shape=tuple(1 if i in new else next(old) for i in range(n)))
 
 
-def squeeze(x: Any, /, axis: Any) -> Array:
-    """Axes of length 1 dropped."""
+def squeeze(x: Any, /, axis: Any = None) -> Array:
+    """Axes of length 1 dropped: those named, or all of them."""
     x = asarray(x)
+    if axis is None:
+        axis = tuple(i for i, n in enumerate(x.shape) if n == 1)
     gone = axes_of(axis, x.ndim)
     for a in gone:
         if x.shape[a] != 1:
@@ -110,28 +112,32 @@ def broadcast_arrays(*arrays: Any) -> list[Array]:
     return [_broadcast_to(x, shape) for x in xs]
 
 
-def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
+def concat(arrays: Sequence[Any], /, axis: int | None = 0) -> Array:
     """Arrays one after another along ``axis``; None flattens first."""
+    if not arrays:
+        raise at_user_line(ArgumentError("concat needs at least one array"))
     xs = promote(*arrays)
     if axis is None:
         return ops.concatenate(*[reshape(x, -1) for x in xs], axis=0)
     return ops.concatenate(*xs, axis=one_axis(axis, xs[0].ndim))
 
 
-def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Array:
+def stack(arrays: Sequence[Any], /, axis: int = 0) -> Array:
     """Arrays along a new axis."""
+    if not arrays:
+        raise at_user_line(ArgumentError("stack needs at least one array"))
     xs = promote(*arrays)
     a = one_axis(axis, xs[0].ndim + 1)
     return concat([expand_dims(x, a) for x in xs], axis=a)
 
 
-def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
+def unstack(x: Any, /, axis: int = 0) -> tuple[Array, ...]:
     """The slices along ``axis``."""
     x = moveaxis(x, axis, 0)
     return tuple(x[i] for i in range(x.shape[0]))
 
 
-def split(x: Any, sections: int | Sequence[int], /, *, axis: int = 0) -> list[Array]:
+def split(x: Any, sections: int | Sequence[int], /, axis: int = 0) -> list[Array]:
     """``sections`` equal parts along ``axis``, or the parts between the given places.
 
     >>> [p.tolist() for p in split([1, 2, 3, 4, 5], [1, 3])]
@@ -152,13 +158,13 @@ def split(x: Any, sections: int | Sequence[int], /, *, axis: int = 0) -> list[Ar
     return [getitem(x, (*front, slice(i, j))) for i, j in itertools.pairwise(places)]
 
 
-def flip(x: Any, /, *, axis: Any = None) -> Array:
+def flip(x: Any, /, axis: Any = None) -> Array:
     """The elements in opposite order along ``axis``."""
     x = asarray(x)
     return ops.reverse(x, axes=axes_of(axis, x.ndim))
 
 
-def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Array:
+def roll(x: Any, /, shift: Any, axis: Any = None) -> Array:
     """Elements moved along ``axis``, the last ones coming in first."""
     x = asarray(x)
     if axis is None:
@@ -191,7 +197,7 @@ def tile(x: Any, repetitions: Sequence[int], /) -> Array:
     return ops.reshape(out, shape=tuple(r * n for r, n in zip(reps, shape)))
 
 
-def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Array:
+def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Array:
     """Each element ``repeats`` times along ``axis`` (None flattens first).
 
     Args:

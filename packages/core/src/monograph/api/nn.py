@@ -160,13 +160,13 @@ def relu(x: Any, /) -> Array:
     return ops.relu(asarray(x))
 
 
-def softmax(x: Any, /, *, axis: int = -1) -> Array:
+def softmax(x: Any, /, axis: int = -1) -> Array:
     """``exp(x) / sum(exp(x))`` along ``axis``."""
     x = asarray(x)
     return ops.softmax(x, axis=one_axis(axis, x.ndim))
 
 
-def log_softmax(x: Any, /, *, axis: int = -1) -> Array:
+def log_softmax(x: Any, /, axis: int = -1) -> Array:
     """Logarithm of `softmax`, without its overflow."""
     x = asarray(x)
     return ops.log_softmax(x, axis=one_axis(axis, x.ndim))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..array import Array
+from ..tracing import user_source
 from . import (
     elementwise as e,
     indexing,
@@ -52,7 +53,31 @@ def _reshape(self: Array, *shape: Any) -> Array:
     return m.reshape(self, shape[0] if len(shape) == 1 else shape)
 
 
+def _len(self: Array) -> int:
+    if not self.ndim:
+        raise TypeError(f"{user_source()}: len() of {self.spec}, which has no axes")
+    return self.shape[0]
+
+
+def _iter(self: Array) -> Iterator[Array]:
+    _len(self)
+    return iter(m.unstack(self))
+
+
+def _contains(self: Array, value: Any) -> bool:
+    return bool(s.any(e.equal(self, value)))
+
+
+def _divmod(x1: Any, x2: Any) -> tuple[Array, Array]:
+    return e.floor_divide(x1, x2), e.remainder(x1, x2)
+
+
 _OTHERS = {
+    "__len__": _len,
+    "__iter__": _iter,
+    "__contains__": _contains,
+    "__divmod__": _forward(_divmod),
+    "__rdivmod__": _reflected(_divmod),
     "reshape": _reshape,
     "__getitem__": indexing.getitem,
     "at": property(updates.At),

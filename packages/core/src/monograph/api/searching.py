@@ -27,23 +27,23 @@ def _arg(op: Any, x: Any, axis: int | None, keepdims: bool) -> Array:
     return expand_dims(out, a) if keepdims else out
 
 
-def argmax(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Index of the largest; the first of equals."""
     return _arg(ops.argmax, x, axis, keepdims)
 
 
-def argmin(x: Any, /, *, axis: int | None = None, keepdims: bool = False) -> Array:
+def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Index of the smallest; the first of equals."""
     return _arg(ops.argmin, x, axis, keepdims)
 
 
-def sort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+def sort(x: Any, /, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Array:
     """Sorted along ``axis``."""
     x = asarray(x)
     return ops.sort(x, axis=one_axis(axis, x.ndim), descending=descending)[0]
 
 
-def argsort(x: Any, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
+def argsort(x: Any, /, axis: int = -1, *, descending: bool = False, stable: bool = True) -> Array:
     """The order that sorts ``x`` along ``axis``."""
     x = asarray(x)
     a = one_axis(axis, x.ndim)

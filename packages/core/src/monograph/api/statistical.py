@@ -36,7 +36,7 @@ def _accumulator(x: Array, dtype: Any) -> DType:
     return {"uint": uint64, "int": default_int, "bool": default_int}.get(x.dtype.kind, x.dtype)
 
 
-def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
+def sum(x: Any, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
     """Sum over ``axis`` (None: all axes); integers are summed in 64 bits.
 
     >>> import monograph as mg
@@ -47,7 +47,7 @@ def sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = Fal
     return _reduce(ops.reduce_sum, cast(x, _accumulator(x, dtype)), axis, keepdims)
 
 
-def prod(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Array:
+def prod(x: Any, /, axis: Axis = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
     """Product over ``axis`` (None: all axes); integers are multiplied in 64 bits."""
     x = asarray(x)
     return _reduce(ops.reduce_prod, cast(x, _accumulator(x, dtype)), axis, keepdims)
@@ -65,7 +65,7 @@ def _extreme(op: Callable, logic: Callable, name: str, x: Any, axis: Axis, keepd
     return _reduce(logic if x.dtype is bool_ else op, x, axis, keepdims)
 
 
-def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def max(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The largest element over ``axis``; NaN where there is one.
 
     Raises:
@@ -74,7 +74,7 @@ def max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return _extreme(ops.reduce_max, ops.reduce_or, "max", x, axis, keepdims)
 
 
-def min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def min(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The smallest element over ``axis``; NaN where there is one.
 
     Raises:
@@ -90,7 +90,7 @@ def _count(x: Array, axis: Axis) -> int:
     return n
 
 
-def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def mean(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Arithmetic mean over ``axis``; integers become float32.
 
     >>> import monograph as mg
@@ -102,7 +102,7 @@ def mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
     return ops.divide(total, ops.full(_count(x, axis), total.spec))
 
 
-def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+def var(x: Any, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Variance over ``axis``: squared distances from the mean over ``n - correction``."""
     x = floating(x)
     far = _abs(x - mean(x, axis=axis, keepdims=True))
@@ -111,7 +111,7 @@ def var(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool
     return ops.divide(total, ops.full(left if left > 0 else 0, total.spec))
 
 
-def std(x: Any, /, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Array:
+def std(x: Any, /, axis: Axis = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Standard deviation over ``axis``: the root of `var`; the gradient at 0 is 0."""
     return root(var(x, axis=axis, correction=correction, keepdims=keepdims), ops.sqrt)
 
@@ -121,17 +121,17 @@ def root(s: Array, fn: Callable) -> Array:
     return where(s == 0, 0.0, fn(where(s == 0, 1.0, s)))
 
 
-def all(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def all(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether every element over ``axis`` is true (nonzero); of nothing: True."""
     return _reduce(ops.reduce_and, cast(asarray(x), bool_), axis, keepdims)
 
 
-def any(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def any(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """Whether some element over ``axis`` is true (nonzero); of nothing: False."""
     return _reduce(ops.reduce_or, cast(asarray(x), bool_), axis, keepdims)
 
 
-def count_nonzero(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def count_nonzero(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """How many elements over ``axis`` are not zero, int64."""
     return sum(cast(cast(asarray(x), bool_), default_int), axis=axis, keepdims=keepdims)
 
@@ -154,14 +154,14 @@ def _cumulative(
 
 
 def cumulative_sum(
-    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    x: Any, /, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Array:
     """Running sum along ``axis`` (needed unless 1-d); ``include_initial`` puts a 0 in front."""
     return _cumulative(ops.cumsum, 0, x, axis, dtype, include_initial)
 
 
 def cumulative_prod(
-    x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    x: Any, /, axis: int | None = None, *, dtype: Any = None, include_initial: bool = False
 ) -> Array:
     """Running product along ``axis`` (needed unless 1-d); ``include_initial`` puts a 1 in front."""
     return _cumulative(ops.cumprod, 1, x, axis, dtype, include_initial)
@@ -184,7 +184,7 @@ def diff(
     return x
 
 
-def logsumexp(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def logsumexp(x: Any, /, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """``log(sum(exp(x)))`` over ``axis``, without overflow; of nothing: -inf.
 
     >>> import monograph as mg

@@ -341,6 +341,9 @@ def _scatter_vjp(g, y, x, indices, updates, *, kind, **a):
         count = scatter(won_x, indices, won_u, kind="add", **a)
         share = g / count
         return won_x * share, None, won_u * gather(share, indices, **dims)
+    if kind == "update" and a["unique_indices"]:
+        kept = scatter(ones_like(g), indices, zeros_like(updates), kind="update", **a)
+        return g * kept, None, gather(g, indices, **dims) * inside
     if kind == "update":
         # who wrote last: number the updates, write the numbers, see which are still there
         number = reshape(iota(shape=(updates.spec.size,), dtype=int64, axis=0), shape=updates.shape)
@@ -386,7 +389,7 @@ def _scatter_samples(d, rng):
         yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (4, 3))), {**rows, "kind": kind})
     at = rng.permutation(5)[:3].astype("int32").reshape(3, 1)
     last = {**rows, "kind": "update"}
-    yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (3, 3))), last)
+    yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (3, 3))), {**last, "unique_indices": True})
     at = np.array([[1], [3], [1], [7]], "int32")  # one place twice: the last counts
     yield Sample((draw(d, rng, (5, 3)), at, draw(d, rng, (4, 3))), last)
     for kind in ("add", "multiply") if kinds else ():  # one element
