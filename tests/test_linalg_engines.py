@@ -141,54 +141,54 @@ def matrix(dtype, *shape):
 
 def same_everywhere(fn, x, dtype):
     """What ``fn`` gives on the engines, which must agree in every element, signs included."""
-    want = None
-    for engine in ENGINES:
-        got = mg.jit(fn, engine=engine)(x)
-        if want is None:
-            want = got
-        for a, b in zip(got, want):
-            assert a.spec == b.spec
-            near(a, b.numpy(), dtype)
-    return want
+    wants, *others = [mg.jit(fn, engine=engine)(x) for engine in ENGINES]
+    for gots in others:
+        for got, want in zip(gots, wants):
+            assert got.spec == want.spec
+            near(got, want.numpy(), dtype)
+    return wants
+
+
+def orthonormal(v, dtype):
+    n = v.shape[-1]
+    near(mg.conj(v).mT @ v, np.broadcast_to(np.eye(n), (*v.shape[:-2], n, n)), dtype)
+
+
+def rectangular(x):
+    thin, full = (mg.linalg.svd(x, full_matrices=f) for f in (False, True))
+    return *mg.linalg.qr(x), *thin, full.U, full.Vh, *mg.ops.lu(x), mg.linalg.pinv(x)
 
 
 @few
 @given(batch=batches, m=lengths, n=lengths, dtype=dtypes)
 def test_rectangular_factorisations_give_the_matrix_back(batch, m, n, dtype):
     x, k = matrix(dtype, *batch, m, n), min(m, n)
-    one = np.eye(k)
-    q, r = same_everywhere(mg.linalg.qr, x, dtype)
+    q, r, u, s, vh, full_u, full_vh, packed, order, p = same_everywhere(rectangular, x, dtype)
     near(q @ r, x, dtype)
-    near(mg.conj(q).mT @ q, np.broadcast_to(one, (*batch, k, k)), dtype)
-    u, s, vh = same_everywhere(lambda x: mg.linalg.svd(x, full_matrices=False), x, dtype)
     near((u * s[..., None, :]) @ vh, x, dtype)
-    near(mg.conj(u).mT @ u, np.broadcast_to(one, (*batch, k, k)), dtype)
-    near(vh @ mg.conj(vh).mT, np.broadcast_to(one, (*batch, k, k)), dtype)
-    full = same_everywhere(mg.linalg.svd, x, dtype)
-    for v, size in ((full.U, m), (full.Vh, n)):
-        near(mg.conj(v).mT @ v, np.broadcast_to(np.eye(size), (*batch, size, size)), dtype)
-    packed, order = same_everywhere(mg.ops.lu, x, dtype)
+    near(x @ p @ x, x, dtype)
+    for v in (q, u, vh.mT, full_u, full_vh):
+        orthonormal(v, dtype)
     low = np.tril(packed.numpy()[..., :k], -1) + np.eye(m, k)
     rows = np.take_along_axis(x, order.numpy()[..., None], -2)
     near(mg.tensor(low @ np.triu(packed.numpy()[..., :k, :])), rows, dtype)
-    p = mg.linalg.pinv(x)
-    near(x @ p @ x, x, dtype)
+
+
+def square(x):
+    part, la = x @ mg.conj(x).mT, mg.linalg
+    return *la.eigh(part), la.cholesky(part), la.inv(x), la.det(x), *la.slogdet(x)
 
 
 @few
 @given(batch=batches, n=lengths, dtype=dtypes)
 def test_square_functions_undo_themselves(batch, n, dtype):
     x = matrix(dtype, *batch, n, n) + 3 * np.eye(n, dtype=dtype)
+    w, v, low, inv, det, sign, log = same_everywhere(square, x, dtype)
     part = x @ np.conj(x.mT)
-    w, v = same_everywhere(mg.linalg.eigh, part, dtype)
     near(v * w[..., None, :] @ mg.conj(v).mT, part, dtype)
-    (low,) = same_everywhere(lambda x: (mg.linalg.cholesky(x),), part, dtype)
+    orthonormal(v, dtype)
     near(low @ mg.conj(low).mT, part, dtype)
-    one = np.broadcast_to(np.eye(n), x.shape)
-    inv, det, sign, log = same_everywhere(
-        lambda x: (mg.linalg.inv(x), mg.linalg.det(x), *mg.linalg.slogdet(x)), x, dtype
-    )
-    near(inv @ x, one, dtype)
+    near(inv @ x, np.broadcast_to(np.eye(n), x.shape), dtype)
     near(sign * mg.exp(log), det.numpy(), dtype)
 
 

@@ -192,6 +192,11 @@ def test_results_are_named_tuples_also_out_of_jit():
     assert s._fields == ("sign", "logabsdet") and u._fields == ("U", "S", "Vh")
 
 
+def test_numpys_own_functions_are_recorded():
+    x = draw("float64", 3, 3)
+    close(mg.grad(lambda x: np.linalg.det(x))(x), np.linalg.det(x) * np.linalg.inv(x).T)
+
+
 def test_float32_stays_float32_and_lists_become_it():
     x = draw("float64", 3, 3).astype("float32")
     for got in (la.inv(x), la.svd(x).U, la.eigh(x).eigenvalues, la.det(x), la.pinv(x)):

@@ -40,6 +40,7 @@ from .matrices import (
     over_gaps,
     positive_diagonal,
     rows,
+    square_spec,
     unit_phase,
     without_phase,
 )
@@ -121,11 +122,6 @@ def triangular_solve(
 # ---- factorisations
 
 
-def _square_spec(x):
-    check_matrix(x, square=True)
-    return x
-
-
 def _cholesky_vjp(g, y, x):
     inner = half(adjoint(y) @ g)
     left = triangular_solve(y, inner, transpose_a="ADJOINT")
@@ -140,7 +136,7 @@ def _cholesky_samples(d, rng):
 
 
 @op(
-    infer=_square_spec, vjp=_cholesky_vjp, samples=_cholesky_samples, dtypes=DTYPES, ulps=ULPS
+    infer=square_spec, vjp=_cholesky_vjp, samples=_cholesky_samples, dtypes=DTYPES, ulps=ULPS
 )  # fmt: skip
 def cholesky(x):
     """Lower triangular ``l`` with positive diagonal and ``l @ adjoint(l)`` the Hermitian part of ``x``.

@@ -45,6 +45,12 @@ def check_matrix(x, square=False, what="the operand"):
         )
 
 
+def square_spec(x):
+    """The shape rule of a square matrix that stays one."""
+    check_matrix(x, square=True)
+    return x
+
+
 def check_system(a, b, left_side=True):
     """Raise unless ``a`` is square and ``b`` a right-hand side of the same batch and dtype."""
     check_matrix(a, square=True, what="a")

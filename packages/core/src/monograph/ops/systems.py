@@ -34,7 +34,8 @@ from .matrices import (
     inverse,
     keep,
     rows,
-)  # fmt: skip
+    square_spec,
+)
 from .reductions import reduce_max, reduce_prod, reduce_sum
 from .structural import convert
 from .transcendental import log
@@ -87,11 +88,6 @@ def solve(a, b, *, adjoint=False):
     return _solve_factored(packed, order, b, adjoint)
 
 
-def _same_spec(a):
-    check_matrix(a, square=True)
-    return a
-
-
 def _determinant_spec(a):
     check_matrix(a, square=True)
     return a.with_(a.shape[:-2])
@@ -124,7 +120,7 @@ def _adjugate_samples(d, rng):
         yield Sample((np.array(singular, d.numpy),), grad=False)
 
 
-@composite(infer=_same_spec, samples=_adjugate_samples, **_record)
+@composite(infer=square_spec, samples=_adjugate_samples, **_record)
 def adjugate(a):
     """``det(a) * inv(a)``, finite where ``a`` is singular; its own gradient is not.
 
