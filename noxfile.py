@@ -79,18 +79,12 @@ def everywhere(session: nox.Session, *args: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, layout, the room rules of ARCHITECTURE.md."""
+    """Style, layout, types, the room rules of ARCHITECTURE.md."""
     install(session, *group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     sources = os.pathsep.join([*SOURCES, str(EXAMPLE / "src")])
     session.run("lint-imports", env={"PYTHONPATH": sources})
-
-
-@nox.session(default=False)
-def types(session: nox.Session) -> None:
-    """Types, by mypy; not in CI until it is clean (see CHANGELOG.md)."""
-    install(session, *group("lint"))
     session.run("mypy", *SOURCES)
 
 

@@ -5,10 +5,11 @@
 [2.0, 4.0]
 """
 
-from math import e, inf, nan, pi
-from typing import Any
+import sys
+from typing import Any as _Any
 
 from . import api, dtypes, errors, ops, random, tree
+from .api import *
 from .api import fft, linalg, operators as _operators
 from .array import Array
 from .autodiff import backward, grad, hessian, jacobian, jvp, value_and_grad, vjp
@@ -31,7 +32,6 @@ from .engine import Device, Engine, engine, engines
 from .graph import Graph
 from .jit import jit
 from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Op, Sample, composite, op
-from .ops import optimization_barrier, stop_gradient
 from .spec import Spec
 from .store import Scope, Store, Variable
 from .tensor import Tensor, tensor
@@ -39,16 +39,27 @@ from .tracing import trace
 
 __version__ = "0.1.0"
 __array_api_version__ = "2024.12"
-newaxis = None
 bool = dtypes.bool_
+optimization_barrier = ops.optimization_barrier
 
-globals().update(api.PUBLIC)
+__all__ = [
+    "Array", "Device", "Engine", "Graph", "NOT_DIFFERENTIABLE", "Op", "Sample", "Scope", "Spec",
+    "Store", "Tensor", "Variable", "ZERO_GRADIENT", "api", "backward", "bool", "checkpoint",
+    "complex64", "complex128", "composite", "cond", "custom_vjp", "dtypes", "engine", "engines",
+    "errors", "fft", "float32", "float64", "fori_loop", "grad", "hessian", "int8", "int16", "int32",
+    "int64", "jacobian", "jit", "jvp", "linalg", "op", "ops", "optimization_barrier", "random",
+    "scan", "switch", "tensor", "trace", "tree", "uint8", "uint16", "uint32", "uint64",
+    "value_and_grad", "vjp", "while_loop",
+]  # fmt: skip
+__all__ += api.__all__
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """Dtypes that plug-ins bring, such as ``mg.bfloat16``."""
     if not name.startswith("_"):
         found = dtypes._TABLE.get(name) or dtypes._from_plugin(name)
         if found is not None:
             return found
-    raise AttributeError(f"module 'monograph' has no attribute {name!r}")
+    # with name and obj, Python adds "Did you mean ...?"
+    message = f"module 'monograph' has no attribute {name!r}"
+    raise AttributeError(message, name=name, obj=sys.modules[__name__])

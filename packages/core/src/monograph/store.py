@@ -372,7 +372,7 @@ class Bound:
         device = self._device or _selected.get() or resolve()
         # the usual call, arrays only, is looked up without flattening
         if _ARRAYS.issuperset(map(type, args)):
-            leaves, in_tree = args, None
+            leaves, in_tree = list(args), None
         else:
             leaves, in_tree = tree.flatten(args)
         tensors = [

@@ -36,7 +36,7 @@ class Tensor(Array):
 
         if isinstance(x, Tensor):
             made = x if device is None else x.on(device)
-            return made if dtype is None else made.astype(dtype)
+            return made if dtype is None else made.astype(dtype)  # type: ignore[return-value]
         array = as_numpy(x, dtype)
         where = home() if device is None else resolve(device)
         return Tensor(where.engine.put(array, where), Spec(array.shape, array.dtype), where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -17,7 +16,7 @@ from .program import NEVER_FOLDED, Program, expression
 
 def generate(
     graph: Graph, device: torch.device, donate: tuple[int, ...] = (), nested: bool = False
-) -> Callable:
+) -> Any:
     """A function ``(*tensors) -> tuple of tensors``; its text is in the attribute ``source``.
 
     Inputs at the positions ``donate`` may be overwritten or handed out; all others are left alone,
@@ -103,7 +102,7 @@ def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     return (
         len(ids) < len(donated)
         or not ids.isdisjoint(map(id, others))
-        or (bool(LENT) and any([x.data_ptr() in LENT for x in donated]))
+        or (bool(LENT) and any(x.data_ptr() in LENT for x in donated))
     )
 
 

@@ -393,13 +393,3 @@ def allclose(
     """Whether all elements are close, as a 0-d bool; see `isclose`."""
     close = isclose(x1, x2, rtol=rtol, atol=atol, equal_nan=equal_nan)
     return ops.reduce_and(close, axes=tuple(range(close.ndim)))
-
-
-def _public(d: dict[str, Any]) -> list[str]:
-    return sorted(
-        k for k, v in d.items()
-        if not k.startswith("_") and getattr(v, "__module__", None) == __name__ and k != "floating"
-    )  # fmt: skip
-
-
-__all__ = _public(globals())

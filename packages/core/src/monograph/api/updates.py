@@ -132,6 +132,3 @@ def _unblock(x: Array, p: indexing.Plan, new: Array) -> Array:
     }  # fmt: skip
     inside = ops.pad(ops.full(True, new.spec.with_(dtype="bool")), asarray(False), **spread)
     return ops.select(inside, ops.pad(new, ops.full(0, x.spec.with_(())), **spread), x)
-
-
-__all__: list[str] = []

@@ -11,11 +11,11 @@ from ..op import all_ops
 from . import (
     activations,
     arithmetic,
-    attention,
+    attentions,
     collectives,
     complexes,
     control,
-    convolution,
+    convolutions,
     fourier,
     indexing,
     linalg,
