@@ -103,7 +103,7 @@ def shared(donated: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     return (
         len(ids) < len(donated)
         or not ids.isdisjoint(map(id, others))
-        or (bool(LENT) and any([x.data_ptr() in LENT for x in donated]))
+        or (bool(LENT) and any(x.data_ptr() in LENT for x in donated))
     )
 
 

@@ -25,7 +25,7 @@ class TorchEngine(Engine):
     LOWER: Mapping[Op, Any] = LOWER
 
     @cached_property
-    def devices(self) -> tuple[Device, ...]:  # type: ignore[override]
+    def devices(self) -> tuple[Device, ...]:
         n = torch.cuda.device_count() if torch.cuda.is_available() else 0
         cuda = [Device(self, "cuda", i, torch.device("cuda", i)) for i in range(n)]
         return (*cuda, Device(self, "cpu", 0, torch.device("cpu")))

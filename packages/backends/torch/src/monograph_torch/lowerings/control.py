@@ -11,7 +11,7 @@ from monograph import ops
 from .common import dtype_of
 
 
-def _sub(graph: Any, device: Any, donate: tuple[int, ...] = ()) -> Callable:
+def _sub(graph: Any, device: Any, donate: tuple[int, ...] = ()) -> Any:
     from ..codegen import generate
 
     return generate(graph, device, donate, nested=True)
