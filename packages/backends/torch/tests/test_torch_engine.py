@@ -2,6 +2,7 @@
 
 import monograph as mg
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -99,3 +100,102 @@ def test_two_losses_with_gradients_share_one_log_softmax_each():
     np.testing.assert_allclose(value.item(), want.item(), rtol=1e-6)
     for g, e in zip(grads, expected):
         np.testing.assert_allclose(g.numpy(), e.numpy(), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("exponent", [2.0, 3.0, -1.0, 0.5, -0.5, 1.7, np.inf, np.nan, 0.0])
+def test_a_constant_power_is_the_power(exponent):
+    x = np.array([-np.inf, -2.0, -0.0, 0.0, 0.3, 2.0, np.inf, np.nan], "float32")
+    got = mg.jit(lambda x: mg.ops.power(x, mg.ops.full(exponent, x.spec)), engine="torch")(x)
+    with np.errstate(all="ignore"):
+        want = np.power(x, np.full_like(x, exponent))  # by a number it has shortcuts
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["_fused_adam_", "_fused_adamw_", "_fused_sgd_"])
+def test_private_kernels_are_there(name):
+    assert hasattr(torch, name), f"torch lost {name}; the op's own body runs instead"
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_agrees_with_torch(decay):
+    p, g = torch.linspace(-1, 1, 6).reshape(2, 3), torch.linspace(2, -1, 6).reshape(2, 3)
+    theirs = torch.nn.Parameter(p.clone())
+    optimizer = torch.optim.AdamW([theirs], lr=0.01, weight_decay=decay)
+    update = mg.jit(
+        lambda lr, t, *a: mg.ops.adam_update(lr, t, *a, count=1, weight_decay=decay), engine="torch"
+    )
+    state = [p.numpy(), np.zeros((2, 3), "float32"), np.zeros((2, 3), "float32")]
+    for step in range(1, 4):
+        theirs.grad = g * step
+        optimizer.step()
+        ours = [state[0], (g * step).numpy(), *state[1:]]
+        state = update(np.float32(0.01), np.float32(step), *ours)
+    np.testing.assert_allclose(state[0].numpy(), theirs.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd_agrees_with_torch(momentum, nesterov):
+    p, g = torch.linspace(-1, 1, 6).reshape(2, 3), torch.linspace(2, -1, 6).reshape(2, 3)
+    theirs = torch.nn.Parameter(p.clone())
+    optimizer = torch.optim.SGD([theirs], lr=0.1, momentum=momentum, nesterov=nesterov)
+    update = mg.jit(
+        lambda lr, *a: mg.ops.sgd_update(lr, *a, count=1, momentum=momentum, nesterov=nesterov),
+        engine="torch",
+    )
+    state = [p.numpy(), *([np.zeros((2, 3), "float32")] if momentum else [])]
+    for step in range(1, 4):
+        theirs.grad = g * step
+        optimizer.step()
+        state = update(np.float32(0.1), state[0], (g * step).numpy(), *state[1:])
+    np.testing.assert_allclose(state[0].numpy(), theirs.detach().numpy(), rtol=1e-5)
+
+
+def test_batch_norm_and_its_gradients_agree_with_torch():
+    rng = np.random.default_rng(4)
+    x, weights = (rng.normal(3, 2, (4, 5, 6, 3)).astype("float32") for _ in range(2))
+    scale, bias = rng.normal(size=(2, 3)).astype("float32")
+    tx, ts, tb = (torch.tensor(v, requires_grad=True) for v in (x, scale, bias))
+    mean, var = torch.zeros(3), torch.ones(3)
+    y = F.batch_norm(tx.permute(0, 3, 1, 2), mean, var, ts, tb, True, 1.0, 1e-3).permute(0, 2, 3, 1)
+    (y * torch.tensor(weights)).sum().backward()
+
+    def ours(x, scale, bias):
+        out, *stats = mg.ops.batch_norm_training(x, scale, bias, epsilon=1e-3)
+        return mg.sum(out * weights), (out, *stats)
+
+    run = mg.value_and_grad(ours, (0, 1, 2), has_aux=True).on("torch")
+    (_, (out, batch_mean, batch_var)), grads = run(x, scale, bias)
+    n = x[..., 0].size
+    for got, want, rtol in (
+        (out, y, 1e-4),
+        (batch_mean, mean, 1e-5),
+        (batch_var, var * (n - 1) / n, 1e-4),
+        *zip(grads, (tx.grad, ts.grad, tb.grad), (1e-3,) * 3),
+    ):
+        np.testing.assert_allclose(got.numpy(), want.detach().numpy(), rtol=rtol, atol=1e-4)
+
+
+def test_a_tie_in_a_window_goes_to_the_first():
+    x = np.zeros((1, 4, 4, 2), "float32")
+    grad = mg.grad(lambda x: mg.sum(mg.max_pool(x, 2)))
+    np.testing.assert_array_equal(grad.on("torch")(x).numpy(), grad.on("numpy")(x).numpy())
+
+
+def test_a_loop_writes_into_the_carry_it_made():
+    big = mg.Spec((256, 1024))
+
+    def fill(x):
+        def turn(c):
+            i, rows = c
+            row = mg.zeros((1, 1024)) + mg.astype(i, "float32")
+            return i + 1, mg.ops.dynamic_update_slice(rows, row, i, mg.asarray(0, dtype=i.dtype))
+
+        return mg.while_loop(lambda c: c[0] < 256, turn, (mg.asarray(0, dtype="int32"), x))[1]
+
+    run = compiled(fill, big)
+    x = mg.tensor(np.full((256, 1024), -1, "float32"), device="torch")
+    with torch.profiler.profile(profile_memory=True) as seen:
+        out = run(x)
+    assert (out.numpy() == np.arange(256, dtype="float32")[:, None]).all() and x.numpy().max() == -1
+    copies = sum(e.count for e in seen.key_averages() if e.key == "aten::clone")
+    assert copies < 10, f"{copies} copies of the carry"

@@ -75,7 +75,7 @@ def ordered(fn: Callable) -> Callable:
 LACKING = frozenset(("uint16", "uint32", "uint64"))  # dtypes torch has few kernels for
 
 
-def _convert(node: Any, device: Any) -> Any:
+def _convert(node: Any, device: Any) -> str | Callable:
     (source,), target = node.inputs, node.attrs["dtype"]
     out, src = dtype_of(node.outputs[0].spec), source.dtype
     if target.kind == "bool":
