@@ -9,9 +9,10 @@ from ..dtypes import DType
 _EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 
-def distance(got: np.ndarray, want: np.ndarray, d: DType) -> float:
-    """Largest error in eps of ``d`` relative to the largest finite magnitude; inf where NaNs or
-    infinities disagree. For integers and bools: 0 when equal, else inf.
+def distance(got: np.ndarray, want: np.ndarray, d: DType, floor: float = 1e-6) -> float:
+    """Largest error in eps of ``d`` relative to the largest finite magnitude, which counts as
+    ``floor`` if it is less; inf where NaNs or infinities disagree. For integers and bools: 0 when
+    equal, else inf.
 
     >>> from monograph.dtypes import float32
     >>> distance(np.float32([1, 4 + 2**-20]), np.array([1.0, 4.0]), float32)
@@ -31,7 +32,7 @@ def distance(got: np.ndarray, want: np.ndarray, d: DType) -> float:
         if not finite.any():
             return 0.0
         eps = _EPS.get(d.name) or float(np.finfo(d.numpy).eps)
-        scale = max(float(np.abs(w[finite]).max()), 1e-6)
+        scale = max(float(np.abs(w[finite]).max()), floor)
         return float(np.abs(g - w)[finite].max() / (eps * scale))
 
 
