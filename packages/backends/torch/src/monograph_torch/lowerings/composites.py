@@ -62,6 +62,22 @@ def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> An
     )
 
 
+def _needs_rows(alike: Callable) -> Callable:
+    """Zeros like ``alike(*tensors)`` for a batch without rows, which torch refuses forward and divides
+    by backward: the process ends there."""
+
+    def wrap(fn: Callable) -> Callable:
+        def run(*xs: torch.Tensor, epsilon: float) -> Any:
+            if xs[0].numel():
+                return fn(*xs, epsilon=epsilon)
+            return tuple(torch.zeros_like(v) for v in alike(*xs))
+
+        return run
+
+    return wrap
+
+
+@_needs_rows(lambda x, scale, bias: (x, *_wide(scale, scale)))
 def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, epsilon: float) -> Any:
     w, s, b = _wide(x, scale.contiguous(), bias.contiguous())
     mean, var = torch.zeros_like(s), torch.zeros_like(s)
@@ -75,6 +91,7 @@ def _batch_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, eps
     return y.view(x.shape).to(x.dtype), mean, var
 
 
+@_needs_rows(lambda g, x, scale, mean, var: (x, scale, scale))
 def _batch_norm_backward(
     g: Any, x: Any, scale: Any, mean: Any, var: Any, *, epsilon: float
 ) -> tuple[torch.Tensor, ...]:
