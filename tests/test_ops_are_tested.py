@@ -17,7 +17,7 @@ TABLES = sorted(f for f in ROOT.glob("**/tests/test_ops_*.py") if f != Path(__fi
 # module of the records -> the test files that hold them against an outside reference
 ELSEWHERE = {
     "activations": ("tests/test_*.py", "packages/core/tests/test_*.py"),
-    "attention": ("tests/test_*.py", "packages/core/tests/test_*.py"),
+    "attentions": ("tests/test_*.py", "packages/core/tests/test_*.py"),
     "collectives": ("packages/backends/*/tests/test_collectives.py",),
     "fourier": ("packages/core/tests/test_fft.py",),
     "linalg": ("tests/test_*.py", "packages/core/tests/test_*.py"),

@@ -50,8 +50,20 @@ def torch_convolution(
     n = len(strides)
     x = stuffed(x.movedim(-1, 1), lhs_dilation, padding)
     kernel = kernel.permute(n + 1, n, *range(n))
+    if n > 3:  # which torch's own cannot
+        assert feature_groups == 1
+        return unfolded(x, kernel, strides, rhs_dilation)
     fn = (torch.conv1d, torch.conv2d, torch.conv3d)[n - 1]
     return fn(x, kernel, None, strides, 0, rhs_dilation, feature_groups).movedim(1, -1)
+
+
+def unfolded(x, kernel, strides, dilation):
+    """The convolution as one product over every window, in any number of dimensions."""
+    n = len(strides)
+    for i, (k, s, r) in enumerate(zip(kernel.shape[2:], strides, dilation)):
+        x = x.unfold(2 + i, (k - 1) * r + 1, s)[..., ::r]
+    over = range(2 + n, 2 + 2 * n), range(2, 2 + n)
+    return torch.tensordot(x, kernel, ([1, *over[0]], [1, *over[1]]))
 
 
 def convolution(x, kernel, **attrs):
