@@ -51,8 +51,8 @@ def torch_convolution(
     x = stuffed(x.movedim(-1, 1), lhs_dilation, padding)
     kernel = kernel.permute(n + 1, n, *range(n))
     if n > 3:  # which torch's own cannot
-        assert feature_groups == 1
-        return unfolded(x, kernel, strides, rhs_dilation)
+        parts = zip(x.chunk(feature_groups, 1), kernel.chunk(feature_groups, 0))
+        return torch.cat([unfolded(a, k, strides, rhs_dilation) for a, k in parts], -1)
     fn = (torch.conv1d, torch.conv2d, torch.conv3d)[n - 1]
     return fn(x, kernel, None, strides, 0, rhs_dilation, feature_groups).movedim(1, -1)
 
