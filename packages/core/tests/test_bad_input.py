@@ -240,7 +240,7 @@ def test_an_engine_that_crashes_is_named_with_the_graph():
     def model(x):
         return x + 1
 
-    with pytest.raises(EngineError, match=r"'crashing' could not compile graph 'model'.*kernel"):
+    with pytest.raises(EngineError, match=r"'crashing' failed to compile graph 'model'.*kernel"):
         mg.jit(model).on(Crashing())(1.0)
     assert mg.jit(model)(1.0).item() == 2
 
@@ -283,7 +283,7 @@ def test_a_static_argument_must_be_hashable(bad):
     "bad", ["text", object(), {1, 2}, b"bytes", lambda: 0], ids=lambda b: str(type(b))
 )
 def test_an_argument_that_is_no_array_is_named(bad):
-    with pytest.raises(DTypeError, match=r"test_bad_input.py:\d+: argument \[0\]\[1\]"):
+    with pytest.raises(DTypeError, match=r"test_bad_input.py:\d+: argument arg\[1\] of"):
         mg.jit(lambda x, y: x)(1.0, bad)
 
 
