@@ -47,6 +47,12 @@ def test_numpy_passes_its_own_records_quickly():
     assert not report.count("skipped") and not report.lacks
 
 
+def test_threads_change_nothing():
+    ops_at_once = ["tanh", "sine", "sort", "reduce_sum"]
+    one, four = (run("numpy", ops_at_once, threads=n) for n in (1, 4))
+    assert one.rows == four.rows and one.values.keys() == four.values.keys()
+
+
 def test_every_check_is_made():
     got = outcomes("numpy", "tanh")
     assert {check for _, check in got} == {"value", "strided", "gradient", "second"}

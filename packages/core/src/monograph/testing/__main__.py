@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--op", action="append", default=[], help="only this op; may be repeated")
     p.add_argument("--quick", action="store_true", help="values in float32, int32 and bool only")
     p.add_argument(
+        "--threads", type=int, default=min(os.cpu_count() or 1, 4), metavar="N",
+        help="how many ops at once (default: %(default)s)",
+    )  # fmt: skip
+    p.add_argument(
         "--write", type=Path, metavar="FILE", help="write a Markdown table of all engines named"
     )
     args = p.parse_args(argv)
@@ -65,7 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     oracle, reports = Oracle(), []
     for name in args.engine:
-        report = run(name, args.op, args.quick, _progress(name, len(args.op)), oracle)
+        progress = _progress(name, len(args.op))
+        report = run(name, args.op, args.quick, progress, oracle, args.threads)
         print("\r\x1b[K" if sys.stderr.isatty() else "", end="", file=sys.stderr, flush=True)
         for row in report.failures:
             print(row)

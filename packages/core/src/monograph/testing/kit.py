@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,7 +77,7 @@ class Report:
 
 def run(
     engine: str | Engine, ops: Iterable[str] = (), quick: bool = False,
-    progress: Callable[[str], None] | None = None, oracle: Oracle | None = None,
+    progress: Callable[[str], None] | None = None, oracle: Oracle | None = None, threads: int = 1,
 ) -> Report:  # fmt: skip
     """Run the kit.
 
@@ -86,6 +87,7 @@ def run(
         quick: values only, float32, int32 and bool only.
         progress: told the name of each op before it runs.
         oracle: shared by runs on several engines, so that the reference runs once.
+        threads: how many ops at once; an engine that compiles outside Python's lock gains by it.
 
     Raises:
         EngineError: there is no such engine, or it cannot be loaded.
@@ -94,12 +96,17 @@ def run(
     e = engine if isinstance(engine, Engine) else get_engine(engine)
     _load_dtypes()
     chosen = [get(n) for n in ops]
-    oracle = oracle or Oracle()
+    known = oracle or Oracle()
     report = Report(e.name, lacks=[op.name for op in lacks(e)])
-    for op in chosen or [o for o in all_ops() if o.samples]:
+
+    def one(op: Op) -> list[Row]:
         if progress:
             progress(op.name)
-        report.rows += _rows(e, op, quick, oracle, report)
+        return _rows(e, op, quick, known, report)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for rows in pool.map(one, chosen or [o for o in all_ops() if o.samples]):
+            report.rows += rows
     for rule in RULES:
         report.rows.append(_rule(e, rule))
     report.rows = excuse(report.rows, excuses_of(e), whole=not (quick or chosen))
