@@ -199,3 +199,23 @@ def test_a_loop_writes_into_the_carry_it_made():
     assert (out.numpy() == np.arange(256, dtype="float32")[:, None]).all() and x.numpy().max() == -1
     copies = sum(e.count for e in seen.key_averages() if e.key == "aten::clone")
     assert copies < 10, f"{copies} copies of the carry"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "product"),
+    [
+        (((5, 3), (3, 4), (4,)), lambda x, w: x @ w),
+        (((2, 5, 3), (3, 4), (4,)), lambda x, w: x @ w),
+        (((5, 3), (3, 2, 4), (4,)), lambda x, w: mg.tensordot(x, w, axes=1)),  # not one axis
+        (((5, 3), (3, 4), (1,)), lambda x, w: x @ w),
+        (((5, 3), (3, 4), (5, 1)), lambda x, w: x @ w),
+        (((2, 5, 5, 3), (2, 2, 3, 4), (4,)), lambda x, w: mg.conv(x, w)),
+        (((2, 5, 3), (1, 3, 4), (5, 1)), lambda x, w: mg.conv(x, w)),
+    ],
+)
+def test_a_bias_goes_to_the_product_only_where_it_is_one(shapes, product):
+    rng = np.random.default_rng(5)
+    arrays = [rng.normal(size=s).astype("float32") for s in shapes]
+    for fn in (lambda x, w, b: product(x, w) + b, lambda x, w, b: b + product(x, w)):
+        got, want = (mg.jit(fn, engine=e)(*arrays).numpy() for e in ("torch", "numpy"))
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
