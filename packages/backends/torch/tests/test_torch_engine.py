@@ -1,10 +1,13 @@
 """What is special to the Torch engine; the ops themselves are the conformance kit's business."""
 
+from types import MappingProxyType
+
 import monograph as mg
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from monograph.engine import Options
 
 
 def compiled(fn, *specs):
@@ -219,3 +222,21 @@ def test_a_bias_goes_to_the_product_only_where_it_is_one(shapes, product):
     for fn in (lambda x, w, b: product(x, w) + b, lambda x, w, b: b + product(x, w)):
         got, want = (mg.jit(fn, engine=e)(*arrays).numpy() for e in ("torch", "numpy"))
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_without_the_private_kernel_adam_runs_its_own_body():
+    from monograph_torch import TorchEngine
+
+    class Lacking(TorchEngine):
+        LOWER = MappingProxyType(
+            {op: how for op, how in TorchEngine.LOWER.items() if op is not mg.ops.adam_update}
+        )
+
+    engine, rng = Lacking(), np.random.default_rng(6)
+    arrays = [np.float32(0.01), np.float32(2), *rng.uniform(0.1, 1, (4, 3)).astype("float32")]
+    graph = mg.trace(lambda *a: mg.ops.adam_update(*a, count=1), *map(mg.Spec.of, arrays))
+    buffers = [engine.put(a, engine.devices[0]) for a in arrays]
+    run = engine.compile(engine.prepare(graph), Options(engine.devices[0]))
+    want = graph.compile("torch")(*arrays)
+    for got, w in zip(run(*buffers), want):
+        np.testing.assert_allclose(got.numpy(), w.numpy(), rtol=1e-6)
