@@ -1,10 +1,13 @@
 """What is special to the Torch engine; the ops themselves are the conformance kit's business."""
 
+from types import MappingProxyType
+
 import monograph as mg
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from monograph.engine import Options
 
 
 def compiled(fn, *specs):
@@ -199,3 +202,41 @@ def test_a_loop_writes_into_the_carry_it_made():
     assert (out.numpy() == np.arange(256, dtype="float32")[:, None]).all() and x.numpy().max() == -1
     copies = sum(e.count for e in seen.key_averages() if e.key == "aten::clone")
     assert copies < 10, f"{copies} copies of the carry"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "product"),
+    [
+        (((5, 3), (3, 4), (4,)), lambda x, w: x @ w),
+        (((2, 5, 3), (3, 4), (4,)), lambda x, w: x @ w),
+        (((5, 3), (3, 2, 4), (4,)), lambda x, w: mg.tensordot(x, w, axes=1)),  # not one axis
+        (((5, 3), (3, 4), (1,)), lambda x, w: x @ w),
+        (((5, 3), (3, 4), (5, 1)), lambda x, w: x @ w),
+        (((2, 5, 5, 3), (2, 2, 3, 4), (4,)), lambda x, w: mg.conv(x, w)),
+        (((2, 5, 3), (1, 3, 4), (5, 1)), lambda x, w: mg.conv(x, w)),
+    ],
+)
+def test_a_bias_goes_to_the_product_only_where_it_is_one(shapes, product):
+    rng = np.random.default_rng(5)
+    arrays = [rng.normal(size=s).astype("float32") for s in shapes]
+    for fn in (lambda x, w, b: product(x, w) + b, lambda x, w, b: b + product(x, w)):
+        got, want = (mg.jit(fn, engine=e)(*arrays).numpy() for e in ("torch", "numpy"))
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_without_the_private_kernel_adam_runs_its_own_body():
+    from monograph_torch import TorchEngine
+
+    class Lacking(TorchEngine):
+        LOWER = MappingProxyType(
+            {op: how for op, how in TorchEngine.LOWER.items() if op is not mg.ops.adam_update}
+        )
+
+    engine, rng = Lacking(), np.random.default_rng(6)
+    arrays = [np.float32(0.01), np.float32(2), *rng.uniform(0.1, 1, (4, 3)).astype("float32")]
+    graph = mg.trace(lambda *a: mg.ops.adam_update(*a, count=1), *map(mg.Spec.of, arrays))
+    buffers = [engine.put(a, engine.devices[0]) for a in arrays]
+    run = engine.compile(engine.prepare(graph), Options(engine.devices[0]))
+    want = graph.compile("torch")(*arrays)
+    for got, w in zip(run(*buffers), want):
+        np.testing.assert_allclose(got.numpy(), w.numpy(), rtol=1e-6)

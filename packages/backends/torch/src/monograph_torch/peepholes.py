@@ -61,18 +61,31 @@ def _made_by(program: Program, x: Operand, op: Any) -> Step | None:
     return made if made is not None and made.node.op is op and not x.suffix else None
 
 
+# where the bias goes in the source of ops that add one for nothing
+_TAKE_BIAS = {
+    ops.convolution: (" None,", " {2},"),
+    ops.dot_general: ("torch.mm(", "torch.addmm({2}, "),
+}
+
+
 def _bias(program: Program, step: Step, uses: Counter[Value]) -> None:
-    """A convolution adds a vector of its channels for nothing."""
+    """A convolution or matrix product of which this is the only reader adds the vector itself."""
     for x, bias in (step.inputs, step.inputs[::-1]):
-        made = _made_by(program, x, ops.convolution)
-        if made and isinstance(made.how, str) and uses[x.value] == 1 and _is_vector(bias):
-            step.how = made.how.replace(" None,", " {2},")
+        made = program.maker.get(x.value)
+        if made is None or made.node.op not in _TAKE_BIAS or uses[x.value] > 1 or x.suffix:
+            continue
+        old, new = _TAKE_BIAS[made.node.op]
+        if isinstance(made.how, str) and old in made.how and _is_vector_of_last(bias, made):
+            step.how = made.how.replace(old, new)
             step.inputs = [*made.inputs, bias]
             return
 
 
-def _is_vector(x: Operand) -> bool:
-    return x.value.ndim == 1 and not x.suffix
+def _is_vector_of_last(bias: Operand, made: Step) -> bool:
+    """Whether ``bias`` runs over the channels, or over the right operand's only other axis."""
+    rhs, one = made.node.inputs[1], len(made.node.attrs.get("rhs_contracting", ())) + 1
+    single = made.node.op is not ops.dot_general or rhs.ndim == one
+    return single and not bias.suffix and bias.value.shape == made.outputs[0].shape[-1:]
 
 
 def _relu_gradient(program: Program, step: Step, uses: Counter[Value]) -> None:
