@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 from monograph import ops
+from monograph.op import constant
 
 from .common import call, dtype_of, pointwise
 
+# torch has few kernels for wide unsigned integers: what is modular runs in signed lanes of the same
+# bits, which are views; what asks for the value runs in lanes that hold it
+BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+VALUES = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
-def wide_unsigned(fn: Callable) -> Callable:
-    """uint16/32/64 lack most of torch's kernels: compute in a signed type that has the bits."""
-    lanes = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
+def wide_unsigned(fn: Callable, lanes: dict[torch.dtype, torch.dtype] = BITS) -> Callable:
+    """``fn`` of tensors and attributes, which runs unsigned operands in signed lanes."""
 
     def lower(node: Any, device: Any) -> Callable:
         attrs = node.attrs
@@ -24,10 +29,9 @@ def wide_unsigned(fn: Callable) -> Callable:
         outs = [dtype_of(v.spec) for v in node.outputs]
 
         def run(*xs: Any) -> Any:
-            wide = [_to_lane(x, lanes.get(x.dtype)) for x in xs]
-            got = fn(*wide, **attrs)
+            got = fn(*[_cast(x, lanes.get(x.dtype, x.dtype)) for x in xs], **attrs)
             many = got if isinstance(got, (tuple, list)) else (got,)
-            back = [_from_lane(y, d) for y, d in zip(many, outs)]
+            back = [_cast(y, d) for y, d in zip(many, outs)]
             return tuple(back) if isinstance(got, (tuple, list)) else back[0]
 
         return run
@@ -35,16 +39,11 @@ def wide_unsigned(fn: Callable) -> Callable:
     return lower
 
 
-def _to_lane(x: torch.Tensor, lane: torch.dtype | None) -> torch.Tensor:
-    if lane is None:
+def _cast(x: torch.Tensor, d: torch.dtype) -> torch.Tensor:
+    """``x`` as ``d``: the same bits where it has as many, else the same value."""
+    if x.dtype == d:
         return x
-    return x.view(torch.int64) if x.dtype == torch.uint64 else x.to(lane)
-
-
-def _from_lane(y: torch.Tensor, d: torch.dtype) -> torch.Tensor:
-    if y.dtype == d:
-        return y
-    return y.contiguous().view(torch.uint64) if d == torch.uint64 else y.to(d)
+    return x.contiguous().view(d) if x.dtype.itemsize == d.itemsize else x.to(d)
 
 
 FLIP = -(2**63)
@@ -52,7 +51,7 @@ FLIP = -(2**63)
 
 def ordered(fn: Callable) -> Callable:
     """As `wide_unsigned`, for order-sensitive ops: uint64 is shifted so that int64 order agrees."""
-    plain = wide_unsigned(fn)
+    plain = wide_unsigned(fn, VALUES)
 
     def lower(node: Any, device: Any) -> Callable:
         flagged = [v.dtype.name == "uint64" for v in node.inputs]
@@ -161,7 +160,7 @@ def _traps(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 def _division(floats: str, part: int) -> Callable:
     """``part`` 0: quotient, 1: remainder."""
-    plain, narrow = pointwise(floats, 2), wide_unsigned((_quotient, _rest)[part])
+    plain, narrow = pointwise(floats, 2), wide_unsigned((_quotient, _rest)[part], VALUES)
 
     def lower(node: Any, device: Any) -> Callable:
         d = node.inputs[0].dtype
@@ -193,9 +192,12 @@ def _abs(x: torch.Tensor) -> torch.Tensor:
     return torch.abs(x) if x.dtype not in (torch.uint16, torch.uint32, torch.uint64) else x
 
 
-def _shifted(fn: Callable) -> Callable:
+def _shifted(fn: Callable, by_known: Callable) -> Callable:
     def lower(node: Any, device: Any) -> Callable:
-        bits, out = node.inputs[0].dtype.bits, dtype_of(node.outputs[0].spec)
+        d, out = node.inputs[0].dtype, dtype_of(node.outputs[0].spec)
+        known, bits, lane = _known(node.inputs[1]), d.bits, BITS.get(out, out)
+        if known is not None and 0 <= known < bits:
+            return lambda a, n: _cast(by_known(_cast(a, lane), known, bits), out)
 
         def run(a: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
             a64, n64 = signed(a).to(torch.int64), signed(n).to(torch.int64)
@@ -204,6 +206,13 @@ def _shifted(fn: Callable) -> Callable:
         return run
 
     return lower
+
+
+def _known(v: Any) -> int | None:
+    """The number that a value holds in every place, if it is a constant."""
+    while v.node.op is ops.broadcast_in_dim:
+        v = v.node.inputs[0]
+    return int(v.node.attrs["value"].array) if v.node.op is constant and not v.ndim else None
 
 
 def _mask(a: torch.Tensor, bits: int) -> torch.Tensor:
@@ -229,6 +238,10 @@ def _shra(a: Any, n: Any, outside: Any, bits: int) -> Any:
     low = _mask(a, bits)
     signed = low if bits == 64 else torch.where(low >= 1 << (bits - 1), low - (1 << bits), low)
     return signed >> torch.where(outside, bits - 1, n)
+
+
+def _shrl_by(a: torch.Tensor, n: int, bits: int) -> torch.Tensor:
+    return (a >> n) & ((1 << (bits - n)) - 1) if n else a
 
 
 def _popcnt(node: Any, device: Any) -> Callable:
@@ -258,6 +271,7 @@ TABLE: dict[Any, Any] = {
     ops.convert: _convert,
     ops.divide: _division("div", 0), ops.remainder: _division("fmod", 1),
     ops.sign: _sign_of, ops.abs_: call(_abs),
-    ops.shift_left: _shifted(_shl), ops.shift_right_logical: _shifted(_shrl),
-    ops.shift_right_arithmetic: _shifted(_shra), ops.popcnt: _popcnt, ops.count_leading_zeros: _clz,
+    ops.shift_left: _shifted(_shl, lambda a, n, bits: a << n),
+    ops.shift_right_logical: _shifted(_shrl, _shrl_by),
+    ops.shift_right_arithmetic: _shifted(_shra, lambda a, n, bits: a >> n), ops.popcnt: _popcnt, ops.count_leading_zeros: _clz,
 }  # fmt: skip
