@@ -123,7 +123,9 @@ class Trainer:
             history.append(Epoch(number, time.perf_counter() - started, metrics))
             shown = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items())
             console.print(
-                f"epoch {number}/{epochs}  {history[-1].seconds:.1f} s  {shown}", highlight=False
+                f"epoch {number}/{epochs}  {history[-1].seconds:.1f} s  {shown}",
+                highlight=False,
+                soft_wrap=True,
             )
         return history
 
