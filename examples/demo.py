@@ -48,7 +48,7 @@ for engine in ("xla", "torch"):
         t.step(train_x[i : i + 64], train_y[i : i + 64])["loss"].item()
         times.append(time.perf_counter())
     parameters.append({path: t.store[path].numpy() for path in t.store.trainable})
-    t.fit(train_x, train_y, epochs=15, batch_size=64, validation=(test_x, test_y), console=console)
+    t.fit(train_x, train_y, epochs=15, batch_size=32, validation=(test_x, test_y), console=console)
     score = t.evaluate(test_x, test_y)["accuracy"]
     rows.append((engine, times[1] - times[0], np.median(np.diff(times[1:])) * 1e3, score))
     trained.append(t)
