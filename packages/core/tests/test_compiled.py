@@ -127,3 +127,22 @@ def test_a_call_that_fails_donates_nothing():
         f(x)
     engine.error = None
     assert x.tolist() == [1]
+
+
+def test_a_bound_model_whose_engine_fails_keeps_its_variables():
+    engine = Failing()
+
+    def counting(scope, x):
+        count = scope.variable("count", (), 0.0)
+        count.assign(count.value + 1.0)
+        return x + count.value
+
+    store = mg.Store()
+    call = store.bind(counting, engine)
+    call(np.float32(1))
+    engine.error = RuntimeError("out of memory")
+    with pytest.raises(EngineError, match=r"test_compiled.py:\d+: engine 'failing' failed"):
+        call(np.float32(1))
+    engine.error = None
+    assert store["count"].item() == 1
+    assert call(np.float32(1)).item() == 3

@@ -138,10 +138,12 @@ def dtype(x: Any) -> DType:
             return found
     from .tracing import at_user_line  # it needs dtypes
 
-    message = (
-        f"{x!r} is no dtype known here; known are {', '.join(_TABLE)}. 16-bit floats come with "
+    raise at_user_line(
+        DTypeError(
+            f"{x!r} is no dtype known here; known are {', '.join(_TABLE)}. 16-bit floats come with "
+            f"`pip install monograph-dtypes`."
+        )
     )
-    raise at_user_line(DTypeError(f"{message}`pip install monograph-dtypes`."))
 
 
 def _from_plugin(name: str) -> DType | None:

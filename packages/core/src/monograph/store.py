@@ -18,7 +18,7 @@ from .errors import ArgumentError, TraceError, VariableError
 from .graph import Graph, Value
 from .jit import Compiled
 from .spec import Spec
-from .tensor import Tensor
+from .tensor import Tensor, feed, unwrap, wrap
 from .tracing import Trace, as_value, current, trace_flat, tracing, user_source
 
 Init = Callable[[Any, tuple, Any], Any]  # (key uint32[2], shape, dtype) -> array
@@ -348,9 +348,6 @@ class Frame:
         return out, grads
 
 
-_ARRAYS = frozenset({Tensor, np.ndarray})
-
-
 class Bound:
     """A model compiled with a store as its state; made by `Store.bind`."""
 
@@ -370,21 +367,14 @@ class Bound:
                 f"the scope instead"
             )
         device = self._device or _selected.get() or resolve()
-        # the usual call, arrays only, is looked up without flattening
-        if _ARRAYS.issuperset(map(type, args)):
-            leaves, in_tree = list(args), None
-        else:
-            leaves, in_tree = tree.flatten(args)
-        tensors = [
-            x if type(x) is Tensor and x._device is device else Tensor.of(x, device=device)
-            for x in leaves
-        ]
-        key = (device, in_tree, *[x.spec for x in tensors])
+        leaves, in_tree = tree.flatten(args)
+        found = unwrap(leaves, device) or zip(*[feed(x, device) for x in leaves])
+        specs, buffers = map(list, found)
+        key = (device, in_tree, *specs)
         entry = self._cache.get(key)
         if entry is None:
-            in_tree = tree.flatten(args)[1]
-            entry = self._cache[key] = _Entry(self, [x.spec for x in tensors], in_tree, device)
-        return entry.run([x.buffer for x in tensors])
+            entry = self._cache[key] = _Entry(self, specs, in_tree, device)
+        return entry.run(buffers)
 
     def trace(self, *args: Any) -> Graph:
         """The graph for these example arguments: inputs are arguments, then variables by path."""
@@ -411,11 +401,11 @@ class _Entry:
     def run(self, buffers: list) -> Any:
         device = self.device
         buffers += [s.buffer if s.device is device else s.on(device) for s in self.slots]
-        outs = self.compiled.executable(*buffers)
+        outs = self.compiled.execute(buffers)
         n = len(self.out_specs)
         for slot, b in zip(self.writes, outs[n:]):
             slot.buffer = b
-        result = [Tensor(b, s, device) for b, s in zip(outs, self.out_specs)]
+        result = wrap(outs, self.out_specs, device)
         if self.out_tree is tree.LEAF:
             return result[0]
         return tree.unflatten(self.out_tree, result)

@@ -29,7 +29,7 @@ def _scan_carry(node: Node) -> list[int | None]:
 VIEWS: dict[Op, Callable[[Node], Sequence[int | None]]] = {
     **dict.fromkeys(
         (
-            ops.alias, ops.stop_gradient, ops.reshape, ops.transpose, ops.broadcast_in_dim,
+            ops.reshape, ops.transpose, ops.broadcast_in_dim,
             ops.slice_, ops.dynamic_slice, ops.real, ops.imag, ops.conj, ops.convert,
             ops.bitcast_convert, ops.abs_, ops.optimization_barrier,
             ops.while_,  # one that never turns hands its carry on

@@ -13,7 +13,7 @@ from .integers import LACKING, ordered, wide_unsigned
 
 
 def _signed_too(name: str, arity: int = 2, wide: Callable = wide_unsigned) -> Callable:
-    """``torch.<name>``; where torch has no kernel for an unsigned dtype, in a wider signed one."""
+    """``torch.<name>``; where torch has no kernel for an unsigned dtype, in lanes that it has."""
     plain, widened = pointwise(name, arity), wide(getattr(torch, name))
 
     def lower(node: Any, device: Any) -> Any:
