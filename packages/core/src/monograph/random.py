@@ -86,11 +86,11 @@ def uniform(
     # random mantissa under the exponent of 1.0 gives [1, 2)
     keep, one = (12, 0x3FF0000000000000) if wide else (9, 0x3F800000)
     mantissa = ops.shift_right_logical(raw, ops.full(keep, raw.spec))
-    unit = ops.bitcast_convert(ops.or_(mantissa, ops.full(one, raw.spec)), dtype=work) - 1.0
-    low = np.asarray(minval, work.numpy)
-    span = np.asarray(maxval, work.numpy) - low
-    scaled = unit * float(span) + float(low)
-    out = ops.maximum(scaled, ops.full(low, scaled.spec))
+    out = ops.bitcast_convert(ops.or_(mantissa, ops.full(one, raw.spec)), dtype=work) - 1.0
+    if (minval, maxval) != (0, 1):  # three passes that would change nothing there
+        low = np.asarray(minval, work.numpy)
+        span = np.asarray(maxval, work.numpy) - low
+        out = ops.maximum(out * float(span) + float(low), ops.full(low, out.spec))
     return out if d is work else ops.convert(out, dtype=d)
 
 
