@@ -426,3 +426,37 @@ def test_one_hot_counts_more_classes_than_the_labels_dtype():
     labels = mg.tensor(np.array([3, 255], "uint8"))
     assert np.array_equal(mg.one_hot(labels, 300).numpy().argmax(-1), [3, 255])
     assert mg.one_hot(labels, 300).sum().item() == 2
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "uint32", "float32"])
+def test_segments_of_every_dtype(dtype):
+    data, ids = np.array([[3, 1], [1, 7], [2, 2]], dtype), np.array([0, 0, 2])
+    info = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
+    low, high = (info.min, info.max) if info else (-np.inf, np.inf)
+    got = {f.__name__: f(data, ids, 3).tolist() for f in (mg.segment_max, mg.segment_min)}
+    assert got == {
+        "segment_max": [[3, 7], [low, low], [2, 2]],
+        "segment_min": [[1, 1], [high, high], [2, 2]],
+    }
+    assert mg.segment_mean(data.astype("float32"), ids, 3).tolist() == [[2, 4], [0, 0], [2, 2]]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_narrow_index_arrays_reach_past_their_own_range(dtype):
+    x, index = np.arange(300), np.array([1, 100], dtype)
+    for got in (mg.tensor(x)[index], mg.take(x, index), mg.take_along_axis(x, index)):
+        assert got.tolist() == [1, 100]
+    assert mg.tensor(x).at[index].set(-1)[100].item() == -1
+
+
+def test_padding_is_named_in_any_case_and_its_length_is_its_own():
+    x, kernel = np.ones((1, 3, 1), "float32"), np.ones((2, 4, 1), "float32")
+    for name in ("same", "SAME"):
+        assert mg.conv_transpose(x, kernel, strides=2, padding=name).shape == (1, 6, 4)
+    with pytest.raises(mg.errors.ArgumentError, match="output_padding=1"):
+        mg.conv_transpose(x, kernel, strides=2, padding="same", output_padding=1)
+
+
+def test_what_needs_floats_takes_integers():
+    assert mg.sigmoid(0).item() == 0.5
+    assert mg.random.categorical(mg.random.key(0), np.array([0, 100])).item() == 1

@@ -17,3 +17,9 @@ def test_sixteen_bit_floats_round_once_at_the_end(name, numpy):
 def test_the_two_promote_to_float32_and_win_over_integers():
     b, h = mg.bfloat16, mg.float16
     assert mg.dtypes.promote(b, h) is mg.float32 and mg.dtypes.promote(b, mg.int64) is b
+
+
+def test_sixteen_bit_exponential_numbers_are_finite():
+    for dtype in ("bfloat16", "float16"):
+        drawn = mg.random.exponential(mg.random.key(0), (20000,), dtype)
+        assert bool(mg.all(mg.isfinite(drawn)))

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from . import ops
+from .api._common import cast
 from .api.creation import asarray
+from .api.elementwise import floating
 from .api.indexing import take
 from .api.manipulation import unstack
 from .api.searching import argmax
-from .dtypes import dtype as as_dtype, float32, int32, uint32, uint64
+from .dtypes import dtype as as_dtype, int32, uint32, uint64
 from .errors import ArgumentError, DTypeError
 from .spec import as_shape
 
@@ -72,7 +74,9 @@ def uniform(
     minval: float = 0.0,
     maxval: float = 1.0,
 ) -> Any:
-    """Uniform in ``[minval, maxval)``; float32, float64, or a 16-bit float (drawn as float32).
+    """Uniform in ``[minval, maxval)``; of float32 or float64.
+
+    A 16-bit float is rounded from float32, which may bring it to ``maxval``.
 
     >>> uniform(key(0), (2,)).shape
     (2,)
@@ -80,7 +84,7 @@ def uniform(
     d, shape = as_dtype(dtype), as_shape(shape)
     if not d.is_float:
         raise DTypeError(f"uniform draws floats, not {d}; use randint")
-    work = d if d.bits >= 32 else float32
+    work = d.compute
     wide = work.bits == 64
     raw = ops.random_bits(key, shape=shape, dtype=uint64 if wide else uint32)
     # random mantissa under the exponent of 1.0 gives [1, 2)
@@ -91,17 +95,17 @@ def uniform(
         low = np.asarray(minval, work.numpy)
         span = np.asarray(maxval, work.numpy) - low
         out = ops.maximum(out * float(span) + float(low), ops.full(low, out.spec))
-    return out if d is work else ops.convert(out, dtype=d)
+    return cast(out, d)
 
 
 def normal(key: Any, shape: Sequence[int] = (), dtype: Any = "float32") -> Any:
     """Standard normal numbers, by the inverse of the error function."""
     d = as_dtype(dtype)
-    work = d if d.bits >= 32 else float32
+    work = d.compute
     low = float(np.nextafter(np.asarray(-1, work.numpy), np.asarray(0, work.numpy)))
     u = uniform(key, shape, work, low, 1.0)
     out = ops.erf_inv(u) * math.sqrt(2)
-    return out if d is work else ops.convert(out, dtype=d)
+    return cast(out, d)
 
 
 def truncated_normal(
@@ -109,13 +113,13 @@ def truncated_normal(
 ) -> Any:
     """Standard normal numbers within ``[lower, upper]``."""
     d = as_dtype(dtype)
-    work = d if d.bits >= 32 else float32
+    work = d.compute
     a, b = (math.erf(v / math.sqrt(2)) for v in (lower, upper))
     out = ops.erf_inv(uniform(key, shape, work, a, b)) * math.sqrt(2)
     kind = work.numpy.type
     low, high = np.nextafter(kind(lower), kind(np.inf)), np.nextafter(kind(upper), kind(-np.inf))
     out = ops.clamp(ops.full(low, out.spec), out, ops.full(high, out.spec))
-    return out if d is work else ops.convert(out, dtype=d)
+    return cast(out, d)
 
 
 def randint(key: Any, shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32") -> Any:
@@ -149,11 +153,11 @@ def randint(key: Any, shape: Sequence[int], minval: int, maxval: int, dtype: Any
     offset = ops.remainder(ops.add(ops.multiply(high, ops.full(unit, high.spec)), low), by)
     work = d if d.bits >= 32 else int32
     out = ops.add(ops.convert(offset, dtype=work), ops.full(minval, offset.spec.with_(dtype=work)))
-    return out if d is work else ops.convert(out, dtype=d)
+    return cast(out, d)
 
 
-def _keys(key: Any, num: int = 2) -> tuple[Any, ...]:
-    return unstack(split(key, num))
+def _keys(key: Any) -> tuple[Any, ...]:
+    return unstack(split(key))
 
 
 def bernoulli(key: Any, p: float = 0.5, shape: Sequence[int] = ()) -> Any:
@@ -165,20 +169,21 @@ def bernoulli(key: Any, p: float = 0.5, shape: Sequence[int] = ()) -> Any:
 def gumbel(key: Any, shape: Sequence[int] = (), dtype: Any = "float32") -> Any:
     """Standard Gumbel numbers, ``-log(-log(u))``."""
     d = as_dtype(dtype)
-    work = d if d.bits >= 32 else float32
+    work = d.compute
     u = uniform(key, shape, work, float(np.finfo(work.numpy).tiny), 1.0)
     out = -ops.log(-ops.log(u))
-    return out if d is work else ops.convert(out, dtype=d)
+    return cast(out, d)
 
 
 def exponential(key: Any, shape: Sequence[int] = (), dtype: Any = "float32") -> Any:
     """Exponential numbers of rate 1, ``-log(1 - u)``."""
-    return -ops.log_plus_one(-uniform(key, shape, dtype))
+    d = as_dtype(dtype)
+    return cast(-ops.log_plus_one(-uniform(key, shape, d.compute)), d)
 
 
 def categorical(key: Any, logits: Any, axis: int = -1) -> Any:
     """Indices drawn with probabilities ``softmax(logits)`` (the Gumbel-max trick)."""
-    logits = asarray(logits)
+    logits = floating(logits)
     return argmax(logits + gumbel(key, logits.shape, logits.dtype), axis=axis)
 
 

@@ -92,6 +92,7 @@ from .elementwise import (
     remainder,
     round,
     rsqrt,
+    sigmoid,
     sign,
     signbit,
     sin,
@@ -150,7 +151,6 @@ from .nn import (
     segment_mean,
     segment_min,
     segment_sum,
-    sigmoid,
     silu,
     softmax,
 )

@@ -162,13 +162,14 @@ def _checked(k: _Pick, axis: int, n: int) -> Index:
         )
     if isinstance(k.array, Value):
         return k.array
-    outside = (k.array < -n) | (k.array >= n)
+    array = k.array.astype(np.int64)  # a narrow dtype could not count to the end
+    outside = (array < -n) | (array >= n)
     if outside.any():
-        worst = k.array[outside].ravel()[0]
+        worst = array[outside].ravel()[0]
         raise at_user_line(
             OutOfBounds(f"index {worst} is out of range for axis {axis} with length {n}")
         )
-    return np.where(k.array < 0, k.array + n, k.array).astype(np.int64)
+    return np.where(array < 0, array + n, array)
 
 
 def _block_axis(p: Plan, lengths: tuple[int, ...], k: slice | int) -> None:

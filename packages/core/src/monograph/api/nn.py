@@ -10,6 +10,7 @@ from .. import ops
 from ..array import Array
 from ..dtypes import dtype as as_dtype, int64
 from ..errors import ArgumentError, ShapeError
+from ..ops._build import limit
 from ..tracing import at_user_line
 from ._common import asarray, cast, one_axis, promote
 from .elementwise import maximum
@@ -115,7 +116,13 @@ def conv_transpose(
     s, r = _each(strides, n, "strides"), _each(dilation, n, "dilation")
     more = _each(output_padding, n, "output_padding")
     window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, r)]
-    if padding == "same":
+    if isinstance(padding, str) and padding.lower() == "same":
+        if any(more):
+            raise at_user_line(
+                ArgumentError(
+                    f"padding='same' fixes the length; output_padding={output_padding} would change it"
+                )
+            )
         lengths = [m * b for m, b in zip(x.shape[1:-1], s)]
         edges = _edges(padding, lengths, window, s)
     else:
@@ -180,11 +187,6 @@ def gelu(x: Any, /, *, approximate: bool = False) -> Array:
 def silu(x: Any, /) -> Array:
     """``x * sigmoid(x)``, also called swish."""
     return ops.silu(asarray(x))
-
-
-def sigmoid(x: Any, /) -> Array:
-    """``1 / (1 + exp(-x))``."""
-    return ops.logistic(asarray(x))
 
 
 def layer_norm(x: Any, scale: Any, bias: Any, *, epsilon: float = 1e-5) -> Array:
@@ -254,14 +256,15 @@ def one_hot(labels: Any, classes: int, *, dtype: Any = "float32") -> Array:
     return ops.convert(ops.compare(place, at, direction="EQ"), dtype=as_dtype(dtype))
 
 
-def _segment(kind: str, start: float) -> Any:
+def _segment(kind: str, start: str = "") -> Any:
     def reduce(data: Any, segment_ids: Any, num_segments: int) -> Array:
         data, ids = asarray(data), asarray(segment_ids)
         if ids.ndim != 1 or not data.ndim or ids.shape[0] != data.shape[0]:
             raise at_user_line(
                 ShapeError(f"segment ids {ids.shape} must be one per row of the data {data.shape}")
             )
-        first = ops.full(start, data.spec.with_((num_segments, *data.shape[1:])))
+        empty = limit(data.dtype.numpy, start) if start else 0
+        first = ops.full(empty, data.spec.with_((num_segments, *data.shape[1:])))
         return ops.scatter(
             first, ops.reshape(ids, shape=(ids.shape[0], 1)), data,
             update_window_dims=tuple(range(1, data.ndim)), inserted_window_dims=(0,),
@@ -273,17 +276,17 @@ def _segment(kind: str, start: float) -> Any:
 
 def segment_sum(data: Any, segment_ids: Any, num_segments: int) -> Array:
     """Rows of ``data [rows, ...]`` summed per segment id; ids out of range are skipped."""
-    return _segment("add", 0)(data, segment_ids, num_segments)
+    return _segment("add")(data, segment_ids, num_segments)
 
 
 def segment_max(data: Any, segment_ids: Any, num_segments: int) -> Array:
-    """Largest per segment; -inf for an empty one."""
-    return _segment("maximum", -math.inf)(data, segment_ids, num_segments)
+    """Largest per segment; for an empty one -inf, or the smallest integer of the dtype."""
+    return _segment("maximum", "min")(data, segment_ids, num_segments)
 
 
 def segment_min(data: Any, segment_ids: Any, num_segments: int) -> Array:
-    """Smallest per segment; inf for an empty one."""
-    return _segment("minimum", math.inf)(data, segment_ids, num_segments)
+    """Smallest per segment; for an empty one inf, or the largest integer of the dtype."""
+    return _segment("minimum", "max")(data, segment_ids, num_segments)
 
 
 def segment_mean(data: Any, segment_ids: Any, num_segments: int) -> Array:

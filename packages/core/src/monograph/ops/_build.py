@@ -20,6 +20,15 @@ def literal(x: Any, dtype: DType | None = None) -> Any:
     return constant(value=Literal(np.asarray(x, dtype=None if dtype is None else dtype.numpy)))
 
 
+def limit(dtype: np.dtype, which: str) -> Any:
+    """The ``"min"`` or ``"max"`` of a dtype, infinities included: where a maximum or minimum starts."""
+    if dtype.kind == "b":
+        return which == "max"
+    if dtype.kind in "iu":
+        return getattr(np.iinfo(dtype), which)
+    return np.inf if which == "max" else -np.inf
+
+
 def full(value: Any, spec: Spec) -> Any:
     """``value`` in every element of ``spec``."""
     with np.errstate(all="ignore"):

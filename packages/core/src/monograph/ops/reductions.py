@@ -7,6 +7,7 @@ import numpy as np
 from ..dtypes import int64
 from ..errors import ShapeError
 from ..op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Sample, op
+from ._build import limit
 from ._infer import check_axes, check_kind, reduction
 from ._samples import draw, shaped, special
 from .structural import broadcast_in_dim, convert
@@ -104,24 +105,16 @@ def _extreme_samples(d, rng):
         yield Sample((special(d),), {"axes": (0,)}, grad=False)
 
 
-def _limit(x, which):
-    if x.dtype.kind == "b":
-        return which == "min"
-    if x.dtype.kind in "iu":
-        return getattr(np.iinfo(x.dtype), which)
-    return np.inf if which == "max" else -np.inf
-
-
 @op(infer=reduction("real"), vjp=_extreme_vjp, samples=_extreme_samples, dtypes=_REAL)
 def reduce_max(x, *, axes):
     """Largest over ``axes``; NaN if any is; of nothing the lowest value of the dtype."""
-    return np.max(x, axis=axes, initial=_limit(x, "min"))
+    return np.max(x, axis=axes, initial=limit(x.dtype, "min"))
 
 
 @op(infer=reduction("real"), vjp=_extreme_vjp, samples=_extreme_samples, dtypes=_REAL)
 def reduce_min(x, *, axes):
     """Smallest over ``axes``; NaN if any is; of nothing the highest value of the dtype."""
-    return np.min(x, axis=axes, initial=_limit(x, "max"))
+    return np.min(x, axis=axes, initial=limit(x.dtype, "max"))
 
 
 _bits = op(infer=reduction("bool"), vjp=NOT_DIFFERENTIABLE, samples=_samples, dtypes="bool")

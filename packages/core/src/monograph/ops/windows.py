@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..op import Sample, op
-from ._build import literal
+from ._build import limit, literal
 from ._infer import check_kind
 from ._samples import draw, special
 
@@ -169,10 +169,7 @@ def reduce_window_min(x, *, window, strides, padding, base_dilation, window_dila
 
 
 def _identity(x, kind):
-    if x.dtype.kind in "iu":
-        info = np.iinfo(x.dtype)
-        return x.dtype.type(info.min if kind == "max" else info.max)
-    return x.dtype.type(-np.inf if kind == "max" else np.inf)
+    return x.dtype.type(limit(x.dtype, "min" if kind == "max" else "max"))
 
 
 def _chosen(x, window, strides, padding, kind):
