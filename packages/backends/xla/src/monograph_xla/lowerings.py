@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -104,27 +105,17 @@ def _window(kind: str) -> Callable:
     return lower
 
 
-def _window_sum_of(x: Any, window: Any, strides: Any, padding: Any, kind: str) -> Callable:
-    def pooled(v: Any) -> Any:
-        first = _identity(v.dtype, kind)
-        return lax.reduce_window(
-            v, first, lax.max if kind == "max" else lax.min, window, strides, padding
-        )
-
-    return pooled
+def _pooled(kind: str, **attrs: Any) -> Callable:
+    return partial(_window(kind), base_dilation=None, window_dilation=None, **attrs)
 
 
-def _select_and_scatter(
-    x: Any, source: Any, *, window: Any, strides: Any, padding: Any, kind: str
-) -> Any:
+def _select_and_scatter(x: Any, source: Any, *, kind: str, **attrs: Any) -> Any:
     # the gradient of pooling is exactly this op; XLA's own select_and_scatter comes out
-    return jax.vjp(_window_sum_of(x, window, strides, padding, kind), x)[1](source)[0]
+    return jax.vjp(_pooled(kind, **attrs), x)[1](source)[0]
 
 
-def _select_and_gather(
-    x: Any, t: Any, *, window: Any, strides: Any, padding: Any, kind: str
-) -> Any:
-    return jax.jvp(_window_sum_of(x, window, strides, padding, kind), (x,), (t,))[1]
+def _select_and_gather(x: Any, t: Any, *, kind: str, **attrs: Any) -> Any:
+    return jax.jvp(_pooled(kind, **attrs), (x,), (t,))[1]
 
 
 def _gather(x: Any, indices: Any, **a: Any) -> Any:

@@ -19,7 +19,7 @@ from ..array import Array
 from ..dtypes import default_float, dtype as as_dtype
 from ..errors import ArgumentError, DTypeError, ShapeError
 from ..tracing import at_user_line
-from ._common import asarray, axes_of
+from ._common import asarray, axes_of, cast
 from .creation import asarray as _made
 from .elementwise import conj, floating
 from .manipulation import moveaxis, roll
@@ -38,10 +38,6 @@ def _scaled(x: Array, norm: str, n: int, inverse: bool) -> Array:
     if not power:
         return x
     return ops.multiply(x, ops.full(n ** (power if inverse else -power), x.spec))
-
-
-def _complex(x: Array) -> Array:
-    return x if x.dtype.is_complex else ops.convert(x, dtype=x.dtype.complex)
 
 
 def _lengths(x: Array, s: Sequence[int | None] | None, axes: Axes) -> tuple[list[int], list[int]]:
@@ -88,7 +84,8 @@ def _transform(x: Array, kind: str, axes: Sequence[int], lengths: Sequence[int])
 
 
 def _plain(x: Any, kind: str, s: Any, axes: Axes, norm: str) -> Array:
-    x = _complex(floating(x))
+    x = floating(x)
+    x = cast(x, x.dtype.complex)
     places, lengths = _lengths(x, s, axes)
     out = _transform(_resized(x, places, lengths), kind, places, lengths)
     return _scaled(out, norm, math.prod(lengths), kind == "IFFT")
@@ -108,7 +105,8 @@ def _to_half(x: Any, s: Any, axes: Axes, norm: str) -> Array:
 
 
 def _from_half(x: Any, s: Any, axes: Axes, norm: str) -> Array:
-    x = _complex(floating(x))
+    x = floating(x)
+    x = cast(x, x.dtype.complex)
     places, lengths = _lengths(x, s, axes)
     if not places:
         raise at_user_line(ArgumentError("irfftn needs at least one axis"))

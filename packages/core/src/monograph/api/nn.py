@@ -8,9 +8,10 @@ from typing import Any
 
 from .. import ops
 from ..array import Array
-from ..dtypes import dtype as as_dtype, int64
+from ..dtypes import dtype as as_dtype
 from ..errors import ArgumentError, ShapeError
 from ..ops._build import limit
+from ..ops.losses import at_label
 from ..tracing import at_user_line
 from ._common import asarray, cast, one_axis, promote
 from .elementwise import maximum
@@ -158,7 +159,8 @@ def avg_pool(x: Any, window: Any, *, strides: Any = None, padding: Any = "valid"
     """Mean of each window over the spatial axes; padding does not count, as in Keras."""
     x = asarray(x)
     total = _pool(ops.reduce_window_sum, x, window, strides, padding)
-    count = _pool(ops.reduce_window_sum, ops.ones_like(x), window, strides, padding)
+    one = ops.full(1, x.spec.with_((1, *x.shape[1:-1], 1)))  # padding is where no batch differs
+    count = _pool(ops.reduce_window_sum, one, window, strides, padding)
     return total / count
 
 
@@ -248,12 +250,7 @@ def attention(
 def one_hot(labels: Any, classes: int, *, dtype: Any = "float32") -> Array:
     """1 at each label's place of a new last axis; all zeros for a label out of range."""
     labels = asarray(labels)
-    shape = (*labels.shape, classes)
-    # int64: a narrow label's own dtype could not count the classes
-    place = ops.iota(shape=shape, dtype=int64, axis=labels.ndim)
-    at = ops.convert(labels, dtype=int64)
-    at = ops.broadcast_in_dim(at, shape=shape, dims=tuple(range(labels.ndim)))
-    return ops.convert(ops.compare(place, at, direction="EQ"), dtype=as_dtype(dtype))
+    return ops.convert(at_label(labels, (*labels.shape, classes)), dtype=as_dtype(dtype))
 
 
 def _segment(kind: str, start: str = "") -> Any:
@@ -292,5 +289,6 @@ def segment_min(data: Any, segment_ids: Any, num_segments: int) -> Array:
 def segment_mean(data: Any, segment_ids: Any, num_segments: int) -> Array:
     """Mean per segment; 0 for an empty one."""
     data = asarray(data)
-    count = segment_sum(ops.ones_like(data), segment_ids, num_segments)
+    rows = ops.full(1, data.spec.with_(data.shape[:1] + (1,) * (data.ndim - 1)))
+    count = segment_sum(rows, segment_ids, num_segments)
     return segment_sum(data, segment_ids, num_segments) / maximum(count, 1)

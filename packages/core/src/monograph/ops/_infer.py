@@ -79,13 +79,6 @@ def check_axes(axes: Sequence[int], ndim: int, what: str = "axes") -> None:
         raise ShapeError(f"{what}={tuple(axes)}: an axis is named twice")
 
 
-def normalize_axis(axis: int, ndim: int, what: str = "axis") -> int:
-    """A non-negative axis; raises `ShapeError` when out of range."""
-    if not -ndim <= axis < ndim:
-        raise ShapeError(f"{what}={axis} is out of range for an array with {ndim} axes")
-    return axis % ndim
-
-
 def reduction(kind: str, out: Callable[[DType], DType] = lambda d: d) -> Callable:
     """Rule of ``op(x, *, axes)``: the axes vanish."""
 

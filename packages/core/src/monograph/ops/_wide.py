@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ..dtypes import float32
 from .structural import convert
 
 
 def statistics_dtype(x):
     """The dtype of a mean, variance or logarithm of a sum: float32 for 16-bit floats."""
-    return float32 if x.dtype.is_float and x.dtype.bits < 32 else x.dtype
+    return x.dtype.compute
 
 
 def widened(x):

@@ -36,6 +36,11 @@ def _axis_samples(d, rng):
     yield Sample((np.array(rows, d.numpy),), {"axis": 1}, grad=False)
 
 
+def _below_top(w, axis):
+    """``w`` less its largest along ``axis``, which the result does not depend on: no overflow."""
+    return w - spread(stop_gradient(reduce_max(w, axes=(axis,))), w, (axis,))
+
+
 _grad_samples = shaped((3, 4), (2, 3), attrs=[{"axis": 1}, {"axis": 0}], arity=2)
 
 
@@ -47,7 +52,7 @@ _grad_samples = shaped((3, 4), (2, 3), attrs=[{"axis": 1}, {"axis": 0}], arity=2
 def softmax(x, *, axis):
     """``exp(x) / sum(exp(x))`` along ``axis``; NaN where all of ``x`` is -inf, as in PyTorch."""
     w = widened(x)
-    e = exponential(w - spread(stop_gradient(reduce_max(w, axes=(axis,))), w, (axis,)))
+    e = exponential(_below_top(w, axis))
     return as_like(e / spread(reduce_sum(e, axes=(axis,)), e, (axis,)), x)
 
 
@@ -66,7 +71,7 @@ def softmax_backward(g, y, *, axis):
 def log_softmax(x, *, axis):
     """``x - log(sum(exp(x)))`` along ``axis``."""
     w = widened(x)
-    low = w - spread(stop_gradient(reduce_max(w, axes=(axis,))), w, (axis,))
+    low = _below_top(w, axis)
     return as_like(low - spread(log(reduce_sum(exponential(low), axes=(axis,))), w, (axis,)), x)
 
 

@@ -92,9 +92,7 @@ def _all_gather(x, *, axis, axis_name, size):
 
 @op(
     infer=_all_gather,
-    vjp=lambda g, y, x, *, axis, axis_name, size: (
-        reduce_scatter(g, axis=axis, axis_name=axis_name, size=size),
-    ),
+    vjp=lambda g, y, x, **attrs: (reduce_scatter(g, **attrs),),
     samples=_samples(axis=1),
     dtypes=_NUMBERS,
 )
@@ -111,9 +109,7 @@ def _reduce_scatter(x, *, axis, axis_name, size):
 
 @op(
     infer=_reduce_scatter,
-    vjp=lambda g, y, x, *, axis, axis_name, size: (
-        all_gather(g, axis=axis, axis_name=axis_name, size=size),
-    ),
+    vjp=lambda g, y, x, **attrs: (all_gather(g, **attrs),),
     samples=_samples(axis=0),
     dtypes=_NUMBERS,
 )

@@ -29,11 +29,11 @@ def _cross_entropy(logits, labels):
     return logits.with_(labels.shape)
 
 
-def _at_label(labels, like):
+def at_label(labels, shape):
     """Where each row's label stands, as bool ``[..., classes]``."""
     labels = convert(labels, dtype=int64)  # a narrow label type cannot count the classes
-    classes = iota(shape=like.shape, dtype=int64, axis=like.ndim - 1)
-    at = broadcast_in_dim(labels, shape=like.shape, dims=tuple(range(labels.ndim)))
+    classes = iota(shape=shape, dtype=int64, axis=len(shape) - 1)
+    at = broadcast_in_dim(labels, shape=shape, dims=tuple(range(labels.ndim)))
     return compare(classes, at, direction="EQ")
 
 
@@ -59,7 +59,7 @@ def cross_entropy(logits, labels):
     """
     low = log_softmax(widened(logits), axis=logits.ndim - 1)
     # chosen, not multiplied by 0 and 1: other classes may be impossible, and 0 * -inf is NaN
-    own = select(_at_label(labels, low), low, zeros_like(low))
+    own = select(at_label(labels, low.shape), low, zeros_like(low))
     return as_like(-reduce_sum(own, axes=(logits.ndim - 1,)), logits)
 
 
@@ -72,6 +72,6 @@ def cross_entropy(logits, labels):
 def cross_entropy_backward(g, logits, labels):
     """The cotangent of `cross_entropy`'s logits."""
     w, axes = widened(logits), (logits.ndim - 1,)
-    hot = convert(_at_label(labels, w), dtype=w.dtype)
+    hot = convert(at_label(labels, w.shape), dtype=w.dtype)
     hits = spread(reduce_sum(hot, axes=axes), w, axes)
     return as_like((softmax(w, axis=axes[0]) * hits - hot) * spread(widened(g), w, axes), logits)

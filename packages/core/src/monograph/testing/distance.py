@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..api import finfo
 from ..dtypes import DType
-
-_EPS = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 
 def distance(got: np.ndarray, want: np.ndarray, d: DType, floor: float = 1e-6) -> float:
@@ -31,9 +30,8 @@ def distance(got: np.ndarray, want: np.ndarray, d: DType, floor: float = 1e-6) -
             return np.inf
         if not finite.any():
             return 0.0
-        eps = _EPS.get(d.name) or float(np.finfo(d.numpy).eps)
         scale = max(float(np.abs(w[finite]).max()), floor)
-        return float(np.abs(g - w)[finite].max() / (eps * scale))
+        return float(np.abs(g - w)[finite].max() / (finfo(d).eps * scale))
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:

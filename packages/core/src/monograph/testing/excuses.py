@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -14,8 +14,6 @@ from ..errors import FileFormatError
 
 if TYPE_CHECKING:
     from .kit import Row
-
-_KEYS = {"op", "dtype", "check", "reason"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,9 @@ class Excuse:
         return (
             self.op == row.op and self.dtype in ("*", row.dtype) and self.check in ("*", row.check)
         )
+
+
+_KEYS = {field.name for field in fields(Excuse)}
 
 
 def excuses_of(e: Engine) -> list[Excuse]:
