@@ -100,3 +100,59 @@ def test_random_keys_move_on_and_repeat_with_the_seed():
         f = mg.Store(3).bind(noise)
         runs.append([f(mg.zeros((4,))).tolist() for _ in range(2)])
     assert runs[0] == runs[1] and runs[0][0] != runs[0][1]
+
+
+@pytest.mark.parametrize("pred, want", [(True, (3.0, 12.0, 5.0)), (False, (2.0, 4.0, 5.0))])
+def test_a_conditional_assignment_happens_or_not(pred, want):
+    def f(scope, x, yes):
+        a, b = scope.variable("a", (), 2.0), scope.variable("b", (), 4.0)
+        b.assign(b.value + 0.0)
+
+        def body():
+            c = scope.variable("c", (), 5.0)  # read first in here
+            a.assign(a.value + 1.0)
+            b.assign(b.value * a.value + x * c.value * 0)
+
+        scope.cond(yes, body)
+        return a.value, b.value, scope.read("c")
+
+    store = mg.Store()
+    got = store.bind(f)(mg.tensor(1.0), mg.tensor(pred))
+    assert tuple(v.item() for v in got) == want
+    assert tuple(store[p].item() for p in "abc") == want
+    assert store.bind(lambda scope, x: (scope.cond(x > 0, lambda: None), x)[1])(mg.tensor(1.0)) == 1
+    with pytest.raises(mg.errors.DTypeError, match=r"test_store.py:\d+: cond needs a 0-d bool"):
+        store.bind(lambda scope, x: scope.cond(x, lambda: None))(mg.tensor(1.0))
+
+
+class Halves:  # what a policy is to core: three dtypes
+    param, compute, output = mg.float32, mg.float64, None
+
+
+def test_parameters_follow_the_policy_and_the_transforms_of_their_scope():
+    seen = []
+
+    def f(scope, x):
+        doubled = scope.with_policy(Halves).mapped(
+            lambda s, name, v: v * s.parameter(name + "_scale", (), 2.0, regularizer=mg.abs)
+        )
+        w = (doubled / "layer").parameter("w", (3,), 1.5, regularizer=mg.sum)
+        seen.append((w.dtype, len(scope.losses)))
+        return mg.sum(w * x), sum(scope.losses)
+
+    store = mg.Store()
+    y, penalty = store.bind(f)(mg.ones(3, dtype="float64"))
+    assert y.item() == 9.0 and penalty.item() == 6.5
+    assert seen[0] == (mg.float64, 2)
+    assert {p: store.spec(p).dtype for p in store} == {
+        "layer/w": mg.float32, "layer/w_scale": mg.float32,
+    }  # fmt: skip
+
+
+def test_a_penalty_must_be_a_scalar_of_the_whole_function():
+    store, x = mg.Store(), mg.ones(3)
+    with pytest.raises(mg.errors.ArgumentError, match=r"test_store.py:\d+: add_loss needs a real"):
+        store.bind(lambda scope, x: scope.add_loss(x))(x)
+    inside = lambda scope, x: mg.scan(lambda c, v: (c, scope.add_loss(v)), 0.0, x)
+    with pytest.raises(mg.errors.ArgumentError, match="inside the body of a loop"):
+        store.bind(inside)(x)

@@ -32,8 +32,9 @@ from .engine import Device, Engine, engine, engines
 from .graph import Graph
 from .jit import jit
 from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Op, Sample, composite, op
+from .scope import Scope, Variable
 from .spec import Spec
-from .store import Scope, Store, Variable
+from .store import Store
 from .tensor import Tensor, tensor
 from .tracing import trace
 

@@ -94,6 +94,16 @@ def switch(index: Any, branches: Sequence[Callable], *operands: Any) -> Any:
     return tree.unflatten(trees[0], out)
 
 
+def predicate(pred: Any) -> Any:
+    """``pred``, once it is sure that it is a 0-d bool; else a DTypeError."""
+    spec = Spec.of(pred)
+    if spec.shape or spec.dtype.kind != "bool":
+        raise DTypeError(
+            f"{user_source()}: cond needs a 0-d bool, got {spec}; use mg.any or mg.all"
+        )
+    return pred
+
+
 def cond(pred: Any, true_fn: Callable, false_fn: Callable, *operands: Any) -> Any:
     """``true_fn(*operands)`` if ``pred`` else ``false_fn(*operands)``; only one runs.
 
@@ -110,12 +120,7 @@ def cond(pred: Any, true_fn: Callable, false_fn: Callable, *operands: Any) -> An
     >>> f(mg.tensor([-1.0, 0.5])).tolist()
     [1.0, -0.5]
     """
-    spec = Spec.of(pred)
-    if spec.shape or spec.dtype.kind != "bool":
-        raise DTypeError(
-            f"{user_source()}: cond needs a 0-d bool, got {spec}; use mg.any or mg.all"
-        )
-    return _cond(pred, true_fn, false_fn, *operands)
+    return _cond(predicate(pred), true_fn, false_fn, *operands)
 
 
 @_compiled_when_eager

@@ -1,0 +1,108 @@
+"""`Bound`: a model compiled with a store as its state; made by `Store.bind`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import tree
+from .compiled import Compiled
+from .engine import Device, _selected, resolve
+from .errors import TraceError
+from .graph import Graph, Value
+from .scope import Frame, Scope
+from .spec import Spec
+from .store import Store
+from .tensor import feed, unwrap, wrap
+from .tracing import current, trace_flat, tracing, user_source
+
+
+class Bound:
+    """A model compiled with a store as its state; made by `Store.bind`."""
+
+    def __init__(self, store: Store, model: Callable, engine: Any, static: dict[str, Any]):
+        self.store, self.model, self.engine, self.static = store, model, engine, static
+        self._device = None if engine is None else resolve(engine)
+        self._cache: dict[Any, _Entry] = {}
+
+    def on(self, engine: Any) -> Bound:
+        """The same model and store on another engine; the variables move there when called."""
+        return Bound(self.store, self.model, engine, self.static)
+
+    def __call__(self, *args: Any) -> Any:
+        if current() is not None:
+            raise TraceError(
+                f"{user_source()}: a bound model cannot be called inside a trace; call the model with "
+                f"the scope instead"
+            )
+        device = self._device or _selected.get() or resolve()
+        leaves, in_tree = tree.flatten(args)
+        found = unwrap(leaves, device) or zip(*[feed(x, device) for x in leaves])
+        specs, buffers = map(list, found)
+        key = (device, in_tree, *specs)
+        entry = self._cache.get(key)
+        if entry is None:
+            entry = self._cache[key] = _Entry(self, specs, in_tree, device)
+        return entry.run(buffers)
+
+    def trace(self, *args: Any) -> Graph:
+        """The graph for these example arguments: inputs are arguments, then variables by path."""
+        leaves, in_tree = tree.flatten(args)
+        return _record(self, [Spec.of(x) for x in leaves], in_tree)[0]
+
+
+class _Entry:
+    """One compilation of a bound model."""
+
+    __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs")
+
+    def __init__(self, bound: Bound, specs: list, in_tree: Any, device: Device):
+        graph, frame, out_tree = _record(bound, specs, in_tree)
+        slots = bound.store.slots
+        self.slots = [slots[p] for p in frame.inputs]
+        self.writes = [slots[p] for p in frame.written]
+        self.device, self.out_tree = device, out_tree
+        places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
+        donate = tuple(sorted(places[p] for p in frame.written))
+        self.compiled = Compiled(graph, device, donate)
+        self.out_specs = graph.output_specs[: len(graph.outputs) - len(self.writes)]
+
+    def run(self, buffers: list) -> Any:
+        device = self.device
+        buffers += [s.buffer if s.device is device else s.on(device) for s in self.slots]
+        outs = self.compiled.execute(buffers)
+        n = len(self.out_specs)
+        for slot, b in zip(self.writes, outs[n:]):
+            slot.buffer = b
+        result = wrap(outs, self.out_specs, device)
+        if self.out_tree is tree.LEAF:
+            return result[0]
+        return tree.unflatten(self.out_tree, result)
+
+
+def _record(bound: Bound, specs: list[Spec], in_tree: Any) -> tuple[Graph, Frame, Any]:
+    from .rewrite import simplify
+
+    frames: list[Frame] = []
+    out_trees: list[Any] = []
+
+    def flat(*values: Value) -> Any:
+        frame = Frame(bound.store, current())  # type: ignore[arg-type]
+        frames.append(frame)
+        out = bound.model(Scope(frame), *tree.unflatten(in_tree, values), **bound.static)
+        leaves, out_tree = tree.flatten(out)
+        out_trees.append(out_tree)
+        return (*leaves, *[frame.values[p] for p in frame.written])
+
+    name = getattr(bound.model, "__name__", "model")
+    try:
+        with tracing(None):
+            graph, _, _ = trace_flat(flat, specs, name=name)
+    except BaseException:
+        # variables made for a model that failed to trace go again: the store is as it was
+        for frame in frames:
+            for path in frame.created:
+                bound.store.slots.pop(path, None)
+        raise
+    graph = simplify(Graph(graph.inputs, graph.outputs, None, None, graph.name))
+    return graph, frames[0], out_trees[0]
