@@ -23,9 +23,9 @@ STEPS, RATE, B1, B2, EPSILON = 20, 1e-3, 0.9, 0.999, 1e-8
 
 
 def model(scope, x, training=False):
-    x = mg.relu(nn.conv2d(scope / "stem", x, 32, 3))
+    x = mg.relu(nn.conv2d(scope / "stem", x, 32, 3, padding="same"))
     x = nn.batch_norm(scope / "norm", x, training=training, momentum=0.9)
-    x = mg.max_pool(mg.relu(nn.conv2d(scope / "body", x, 64, 3, strides=2)), 2)
+    x = mg.max_pool(mg.relu(nn.conv2d(scope / "body", x, 64, 3, strides=2, padding="same")), 2)
     x = mg.gelu(nn.dense(scope / "hidden", mg.reshape(x, (x.shape[0], -1)), 128))
     return nn.dense(scope / "logits", x, 10)
 

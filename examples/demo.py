@@ -20,9 +20,9 @@ from sklearn.model_selection import train_test_split
 
 def model(scope, images, training=False):
     """A small convolutional classifier of images [batch, 8, 8, 1]."""
-    x = mg.relu(nn.conv2d(scope / "stem", images, 32, 3))
+    x = mg.relu(nn.conv2d(scope / "stem", images, 32, 3, padding="same"))
     x = nn.batch_norm(scope / "stem_norm", x, training=training, momentum=0.9)
-    x = mg.max_pool(mg.relu(nn.conv2d(scope / "body", x, 64, 3)), 2)
+    x = mg.max_pool(mg.relu(nn.conv2d(scope / "body", x, 64, 3, padding="same")), 2)
     x = nn.dropout(scope / "drop", mg.reshape(x, (x.shape[0], -1)), 0.3, training=training)
     return nn.dense(scope / "logits", x, 10)
 

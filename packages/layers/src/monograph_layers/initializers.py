@@ -52,6 +52,11 @@ lecun_normal: Init = _normal(1.0, lambda i, o: i)
 """Truncated normal of variance ``1 / in`` (LeCun et al. 1998)."""
 
 
+def uniform(minval: float, maxval: float) -> Init:
+    """Uniform in ``[minval, maxval)``."""
+    return lambda key, shape, dtype: mg.random.uniform(key, shape, dtype, minval, maxval)
+
+
 def zeros(key: Any, shape: tuple, dtype: Any) -> Any:
     """All zeros."""
     return mg.zeros(shape, dtype=dtype)

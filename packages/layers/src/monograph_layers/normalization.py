@@ -6,11 +6,18 @@ from typing import Any
 
 import monograph as mg
 
+from ._layer import layer
 from .initializers import ones, zeros
 
 
+@layer
 def batch_norm(
-    scope: Any, x: Any, *, training: bool = False, momentum: float = 0.99, epsilon: float = 1e-3
+    scope: mg.Scope,
+    x: Any,
+    *,
+    training: bool = False,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
 ) -> Any:
     """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015), as Keras.
 
@@ -39,11 +46,17 @@ def batch_norm(
     return y
 
 
-def layer_norm(scope: Any, x: Any, *, epsilon: float = 1e-3) -> Any:
+@layer
+def layer_norm(scope: mg.Scope, x: Any, *, epsilon: float = 1e-3) -> Any:
     """Layer normalisation over the last axis (Ba et al. 2016), as Keras.
 
     Args:
         x: ``[..., channels]``.
+
+    >>> store = mg.Store(seed=0)
+    >>> call = store.bind(lambda scope, x: layer_norm(scope, x, epsilon=0.0), engine="numpy")
+    >>> call(mg.asarray([[1.0, 3.0]])).tolist()
+    [[-1.0, 1.0]]
     """
     scale = scope.parameter("gamma", (x.shape[-1],), ones, x.dtype)
     shift = scope.parameter("beta", (x.shape[-1],), zeros, x.dtype)

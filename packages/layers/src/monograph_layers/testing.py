@@ -1,0 +1,112 @@
+"""One example of every layer: what the generic tests of layers run over, and engines' authors may.
+
+>>> example = EXAMPLES[0]
+>>> example.name, [y.shape for y in example.run("numpy")]
+('dense', [(2, 3)])
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import monograph as mg
+import numpy as np
+
+import monograph_layers as nn
+
+
+@dataclass(frozen=True)
+class Input:
+    """A random array: normal floats, integers in ``0 .. below - 1``, or bools (``below=2``)."""
+
+    shape: tuple[int, ...]
+    below: int | None = None
+    dtype: str = "float"  # "float" stands for the dtype that is being tested
+
+    def draw(self, rng: np.random.Generator, dtype: Any = "float32", empty: bool = False) -> Any:
+        """The array; with ``empty`` its first axis has length 0."""
+        shape = (0, *self.shape[1:]) if empty else self.shape
+        if self.below is not None:
+            return rng.integers(0, self.below, shape).astype(self.dtype)
+        return rng.normal(size=shape).astype(mg.dtypes.dtype(dtype).numpy)
+
+
+def floats(*shape: int) -> Input:
+    """Normal numbers of the dtype that is being tested."""
+    return Input(shape)
+
+
+def ids(*shape: int, below: int) -> Input:
+    """Integers in ``0 .. below - 1``."""
+    return Input(shape, below, "int32")
+
+
+def mask(*shape: int) -> Input:
+    """Bools."""
+    return Input(shape, 2, "bool")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A layer, inputs and options: ``layer(scope, *inputs, **options)``.
+
+    Attributes:
+        named: inputs that are given by name, such as masks.
+        note: tells examples of one layer apart in the tests' names.
+        batched: whether every input's first axis is the batch, so that it may be empty.
+        smooth: whether a finite difference can check the gradient (not where it jumps).
+    """
+
+    layer: Callable
+    inputs: Sequence[Input]
+    options: dict[str, Any] = field(default_factory=dict)
+    named: dict[str, Input] = field(default_factory=dict)
+    note: str = ""
+    batched: bool = True
+    smooth: bool = True
+
+    @property
+    def name(self) -> str:
+        """The layer's name, with the note."""
+        return self.layer.__name__ + (f"-{self.note}" if self.note else "")
+
+    def draw(self, dtype: Any = "float32", empty: bool = False, seed: int = 0) -> tuple:
+        """Inputs in the order in which `model` takes them."""
+        rng = np.random.default_rng(seed)
+        return tuple(i.draw(rng, dtype, empty) for i in (*self.inputs, *self.named.values()))
+
+    def model(self, training: bool = False, dtype: Any = "float32") -> Callable:
+        """``(scope, *arrays) -> [output, ...]``; ``training`` and ``dtype`` go to layers that ask."""
+        asked = inspect.signature(self.layer).parameters
+        given = {"training": training, "dtype": dtype}
+        options = {k: v for k, v in given.items() if k in asked} | self.options
+        n = len(self.inputs)
+
+        def call(scope: mg.Scope, *arrays: Any) -> list[Any]:
+            named = dict(zip(self.named, arrays[n:]))
+            return mg.tree.leaves(self.layer(scope / "layer", *arrays[:n], **named, **options))
+
+        return call
+
+    def run(
+        self, engine: Any, dtype: Any = "float32", training: bool = False, store: Any = None
+    ) -> list[mg.Tensor]:
+        """The layer's outputs on one engine."""
+        store = mg.Store(seed=0) if store is None else store
+        return store.bind(self.model(training, dtype), engine)(*self.draw(dtype))
+
+
+E = Example
+EXAMPLES: list[Example] = [
+    E(nn.dense, [floats(2, 5)], dict(units=3)),
+    E(nn.dense, [floats(2, 3, 4)], dict(units=2, activation="tanh", use_bias=False), note="3d"),
+    E(nn.embedding, [ids(2, 3, below=7)], dict(input_dim=7, output_dim=4)),
+    E(nn.conv, [floats(2, 7, 3)], dict(channels=4, kernel=3, strides=2)),
+    E(nn.conv2d, [floats(2, 6, 5, 4)], dict(channels=6, kernel=(3, 2), padding="same", groups=2)),
+    E(nn.batch_norm, [floats(4, 3, 5)]),
+    E(nn.layer_norm, [floats(3, 5)]),
+    E(nn.dropout, [floats(4, 6)], dict(rate=0.5)),
+]
