@@ -6,7 +6,7 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer
+from ._layer import layer, refuse
 from .initializers import ones, zeros
 
 
@@ -32,18 +32,21 @@ def batch_norm(
     >>> f(mg.asarray([[1.0], [3.0]])).tolist()
     [[-0.99950...], [0.99950...]]
     """
-    shape = (x.shape[-1],)
-    scale = scope.parameter("gamma", shape, ones, x.dtype)
-    shift = scope.parameter("beta", shape, zeros, x.dtype)
-    mean = scope.variable("moving_mean", shape, zeros, x.dtype)
-    variance = scope.variable("moving_variance", shape, ones, x.dtype)
-    if not training:
-        factor = scale / mg.sqrt(variance.value + epsilon)
-        return x * factor + (shift - mean.value * factor)
-    y, batch_mean, batch_variance = mg.ops.batch_norm_training(x, scale, shift, epsilon=epsilon)
+    if not x.dtype.is_float:
+        refuse(scope, "batch_norm", f"needs floats, got {x.spec}", mg.errors.DTypeError)
+    shape, wide = (x.shape[-1],), x.dtype.compute  # statistics in 16 bits would stop moving
+    gamma = mg.astype(scope.parameter("gamma", shape, ones, x.dtype), wide)
+    beta = mg.astype(scope.parameter("beta", shape, zeros, x.dtype), wide)
+    mean = scope.variable("moving_mean", shape, zeros, wide)
+    variance = scope.variable("moving_variance", shape, ones, wide)
+    values = mg.astype(x, wide)
+    if not training or 0 in x.shape:
+        factor = gamma / mg.sqrt(variance.value + epsilon)
+        return mg.astype(values * factor + (beta - mean.value * factor), x.dtype)
+    y, batch_mean, batch_variance = mg.ops.batch_norm_training(values, gamma, beta, epsilon=epsilon)
     for kept, seen in ((mean, batch_mean), (variance, batch_variance)):
         kept.assign(kept.value * momentum + mg.stop_gradient(seen) * (1 - momentum))
-    return y
+    return mg.astype(y, x.dtype)
 
 
 @layer
