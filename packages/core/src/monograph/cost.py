@@ -43,12 +43,15 @@ FLOPS: dict[str, Callable[[Node], int]] = {
 }
 """Operations that do not cost one per element."""
 
-FREE = frozenset(
-    "alias all_gather all_to_all bitcast_convert broadcast_in_dim collective_broadcast concatenate "
-    "constant convert dynamic_slice dynamic_update_slice gather iota optimization_barrier pad parameter "
-    "random_bits replica_id reshape reverse select slice sort stop_gradient threefry_2x32 top_k "
-    "transpose".split()
-)
+# fmt: off
+FREE = frozenset((
+    "alias", "all_gather", "all_to_all", "bitcast_convert", "broadcast_in_dim",
+    "collective_broadcast", "concatenate", "constant", "convert", "dynamic_slice",
+    "dynamic_update_slice", "gather", "iota", "optimization_barrier", "pad", "parameter",
+    "random_bits", "replica_id", "reshape", "reverse", "select", "slice", "sort", "stop_gradient",
+    "threefry_2x32", "top_k", "transpose",
+))
+# fmt: on
 """Operations that move data or draw bits."""
 
 
