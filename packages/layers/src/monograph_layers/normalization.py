@@ -18,6 +18,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.99,
     epsilon: float = 1e-3,
+    unbiased: bool = False,
 ) -> Any:
     """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015), as Keras.
 
@@ -26,6 +27,7 @@ def batch_norm(
 
     Args:
         x: ``[batch, ..., channels]``.
+        unbiased: whether ``moving_variance`` is moved towards the unbiased variance, as in PyTorch.
 
     >>> store = mg.Store(seed=0)
     >>> f = store.bind(lambda s, x: batch_norm(s / "norm", x, training=True), engine="numpy")
@@ -44,6 +46,9 @@ def batch_norm(
         factor = gamma / mg.sqrt(variance.value + epsilon)
         return mg.astype(values * factor + (beta - mean.value * factor), x.dtype)
     y, batch_mean, batch_variance = mg.ops.batch_norm_training(values, gamma, beta, epsilon=epsilon)
+    if unbiased:
+        rows = x.size // x.shape[-1]
+        batch_variance = batch_variance * (rows / max(rows - 1, 1))
     for kept, seen in ((mean, batch_mean), (variance, batch_variance)):
         kept.assign(kept.value * momentum + mg.stop_gradient(seen) * (1 - momentum))
     return mg.astype(y, x.dtype)
