@@ -100,6 +100,7 @@ class Example:
 
 
 E = Example
+HEADS = dict(num_heads=2, key_dim=4)
 EXAMPLES: list[Example] = [
     E(nn.dense, [floats(2, 5)], dict(units=3)),
     E(nn.dense, [floats(2, 3, 4)], dict(units=2, activation="tanh", use_bias=False), note="3d"),
@@ -121,5 +122,33 @@ EXAMPLES: list[Example] = [
     E(nn.alpha_dropout, [floats(4, 6)], dict(rate=0.5)),
     E(nn.gaussian_dropout, [floats(4, 6)], dict(rate=0.5)),
     E(nn.gaussian_noise, [floats(4, 6)], dict(stddev=0.1)),
+    E(
+        nn.position_embedding,
+        [floats(2, 4, 6)],
+        dict(sequence_length=5, start_index=1),
+        batched=False,
+    ),
+    E(nn.sine_position_encoding, [floats(2, 4, 6)], dict(start_index=2), batched=False),
+    E(nn.rotary_embedding, [floats(2, 4, 3, 6)], dict(max_wavelength=100.0, start_index=2)),
+    E(nn.multi_head_attention, [floats(2, 4, 6)], HEADS, {"attention_mask": mask(2, 4, 4)}),
+    E(
+        nn.multi_head_attention,
+        [floats(2, 3, 6), floats(2, 4, 5)],
+        HEADS | dict(value_dim=4, use_gate=True, return_attention_scores=True, dropout=0.3),
+        note="cross",
+    ),
+    E(
+        nn.multi_head_attention,
+        [floats(2, 4, 6)],
+        HEADS | dict(num_heads=4, num_key_value_heads=2, rotary=100.0, use_causal_mask=True),
+        note="rotary",
+    ),
+    E(
+        nn.multi_head_attention,
+        [floats(2, 4, 6)],
+        HEADS | dict(relative=True),
+        {"key_mask": mask(2, 4)},
+        note="relative",
+    ),
     E(nn.activity_regularization, [floats(4, 6)], dict(l1=0.1, l2=0.1)),
 ]
