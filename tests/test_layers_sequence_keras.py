@@ -25,7 +25,8 @@ ENGINES = ("xla", "torch")
 TOLERANCE = 1e-5  # of each array's largest magnitude: float32 against float64
 L = keras.layers if keras else None
 
-# name: (Keras's layer, ours, shapes of the inputs, options of the call: values or bool masks)
+# name: (Keras's layer, ours, shapes of the inputs (a list of them: a state's), options of the call:
+# values, or shapes of bool masks)
 CASES = {
     "batch_norm": (L.BatchNormalization(), nn.batch_norm, [(4, 3, 5)], {}),
     "batch_norm training": (L.BatchNormalization(), nn.batch_norm, [(8, 5)], {"training": True}),
@@ -111,6 +112,62 @@ CASES = {
         ),
         [(2, 4, 6), (2, 5, 7)], {"return_attention_scores": True, "attention_mask": (2, 4, 5)},
     ),
+    "simple_rnn": (L.SimpleRNN(4), functools.partial(nn.simple_rnn, units=4), [(2, 5, 3)], {}),
+    "simple_rnn options": (
+        L.SimpleRNN(4, activation="relu", use_bias=False, return_sequences=True, go_backwards=True),
+        functools.partial(
+            nn.simple_rnn, units=4, activation="relu", use_bias=False, return_sequences=True,
+            go_backwards=True,
+        ),
+        [(2, 5, 3)], {"mask": (2, 5)},
+    ),
+    "lstm": (L.LSTM(4), functools.partial(nn.lstm, units=4), [(2, 5, 3)], {}),
+    "lstm options": (
+        L.LSTM(4, activation="softsign", recurrent_activation="hard_sigmoid", return_state=True,
+               return_sequences=True, go_backwards=True),
+        functools.partial(
+            nn.lstm, units=4, activation="softsign", recurrent_activation="hard_sigmoid",
+            return_state=True, return_sequences=True, go_backwards=True,
+        ),
+        [(2, 5, 3)], {"mask": (2, 5)},
+    ),
+    "lstm from a state": (
+        L.LSTM(4, use_bias=False, return_sequences=True),
+        functools.partial(nn.lstm, units=4, use_bias=False, return_sequences=True),
+        [(2, 5, 3), [(2, 4), (2, 4)]], {"mask": (2, 5)},
+    ),
+    "gru": (L.GRU(4), functools.partial(nn.gru, units=4), [(2, 5, 3)], {}),
+    "gru options": (
+        L.GRU(4, reset_after=False, return_sequences=True, return_state=True),
+        functools.partial(
+            nn.gru, units=4, reset_after=False, return_sequences=True, return_state=True
+        ),
+        [(2, 5, 3)], {"mask": (2, 5)},
+    ),
+    "gru from a state": (
+        L.GRU(4, use_bias=False, go_backwards=True),
+        functools.partial(nn.gru, units=4, use_bias=False, go_backwards=True),
+        [(2, 5, 3), [(2, 4)]], {},
+    ),
+    "bidirectional": (
+        L.Bidirectional(L.LSTM(4)), functools.partial(nn.bidirectional, fn=nn.lstm, units=4),
+        [(2, 5, 3)], {},
+    ),
+    "bidirectional sum": (
+        L.Bidirectional(L.GRU(4, return_sequences=True, return_state=True), merge_mode="sum"),
+        functools.partial(
+            nn.bidirectional, fn=nn.gru, units=4, return_sequences=True, return_state=True,
+            merge_mode="sum",
+        ),
+        [(2, 5, 3)], {"mask": (2, 5)},
+    ),
+    "bidirectional pair": (
+        L.Bidirectional(L.SimpleRNN(4, return_sequences=True), merge_mode=None),
+        functools.partial(
+            nn.bidirectional, fn=nn.simple_rnn, units=4, return_sequences=True, merge_mode=None
+        ),
+        [(2, 5, 3), [(2, 4), (2, 4)]], {},
+    ),
 }  # fmt: skip
 
 
@@ -121,10 +178,19 @@ def our_path(path):
     return "/".join(["layer", *sides])
 
 
+def split(inputs):
+    """Arrays, and the state they begin from where there is one."""
+    states = [x for x in inputs if isinstance(x, list)]
+    arrays = [x for x in inputs if not isinstance(x, list)]
+    return arrays, {"initial_state": states[0]} if states else {}
+
+
 def by_keras(layer, inputs, options, rng):
     """Outputs, weights, new state and gradients of ``sum(output * cotangent)``, and the cotangents."""
     layer = layer.__class__.from_config(layer.get_config() | {"dtype": "float64"})
-    given = [torch.tensor(x, requires_grad=True) for x in inputs]
+    leaves = [torch.tensor(x, requires_grad=True) for x in mg.tree.leaves(inputs)]
+    given, state = split(mg.tree.unflatten(mg.tree.flatten(inputs)[1], leaves))
+    options = options | state
     extra = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
     layer(*given, **extra)  # makes the weights
     weights = {our_path(w.path): w for w in layer.weights if "seed" not in w.path}
@@ -137,7 +203,7 @@ def by_keras(layer, inputs, options, rng):
     sum((y * torch.tensor(g)).sum() for y, g in zip(outs, cotangents)).backward()
     new = {p: w.value.detach().numpy() for p, w in weights.items() if not w.trainable}
     grads = {p: w.value.grad.numpy() for p, w in weights.items() if w.trainable}
-    grads |= {f"input/{i}": x.grad.numpy() for i, x in enumerate(given)}
+    grads |= {f"input/{i}": x.grad.numpy() for i, x in enumerate(leaves)}
     return [y.detach().numpy() for y in outs], start, new, grads, cotangents
 
 
@@ -146,15 +212,16 @@ def by_monograph(engine, layer, inputs, options, start, cotangents):
 
     def model(scope, arrays, cotangents):
         def loss():
-            xs = [scope.parameter(f"input/{i}", x.shape) for i, x in enumerate(inputs)]
-            outs = mg.tree.leaves(layer(scope / "layer", *xs, **fixed, **arrays))
+            xs = [scope.parameter(f"input/{i}", x.shape) for i, x in enumerate(leaves)]
+            given, state = split(mg.tree.unflatten(mg.tree.flatten(inputs)[1], xs))
+            outs = mg.tree.leaves(layer(scope / "layer", *given, **fixed, **arrays, **state))
             return sum(mg.sum(y * g) for y, g in zip(outs, cotangents, strict=True)), outs
 
         (_, outs), grads = scope.value_and_grad(loss, has_aux=True)()
         return outs, grads
 
+    leaves = mg.tree.leaves(inputs)
     arrays = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}
-    arrays = {k: v.astype("float32") if v.dtype == "float64" else v for k, v in arrays.items()}
     fixed = {k: v for k, v in options.items() if k not in arrays}
     store = mg.Store(seed=0)
     call = store.bind(model, engine)
@@ -164,7 +231,7 @@ def by_monograph(engine, layer, inputs, options, start, cotangents):
     for path, value in start.items():
         assert store.spec(path).shape == value.shape, path
         store[path] = value.astype("float32")
-    for i, x in enumerate(inputs):
+    for i, x in enumerate(leaves):
         store[f"input/{i}"] = x.astype("float32")
     outs, grads = call(arrays, [g.astype("float32") for g in cotangents])
     return [y.numpy() for y in outs], store.numpy(), {p: g.numpy() for p, g in grads.items()}
@@ -186,7 +253,10 @@ def some_true(rng, shape):
 def test_layer_is_that_of_keras(case):
     theirs, ours, shapes, given = CASES[case]
     rng = np.random.default_rng(0)
-    inputs = [rng.normal(size=s) for s in shapes]
+    inputs = [
+        [rng.normal(size=n) for n in s] if isinstance(s, list) else rng.normal(size=s)
+        for s in shapes
+    ]
     options = {k: some_true(rng, v) if isinstance(v, tuple) else v for k, v in given.items()}
     outs, start, new, grads, cotangents = by_keras(theirs, inputs, options, rng)
     for engine in ENGINES:

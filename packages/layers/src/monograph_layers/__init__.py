@@ -7,6 +7,7 @@ from .convolution import conv, conv2d
 from .linear import dense, embedding
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm, unit_norm
 from .positions import position_embedding, rotary_embedding, sine_position_encoding
+from .recurrent import bidirectional, gru, lstm, simple_rnn
 from .regularization import (
     activity_regularization,
     alpha_dropout,
@@ -20,9 +21,9 @@ from .transforms import spectral_norm, weight_norm
 
 __all__ = [
     "AttentionCache", "activate", "activations", "activity_regularization", "alpha_dropout",
-    "attention_cache", "batch_norm", "conv", "conv2d", "dense", "drop_path", "dropout", "embedding",
-    "gaussian_dropout", "gaussian_noise", "group_norm", "initializers", "instance_norm",
-    "layer_norm", "multi_head_attention", "position_embedding", "prelu", "regularizers", "rms_norm",
-    "rotary_embedding", "sine_position_encoding", "spatial_dropout", "spectral_norm", "unit_norm",
-    "weight_norm",
+    "attention_cache", "batch_norm", "bidirectional", "conv", "conv2d", "dense", "drop_path",
+    "dropout", "embedding", "gaussian_dropout", "gaussian_noise", "group_norm", "gru",
+    "initializers", "instance_norm", "layer_norm", "lstm", "multi_head_attention",
+    "position_embedding", "prelu", "regularizers", "rms_norm", "rotary_embedding", "simple_rnn",
+    "sine_position_encoding", "spatial_dropout", "spectral_norm", "unit_norm", "weight_norm",
 ]  # fmt: skip

@@ -150,5 +150,14 @@ EXAMPLES: list[Example] = [
         {"key_mask": mask(2, 4)},
         note="relative",
     ),
+    E(nn.simple_rnn, [floats(2, 4, 3)], dict(units=5, go_backwards=True, return_sequences=True)),
+    E(nn.lstm, [floats(2, 4, 3)], dict(units=5, return_state=True), {"mask": mask(2, 4)}),
+    E(nn.gru, [floats(2, 4, 3)], dict(units=5, dropout=0.3, recurrent_dropout=0.3)),
+    E(nn.gru, [floats(2, 4, 3)], dict(units=5, reset_after=False), note="reset_before"),
+    E(
+        nn.bidirectional,
+        [floats(2, 4, 3)],
+        dict(fn=nn.lstm, units=2, return_sequences=True, return_state=True),
+    ),
     E(nn.activity_regularization, [floats(4, 6)], dict(l1=0.1, l2=0.1)),
 ]
