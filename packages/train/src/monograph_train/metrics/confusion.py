@@ -19,9 +19,7 @@ Thresholds = float | Sequence[float] | None
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
 
-def _counts(
-    thresholds: Sequence[float], class_id: int | None = None, from_logits: bool = False
-) -> Callable:
+def _counts(thresholds: Any, class_id: int | None = None, from_logits: bool = False) -> Callable:
     """A measure: the four counts at each threshold, ``[thresholds]``; ``y_pred > t`` is positive."""
     line = np.sort(np.asarray(thresholds, np.float32))
     n = len(line)
