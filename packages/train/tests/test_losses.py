@@ -159,6 +159,23 @@ def test_semi_hard_triplets_against_loops(engine):
     np.testing.assert_allclose(mg.jit(loss, engine=engine)(y, x), want, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("remove_diagonal", [True, False])
+def test_circle_is_keras(remove_diagonal):
+    x, y = normal(9, 4), np.array([0, 1, 0, 2, 1, 0, 2, 0, 3])
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    options = {"gamma": 8.0, "margin": 0.3, "remove_diagonal": remove_diagonal}
+    want = np.asarray(keras.losses.circle(y, x, **options))
+    loss = functools.partial(losses.circle, **options)
+    for engine in ENGINES:
+        got, slope = mg.jit(
+            mg.value_and_grad(lambda p: mg.sum(loss(y, p))), engine=engine
+        )(x)  # fmt: skip
+        np.testing.assert_allclose(mg.jit(loss, engine=engine)(y, x), want, rtol=1e-4, atol=1e-6)
+        assert np.isfinite(slope.numpy()).all() and got.item() == pytest.approx(
+            want.sum(), rel=1e-4
+        )
+
+
 def test_contrastive_and_nll():
     y, d = np.array([1, 0, 0]), np.array([0.5, 0.25, 2.0], "float32")
     assert losses.contrastive(y, d).tolist() == [0.25, 0.5625, 0.0]

@@ -74,6 +74,10 @@ CASES = [
     ("false_negatives", m.false_negatives(), lambda: k.FalseNegatives(), bits(), share()),
     ("specificity", m.specificity_at_sensitivity(0.6), lambda: k.SpecificityAtSensitivity(0.6),
      bits(), share()),
+    ("sensitivity", m.sensitivity_at_specificity(0.6), lambda: k.SensitivityAtSpecificity(0.6),
+     bits(), share()),
+    ("precision-at", m.precision_at_recall(0.6), lambda: k.PrecisionAtRecall(0.6), bits(), share()),
+    ("recall-at", m.recall_at_precision(0.5), lambda: k.RecallAtPrecision(0.5), bits(), share()),
     ("auc-roc", m.auc(), lambda: k.AUC(), bits(), share()),
     ("auc-logits", m.auc(from_logits=True), lambda: k.AUC(from_logits=True), bits(), normal()),
     ("auc-pr", m.auc(curve="PR"), lambda: k.AUC(curve="PR"), bits(2), share(2)),
@@ -196,6 +200,8 @@ def test_bad_arguments_are_named():
         metrics.auc(curve="XYZ")
     with pytest.raises(ArgumentError, match="num_thresholds=1"):
         metrics.auc(1)
+    with pytest.raises(ArgumentError, match="precision_at_recall: 2 must be in 0 .. 1"):
+        metrics.precision_at_recall(2)
     with pytest.raises(ArgumentError, match="beta=0"):
         metrics.fbeta_score(beta=0)
     metric = metrics.as_metric(metrics.mean_squared_error)

@@ -223,7 +223,7 @@ def averaged(store: mg.Store, path: str = "optimizer") -> dict[str, mg.Tensor]:
         raise VariableError(
             f"there are no averages under {path!r}: wrap the optimizer in average(...) and train"
         )
-    return {p: x.astype(store.spec(p).dtype) for p, x in out.items()}
+    return {p: mg.tensor(x, dtype=store.spec(p).dtype) for p, x in out.items()}
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .entropies import (
 )
 from .margins import (
     categorical_hinge,
+    circle,
     contrastive,
     hinge,
     squared_hinge,
@@ -42,7 +43,7 @@ from .regression import (
 
 __all__ = [
     "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
-    "categorical_focal_crossentropy", "categorical_hinge", "check_labels", "contrastive",
+    "categorical_focal_crossentropy", "categorical_hinge", "check_labels", "circle", "contrastive",
     "cosine_similarity", "dice", "hinge", "huber", "kl_divergence", "log_cosh",
     "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
     "mean_squared_logarithmic_error", "nll", "poisson", "sparse_categorical_crossentropy",

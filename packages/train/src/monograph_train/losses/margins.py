@@ -111,8 +111,33 @@ def triplet_semi_hard(y_true: Any, y_pred: Any, margin: float = 1.0) -> mg.Array
     return mg.sum(each, axis=-1) / mg.maximum(count, 1.0)
 
 
-def _squared_distances(y_true: Any, y_pred: Any) -> tuple[mg.Array, mg.Array]:
-    """``[batch, batch]``: squared distances, and which are pairs of one class."""
+def circle(
+    y_true: Any, y_pred: Any, remove_diagonal: bool = True, gamma: float = 80.0, margin: float = 0.4
+) -> mg.Array:
+    """Circle loss (Sun et al. 2020): similar pairs weigh less the better they are already.
+
+    Args:
+        y_true: class indices ``[batch]``.
+        y_pred: embeddings ``[batch, features]``, of length 1.
+        remove_diagonal: whether an embedding is no partner of itself.
+
+    Returns:
+        ``[batch]``; 0 where the batch has no partner, or no other class.
+    """
+    labels, x = _embeddings(y_true, y_pred)
+    same = labels[:, None] == labels[None, :]
+    own = mg.eye(x.shape[0], dtype=mg.bool)
+    near = mg.logical_and(same, mg.logical_not(own)) if remove_diagonal else same
+    apart = mg.relu(1 - x @ mg.matrix_transpose(x))
+    pull = gamma * (margin + apart) * (apart - margin)
+    push = gamma * mg.relu(1 + margin - apart) * (1 - margin - apart)
+    low = -1e30  # of what is no pair: -inf would make gradients of rows without pairs NaN
+    total = mg.logsumexp(mg.where(near, pull, low), axis=1)
+    total = total + mg.logsumexp(mg.where(same, low, push), axis=1)
+    return mg.logaddexp(total, 0.0)
+
+
+def _embeddings(y_true: Any, y_pred: Any) -> tuple[mg.Array, mg.Array]:
     labels, x = mg.asarray(y_true), wide(y_pred)
     if x.ndim != 2 or labels.shape != x.shape[:1]:
         raise at_user_line(
@@ -121,6 +146,12 @@ def _squared_distances(y_true: Any, y_pred: Any) -> tuple[mg.Array, mg.Array]:
                 f"and embeddings [batch, features]"
             )
         )
+    return labels, x
+
+
+def _squared_distances(y_true: Any, y_pred: Any) -> tuple[mg.Array, mg.Array]:
+    """``[batch, batch]``: squared distances, and which are pairs of one class."""
+    labels, x = _embeddings(y_true, y_pred)
     apart = mg.sum(mg.square(x[:, None, :] - x[None, :, :]), axis=-1)
     own = mg.eye(x.shape[0], dtype=mg.bool)
     return apart, mg.logical_and(labels[:, None] == labels[None, :], mg.logical_not(own))

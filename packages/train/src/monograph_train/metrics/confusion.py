@@ -75,14 +75,14 @@ def precision(
     >>> p.result(p.measure(mg.tensor([0, 1, 1]), mg.tensor([0.9, 0.8, 0.1]))).item()
     0.5
     """
-    return _decision(name, lambda tp, fp, tn, fn: ratio(tp, tp + fp), thresholds, class_id)
+    return _decision(name, _SHARES["precision"], thresholds, class_id)
 
 
 def recall(
     thresholds: Thresholds = None, class_id: int | None = None, name: str = "recall"
 ) -> Metric:
     """Of what is positive, the share that was found; arguments as `precision`."""
-    return _decision(name, lambda tp, fp, tn, fn: ratio(tp, tp + fn), thresholds, class_id)
+    return _decision(name, _SHARES["recall"], thresholds, class_id)
 
 
 def true_positives(thresholds: Thresholds = None, name: str = "true_positives") -> Metric:
@@ -112,17 +112,52 @@ def _even(num_thresholds: int, beyond: float = 0.0) -> list[float]:
     return [0.0 - beyond, *inner, 1.0 + beyond]
 
 
-def specificity_at_sensitivity(
-    sensitivity: float, num_thresholds: int = 200, class_id: int | None = None,
-    name: str = "specificity_at_sensitivity",
-) -> Metric:  # fmt: skip
-    """The best specificity among thresholds that reach this sensitivity (recall)."""
+# shares of the four counts, in the order of COUNTS
+_SHARES: dict[str, Callable] = {
+    "precision": lambda tp, fp, tn, fn: ratio(tp, tp + fp),
+    "recall": lambda tp, fp, tn, fn: ratio(tp, tp + fn),
+    "specificity": lambda tp, fp, tn, fn: ratio(tn, tn + fp),
+}
+
+
+def _best(wanted: str, held: str, least: float, num_thresholds: int, name: str) -> Metric:
+    """The largest of one share among even thresholds at which another is at ``least``; else 0."""
+    if not 0 <= least <= 1:
+        raise ArgumentError(f"{name}: {least} must be in 0 .. 1")
 
     def result(state: State) -> Any:
-        tp, fp, tn, fn = (state[k] for k in COUNTS)
-        return mg.max(mg.where(ratio(tp, tp + fn) >= sensitivity, ratio(tn, tn + fp), 0.0))
+        counts = [state[k] for k in COUNTS]
+        return mg.max(mg.where(_SHARES[held](*counts) >= least, _SHARES[wanted](*counts), 0.0))
 
-    return Metric(name, _counts(_even(num_thresholds), class_id), result)
+    return Metric(name, _counts(_even(num_thresholds)), result)
+
+
+def specificity_at_sensitivity(
+    sensitivity: float, num_thresholds: int = 200, name: str = "specificity_at_sensitivity"
+) -> Metric:
+    """The best specificity among thresholds that reach this sensitivity (recall)."""
+    return _best("specificity", "recall", sensitivity, num_thresholds, name)
+
+
+def sensitivity_at_specificity(
+    specificity: float, num_thresholds: int = 200, name: str = "sensitivity_at_specificity"
+) -> Metric:
+    """The best sensitivity (recall) among thresholds that reach this specificity."""
+    return _best("recall", "specificity", specificity, num_thresholds, name)
+
+
+def precision_at_recall(
+    recall: float, num_thresholds: int = 200, name: str = "precision_at_recall"
+) -> Metric:
+    """The best precision among thresholds that reach this recall."""
+    return _best("precision", "recall", recall, num_thresholds, name)
+
+
+def recall_at_precision(
+    precision: float, num_thresholds: int = 200, name: str = "recall_at_precision"
+) -> Metric:
+    """The best recall among thresholds that reach this precision."""
+    return _best("recall", "precision", precision, num_thresholds, name)
 
 
 def auc(
