@@ -166,6 +166,13 @@ def test_a_schedule_counts_updates_from_zero(name):
     check(getattr(o, name)(schedule), by_torch(lambda p: theirs(p, 0.1), factor))
 
 
+@pytest.mark.parametrize("make, op", [(o.adamw, "adam_update"), (o.sgd, "sgd_update")])
+def test_all_parameters_are_updated_by_one_node(make, op):
+    store = start()
+    graph = store.bind(lambda scope, g: make()(scope / "optimizer", g)).trace(GRADS[0])
+    assert [node.op.name for node in graph.nodes].count(op) == 1
+
+
 def test_the_global_norm_of_torch():
     clip = lambda params: torch.nn.utils.clip_grad_norm_(params, 1.0)
     want = by_torch(lambda p: t.SGD(p, 0.1), before=clip)
