@@ -195,6 +195,29 @@ def test_binary_logits_are_finite_and_their_gradient_at_zero_is_right(engine):
     np.testing.assert_allclose(slope.numpy()[:, 0], [-0.5, 0, -1, 1], atol=1e-7)
 
 
+def summed(loss, y):
+    return lambda p: mg.sum(loss(y, p))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_certain_predictions_right_or_wrong_leave_no_nan(engine):
+    one_hot, sparse = np.array([[1, 0], [1, 0]], "float32"), np.array([0, 0])
+    sure = one_hot[:, ::-1].copy()
+    sure[0] = one_hot[0]  # the first is right, the second wrong, both without a doubt
+    for name in ("binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
+                 "categorical_focal_crossentropy", "sparse_categorical_crossentropy",
+                 "kl_divergence", "poisson", "mean_squared_error", "huber", "log_cosh",
+                 "cosine_similarity", "categorical_hinge", "dice", "tversky"):  # fmt: skip
+        y = sparse if name.startswith("sparse") else one_hot
+        loss = getattr(losses, name)
+        tries = [(loss, sure), (loss, 0 * sure)] if "crossentropy" not in name else [(loss, sure)]
+        if "crossentropy" in name:
+            tries.append((functools.partial(loss, from_logits=True), 2000 * sure - 1000))
+        for fn, p in tries:
+            value, slope = mg.jit(mg.value_and_grad(summed(fn, y)), engine=engine)(p)
+            assert np.isfinite(value.numpy()) and np.isfinite(slope.numpy()).all(), (name, p)
+
+
 def test_impossible_classes_and_zero_vectors_leave_no_nan():
     logits = np.array([[-np.inf, 0.0, 1.0]], "float32")
     y = np.array([[0.0, 1.0, 0.0]], "float32")

@@ -173,6 +173,24 @@ def test_the_confusion_matrix_counts_pairs():
         assert got.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 1]]
 
 
+@pytest.mark.parametrize("count", [3, 5, 200])
+def test_predictions_that_are_thresholds(count):
+    y, p = bits(), rng.choice([0.0, 0.25, 0.5, 1.0], N).astype("float32")
+    for curve in ("ROC", "PR"):
+        reference = keras.metrics.AUC(count, curve)
+        reference.update_state(y, p)
+        metric = metrics.auc(count, curve)
+        got = metric.result(metric.measure(y, p)).item()
+        assert got == pytest.approx(float(reference.result()), rel=1e-5)
+
+
+def test_no_samples_give_zero():
+    for _, ours, _, y_true, y_pred in CASES:
+        metric = metrics.as_metric(ours)
+        got = metric.result(metric.measure(y_true[:0], y_pred[:0])).numpy()
+        assert (got == 0).all(), metric.name
+
+
 def test_r2_keeps_its_digits_far_from_zero():
     y, p = normal() + 1000, normal() + 1000
     metric = metrics.r2_score()

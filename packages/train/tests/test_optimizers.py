@@ -190,6 +190,11 @@ def test_gradients_of_zero_are_clipped_without_nan():
             np.testing.assert_array_equal(store[path].numpy(), FIRST[path])
 
 
+def test_steady_gradients_leave_a_deviation_of_zero_and_no_nan():
+    store = train(o.rmsprop(alpha=0.6, epsilon=1e-3, centered=True), grads=[GRADS[0]] * 60)
+    assert all(np.isfinite(store[p].numpy()).all() for p in SHAPES)
+
+
 def test_a_learning_rate_in_the_store_can_be_changed():
     store = train(o.sgd(schedules.adjustable(0.1)), grads=GRADS[:1])
     assert store["optimizer/learning_rate"].item() == np.float32(0.1)

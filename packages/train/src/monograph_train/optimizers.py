@@ -167,7 +167,8 @@ def rmsprop(
         square = new["v"]
         if centered:
             new["mean"] = ema(s["mean"], g, alpha)
-            square = square - new["mean"] * new["mean"]
+            # rounding must not make it negative where gradients hardly vary
+            square = mg.maximum(square - new["mean"] * new["mean"], 0.0)
         change = g / (mg.sqrt(square) + epsilon)
         if momentum:
             change = new["momentum"] = s["momentum"] * momentum + change
