@@ -1,4 +1,4 @@
-"""Optimizers against torch, checkpoints, the Trainer."""
+"""Checkpoints and the Trainer."""
 
 import io
 
@@ -12,42 +12,13 @@ from monograph_train import (
     adam,
     load_store,
     save_store,
-    sgd,
     sparse_categorical_crossentropy,
 )
 from rich.console import Console
 
-torch = pytest.importorskip("torch", reason="torch.optim is the reference")
-
 
 def linear(scope, x, training=False):
     return x @ scope.parameter("w", (3, 2), 0.5) + scope.parameter("b", (2,), 0.0)
-
-
-@pytest.mark.parametrize(
-    "ours, theirs",
-    [
-        (lambda: adam(0.05), lambda p: torch.optim.Adam(p, 0.05)),
-        (lambda: sgd(0.1), lambda p: torch.optim.SGD(p, 0.1)),
-        (lambda: sgd(0.1, 0.9), lambda p: torch.optim.SGD(p, 0.1, 0.9)),
-        (lambda: sgd(0.1, 0.9, True), lambda p: torch.optim.SGD(p, 0.1, 0.9, nesterov=True)),
-    ],
-)
-@pytest.mark.parametrize("engine", ["numpy", "xla", "torch"])
-def test_twenty_steps_agree_with_torch(engine, ours, theirs):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(8, 3)).astype("float32"), rng.integers(0, 2, 8)
-    t = Trainer(linear, sparse_categorical_crossentropy, ours(), engine=engine)
-    w = torch.full((3, 2), 0.5, requires_grad=True)
-    b = torch.zeros(2, requires_grad=True)
-    reference = theirs([b, w])
-    for _ in range(20):
-        t.step(x, y)
-        reference.zero_grad()
-        torch.nn.functional.cross_entropy(torch.tensor(x) @ w + b, torch.tensor(y)).backward()
-        reference.step()
-    np.testing.assert_allclose(t.store["w"].numpy(), w.detach().numpy(), rtol=2e-6, atol=2e-6)
-    np.testing.assert_allclose(t.store["b"].numpy(), b.detach().numpy(), rtol=2e-6, atol=2e-6)
 
 
 def test_fit_learns_reports_and_repeats_exactly():
