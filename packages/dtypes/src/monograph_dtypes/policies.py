@@ -21,7 +21,7 @@ class Policy:
         compute: dtype in which layers take their inputs and their variables' values.
         output: dtype of layers' results; None leaves them as they are.
 
-    Dtypes may be given as anything that names one.
+    Given as anything that names a dtype, they are `monograph.dtypes.DType` from then on.
 
     Raises:
         DTypeError: one of them is no floating dtype that can compute.
@@ -30,9 +30,9 @@ class Policy:
     Policy(param=monograph.float32, compute=monograph.bfloat16, output=None)
     """
 
-    param: DType = "float32"  # type: ignore[assignment]
-    compute: DType = "float32"  # type: ignore[assignment]
-    output: DType | None = None
+    param: Any = "float32"
+    compute: Any = "float32"
+    output: Any = None
 
     def __post_init__(self) -> None:
         for name in ("param", "compute", "output"):
