@@ -91,7 +91,7 @@ CASES = {
     "3x3": (lambda x, k: mg.ops.convolution(x, k, **_conv(3)), _u(2, 6, 6, 512), _u(3, 3, 512, 8)),
     "1x1": (lambda x, k: mg.ops.convolution(x, k, **_conv(1)), _u(2, 6, 6, 4096), _u(1, 1, 4096, 8)),
     "depthwise": (
-        lambda x, k: mg.ops.convolution(x, k, **_conv(15, 4)), _u(1, 16, 16, 4), _u(15, 15, 1, 4),
+        lambda x, k: mg.ops.convolution(x, k, **_conv(15, 4)), _u(1, 40, 40, 4), _u(15, 15, 1, 4),
     ),
     "input gradient": (
         lambda g, k: mg.ops.convolution_input_grad(g, k, input_shape=(2, 6, 6, 8), **_conv(3)),
