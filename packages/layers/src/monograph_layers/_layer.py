@@ -35,9 +35,17 @@ def layer(fn: F) -> F:
 
 
 def _cast(values: Any, dtype: Any) -> Any:
-    """The same structure with every floating array in ``dtype``."""
-    if dtype is None:
+    """The same structure with every floating array in ``dtype``.
+
+    A tree whose class says ``keeps_dtype`` (a cache) stays as it is: it goes from call to call.
+    """
+    kind = type(values)
+    if dtype is None or getattr(kind, "keeps_dtype", False):
         return values
+    if kind in (tuple, list):
+        return kind(_cast(v, dtype) for v in values)
+    if kind is dict:
+        return {k: _cast(v, dtype) for k, v in values.items()}
 
     def one(x: Any) -> Any:
         return mg.astype(x, dtype) if isinstance(x, mg.Array) and x.dtype.is_float else x
