@@ -126,12 +126,14 @@ class Scope:
         """What was given to `add_loss` so far in this trace, by any scope."""
         return tuple(self.frame.losses)
 
-    def cond(self, pred: Any, fn: Callable[[], Any]) -> None:
+    def cond(self, pred: Any, fn: Callable[[], Any], undo: bool = False) -> None:
         """Run ``fn()`` only when ``pred``: else what it assigns to variables does not happen.
 
         Args:
             pred: a 0-d bool.
             fn: assigns variables; its result is not used.
+            undo: else what this trace has assigned before, through any scope, does not happen
+                either: those variables are as they were when the call began.
 
         >>> import monograph as mg
         >>> def model(scope, x):  # counts positive inputs
@@ -142,7 +144,7 @@ class Scope:
         >>> [call(mg.tensor(x)).item() for x in (1.0, -1.0, 2.0)]
         [1.0, 1.0, 2.0]
         """
-        self.frame.cond(pred, fn)
+        self.frame.cond(pred, fn, undo)
 
     def read(self, path: str) -> Value:
         """The value of any variable of the store, by its full path: what optimizers do."""
@@ -287,7 +289,7 @@ class Frame:
             )
         self.losses.append(value)
 
-    def cond(self, pred: Any, fn: Callable[[], Any]) -> None:
+    def cond(self, pred: Any, fn: Callable[[], Any], undo: bool) -> None:
         before, written, opened = dict(self.values), dict(self.written), self.open
         changed: list[str] = []
 
@@ -295,7 +297,7 @@ class Frame:
             self.open, self.written = current(), {}  # type: ignore[assignment]
             try:
                 fn()
-                changed.extend(self.written)
+                changed.extend({**written, **self.written} if undo else self.written)
                 return tuple(self.values[p] for p in changed)
             finally:  # a variable that fn was the first to read is an input of the whole trace
                 region = self.regions[-1] if self.regions else {}
@@ -303,7 +305,8 @@ class Frame:
                 self.open, self.written, self.values = opened, written, first | before
 
         def kept() -> tuple[Value, ...]:
-            return tuple(self.values[p] for p in changed)
+            values = self.inputs if undo else self.values
+            return tuple(values[p] for p in changed)
 
         # `taken` is traced first: what it assigns is what `kept` must return
         index = ops.convert(ops.not_(control.predicate(pred)), dtype=int32)

@@ -1,14 +1,16 @@
-"""16-bit floats for Monograph, stored as ml_dtypes stores them and computed in float32.
+"""16-bit floats for Monograph, and training with them: policies and loss scaling.
 
 >>> import monograph as mg
 >>> mg.tensor([1.0, 2.0], dtype="bfloat16").dtype
 monograph.bfloat16
 """
 
-import ml_dtypes
-from monograph.dtypes import DType
+from .loss_scale import DynamicLossScale, StaticLossScale, all_finite
+from .policies import Policy, mixed_bfloat16, mixed_float16, policy
+from .types import bfloat16, float16
 
-bfloat16 = DType("bfloat16", "float", ml_dtypes.bfloat16, compute="float32")
-float16 = DType("float16", "float", "float16", compute="float32")
-
-__all__ = ["bfloat16", "float16"]
+__all__ = [
+    "bfloat16", "float16",
+    "Policy", "mixed_bfloat16", "mixed_float16", "policy",
+    "DynamicLossScale", "StaticLossScale", "all_finite",
+]  # fmt: skip

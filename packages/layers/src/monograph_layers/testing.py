@@ -100,6 +100,7 @@ class Example:
 
 
 E = Example
+HEADS = dict(num_heads=2, key_dim=4)
 EXAMPLES: list[Example] = [
     E(nn.dense, [floats(2, 5)], dict(units=3)),
     E(nn.dense, [floats(2, 3, 4)], dict(units=2, activation="tanh", use_bias=False), note="3d"),
@@ -140,7 +141,57 @@ EXAMPLES: list[Example] = [
     E(nn.zero_padding, [floats(2, 3, 4, 2)], dict(padding=((1, 0), 2))),
     E(nn.cropping, [floats(2, 5, 4, 2)], dict(cropping=((1, 0), 1))),
     E(nn.flatten, [floats(2, 3, 4, 2)]),
+    E(nn.prelu, [floats(2, 4, 3)], dict(shared_axes=(1,))),
     E(nn.batch_norm, [floats(4, 3, 5)]),
+    E(nn.batch_norm, [floats(4, 3, 5)], dict(center=False), {"mask": mask(4, 3)}, note="mask"),
     E(nn.layer_norm, [floats(3, 5)]),
+    E(nn.layer_norm, [floats(3, 4, 5)], dict(axis=(1, -1), scale=False), note="axes"),
+    E(nn.group_norm, [floats(2, 3, 6)], dict(groups=2)),
+    E(nn.instance_norm, [floats(2, 4, 3)], dict(scale=True)),
+    E(nn.rms_norm, [floats(3, 5)]),
+    E(nn.unit_norm, [floats(3, 5)]),
     E(nn.dropout, [floats(4, 6)], dict(rate=0.5)),
+    E(nn.spatial_dropout, [floats(4, 3, 6)], dict(rate=0.5)),
+    E(nn.drop_path, [floats(4, 3, 2)], dict(rate=0.5)),
+    E(nn.alpha_dropout, [floats(4, 6)], dict(rate=0.5)),
+    E(nn.gaussian_dropout, [floats(4, 6)], dict(rate=0.5)),
+    E(nn.gaussian_noise, [floats(4, 6)], dict(stddev=0.1)),
+    E(
+        nn.position_embedding,
+        [floats(2, 4, 6)],
+        dict(sequence_length=5, start_index=1),
+        batched=False,
+    ),
+    E(nn.sine_position_encoding, [floats(2, 4, 6)], dict(start_index=2), batched=False),
+    E(nn.rotary_embedding, [floats(2, 4, 3, 6)], dict(max_wavelength=100.0, start_index=2)),
+    E(nn.multi_head_attention, [floats(2, 4, 6)], HEADS, {"attention_mask": mask(2, 4, 4)}),
+    E(
+        nn.multi_head_attention,
+        [floats(2, 3, 6), floats(2, 4, 5)],
+        HEADS | dict(value_dim=4, use_gate=True, return_attention_scores=True, dropout=0.3),
+        note="cross",
+    ),
+    E(
+        nn.multi_head_attention,
+        [floats(2, 4, 6)],
+        HEADS | dict(num_heads=4, num_key_value_heads=2, rotary=100.0, use_causal_mask=True),
+        note="rotary",
+    ),
+    E(
+        nn.multi_head_attention,
+        [floats(2, 4, 6)],
+        HEADS | dict(relative=True),
+        {"key_mask": mask(2, 4)},
+        note="relative",
+    ),
+    E(nn.simple_rnn, [floats(2, 4, 3)], dict(units=5, go_backwards=True, return_sequences=True)),
+    E(nn.lstm, [floats(2, 4, 3)], dict(units=5, return_state=True), {"mask": mask(2, 4)}),
+    E(nn.gru, [floats(2, 4, 3)], dict(units=5, dropout=0.3, recurrent_dropout=0.3)),
+    E(nn.gru, [floats(2, 4, 3)], dict(units=5, reset_after=False), note="reset_before"),
+    E(
+        nn.bidirectional,
+        [floats(2, 4, 3)],
+        dict(fn=nn.lstm, units=2, return_sequences=True, return_state=True),
+    ),
+    E(nn.activity_regularization, [floats(4, 6)], dict(l1=0.1, l2=0.1)),
 ]

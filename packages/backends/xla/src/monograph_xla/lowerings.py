@@ -14,6 +14,7 @@ from monograph import Graph, ops
 from monograph.op import constant
 
 from .collectives import COLLECTIVES
+from .halves import in_float32
 from .linalg import LINALG
 from .products import convolution, dot, input_grad, kernel_grad
 
@@ -135,7 +136,8 @@ def _last(indices: Any, ivd: int) -> Any:
 
 
 _SCATTER = {
-    "update": lax.scatter, "add": lax.scatter_add, "multiply": lax.scatter_mul,
+    "update": lax.scatter, "add": in_float32(lax.scatter_add),
+    "multiply": in_float32(lax.scatter_mul),
     "minimum": lax.scatter_min, "maximum": lax.scatter_max,
 }  # fmt: skip
 
@@ -148,7 +150,7 @@ def _scatter(x: Any, indices: Any, updates: Any, *, kind: str, **a: Any) -> Any:
         scatter_indices_batching_dims=a["scatter_indices_batching_dims"],
     )  # fmt: skip
     return _SCATTER[kind](
-        x, _last(indices, a["index_vector_dim"]), updates, numbers,
+        x, _last(indices, a["index_vector_dim"]), updates, dimension_numbers=numbers,
         indices_are_sorted=a["indices_are_sorted"], unique_indices=a["unique_indices"],
         mode=lax.GatherScatterMode.FILL_OR_DROP,
     )  # fmt: skip
@@ -241,14 +243,15 @@ LOWER: dict[Any, Callable] = {
     ops.bitcast_convert: lambda x, *, dtype: lax.bitcast_convert_type(x, dtype.numpy),
     ops.real: lax.real, ops.imag: lax.imag, ops.conj: lax.conj, ops.complex_: lax.complex,
     # reductions
-    ops.reduce_sum: lambda x, *, axes: jnp.sum(x, axes, dtype=x.dtype),
-    ops.reduce_prod: lambda x, *, axes: jnp.prod(x, axes, dtype=x.dtype),
+    ops.reduce_sum: in_float32(lambda x, *, axes: jnp.sum(x, axes, dtype=x.dtype)),
+    ops.reduce_prod: in_float32(lambda x, *, axes: jnp.prod(x, axes, dtype=x.dtype)),
     ops.reduce_max: lambda x, *, axes: jnp.max(x, axes, initial=_identity(x.dtype, "max")),
     ops.reduce_min: lambda x, *, axes: jnp.min(x, axes, initial=_identity(x.dtype, "min")),
     ops.reduce_and: lambda x, *, axes: jnp.all(x, axes),
     ops.reduce_or: lambda x, *, axes: jnp.any(x, axes),
     ops.argmax: _nan_first(jnp.argmax), ops.argmin: _nan_first(jnp.argmin),
-    ops.cumsum: _cumulative(lax.cumsum), ops.cumprod: _cumulative(lax.cumprod),
+    ops.cumsum: in_float32(_cumulative(lax.cumsum)),
+    ops.cumprod: in_float32(_cumulative(lax.cumprod)),
     ops.cummax: _cum_extreme(lax.max), ops.cummin: _cum_extreme(lax.min),
     # shape
     ops.iota: lambda *, shape, dtype, axis: lax.broadcasted_iota(dtype.numpy, shape, axis),
@@ -262,7 +265,7 @@ LOWER: dict[Any, Callable] = {
     ops.convolution_kernel_grad: kernel_grad,
     ops.fft: lambda x, *, fft_type, fft_length: lax.fft(x, fft_type, fft_length),
     # windows
-    ops.reduce_window_sum: _window("sum"), ops.reduce_window_max: _window("max"),
+    ops.reduce_window_sum: in_float32(_window("sum")), ops.reduce_window_max: _window("max"),
     ops.reduce_window_min: _window("min"), ops.select_and_scatter: _select_and_scatter,
     ops.select_and_gather: _select_and_gather,
     # indexing

@@ -54,12 +54,13 @@ def _layer_norm(x: torch.Tensor, scale: torch.Tensor, bias: torch.Tensor, *, eps
 
 
 def _layer_norm_backward(g: Any, x: Any, scale: Any, mean: Any, rstd: Any) -> Any:
-    mean, rstd = (v.to(x.dtype) if x.dtype in HALF and x.is_cpu else v for v in (mean, rstd))
+    gw, w, s = _wide(g, x, scale)  # torch sums the gradients of 16-bit parameters in 16 bits
     mean, rstd = mean.contiguous(), rstd.contiguous()  # torch reads them as if they were
     # the bias itself is not read, only that there is one
-    return _aten.native_layer_norm_backward.default(
-        g, x, [x.shape[-1]], mean[..., None], rstd[..., None], scale, scale, [True, True, True]
+    dx, dscale, dbias = _aten.native_layer_norm_backward.default(
+        gw, w, [x.shape[-1]], mean[..., None], rstd[..., None], s, s, [True, True, True]
     )
+    return dx.to(x.dtype), dscale.to(scale.dtype), dbias.to(scale.dtype)
 
 
 def _needs_rows(alike: Callable) -> Callable:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from monograph import ops
 
+from .common import HALF, fast_half, function
 from .shape import pad
 
 
@@ -60,22 +61,22 @@ def _gathered(x: torch.Tensor, input_shape: Any, a: Any) -> torch.Tensor:
     return cut[(slice(None), *[slice(None, None, d) for d in a["lhs_dilation"]])]
 
 
-def _native(node: Any, device: Any) -> bool:
-    n = len(node.attrs["strides"])
-    half = node.inputs[0].dtype.name == "float16" and device.type == "cpu"
-    return (
-        1 <= n <= 3
-        and not half
-        and 0 not in node.outputs[0].shape
-        and all(v.size for v in node.inputs)
+def _native(node: Any) -> bool:
+    a, (x, y) = node.attrs, node.inputs
+    n, kernel = len(a["strides"]), a.get("kernel_shape", y.shape)
+    # oneDNN does not come back from a depthwise bfloat16 kernel of 15 x 15 on 40 x 40
+    endless = (
+        x.dtype.name == "bfloat16" and a["feature_groups"] > 1 and max(kernel[:-2], default=0) > 13
     )
+    return 1 <= n <= 3 and not endless and all(v.size for v in (x, y, *node.outputs))
 
 
+@fast_half
 def _convolution(node: Any, device: Any) -> str | Callable:
     a = node.attrs
     n, groups = len(a["strides"]), a["feature_groups"]
-    if not _native(node, device):
-        return _in_float(node, device, lambda x, k: _by_position(x, k, a))
+    if not _native(node):
+        return _summed(_by_position, a)
     shape = node.inputs[1].shape
     kernel = f"{{1}}.permute({_kernel_first(n)})"
     if n == 2 and shape[:2] == (1, 1):  # the only kernels that gain from another layout
@@ -85,18 +86,16 @@ def _convolution(node: Any, device: Any) -> str | Callable:
         edges = tuple(lo for lo, _ in a["padding"])
         x = f"{{0}}.permute({_first(n)})"
         return f"torch.conv{n}d({x}, {kernel}, None, {a['strides']}, {edges}, {last}"
-    run = eval(
-        f"lambda x, k: torch.conv{n}d(x.permute({_first(n)}), {kernel.format('', 'k')}, None, "
-        f"{a['strides']}, 0, {last}",
-        {"torch": torch},
-    )
+    x = f"{{0}}.permute({_first(n)})"
+    run = function(f"torch.conv{n}d({x}, {kernel}, None, {a['strides']}, 0, {last}")
     return lambda x, k: run(_spread(x, a), k)
 
 
+@fast_half
 def _input_grad(node: Any, device: Any) -> Callable:
     a, shape = node.attrs, node.attrs["input_shape"]
-    if not _native(node, device):
-        return _in_float(node, device, lambda g, k: _input_by_position(g, k, a))
+    if not _native(node):
+        return _summed(_input_by_position, a)
     plain = _symmetric(a)
     wide = shape if plain else _wide_shape(shape, a)
     backward = _backward(a, plain, 0)
@@ -108,10 +107,11 @@ def _input_grad(node: Any, device: Any) -> Callable:
     return run
 
 
+@fast_half
 def _kernel_grad(node: Any, device: Any) -> Callable:
     a, shape = node.attrs, node.attrs["kernel_shape"]
-    if not _native(node, device):
-        return _in_float(node, device, lambda x, g: _kernel_by_position(x, g, a))
+    if not _native(node):
+        return _summed(_kernel_by_position, a)
     plain, backward = _symmetric(a), _backward(a, _symmetric(a), 1)
     return lambda x, g: backward(g, x if plain else _spread(x, a), g.new_empty(shape))
 
@@ -144,11 +144,13 @@ def _backward(a: Any, plain: bool, which: int) -> Callable:
 # ---- any number of axes, one kernel position at a time
 
 
-def _in_float(node: Any, device: Any, fn: Callable) -> Callable:
-    """torch computes float16 on the CPU many times slower than float32."""
-    if node.inputs[0].dtype.name == "float16" and device.type == "cpu":
-        return lambda x, y: fn(x.float(), y.float()).half()
-    return fn
+def _summed(fn: Callable, a: Any) -> Callable:
+    """``fn``, the sum over the positions in float32 at least."""
+
+    def run(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return fn(x.float(), y.float(), a).to(x.dtype) if x.dtype in HALF else fn(x, y, a)
+
+    return run
 
 
 def _positions(kernel: Any, out: Any, a: Any) -> Iterator[tuple[tuple[int, ...], tuple]]:

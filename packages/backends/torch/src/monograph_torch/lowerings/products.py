@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from monograph import ops
 
+from .common import fast_half, function
 from .integers import signed, wrap
 
 
+@fast_half
 def _dot(node: Any, device: Any) -> str | Callable:
     x, y, out = (v.spec for v in (*node.inputs, *node.outputs))
     x_batch, y_batch, x_con, y_con = (
@@ -29,12 +30,9 @@ def _dot(node: Any, device: Any) -> str | Callable:
     right = _arranged("{1}", y, (*y_batch, *y_con, *y_free), [*lead, k, n])
     text = f"torch.{'bmm' if lead else 'mm'}({left}, {right})"
     result = "" if out.shape == (*lead, m, n) else f".view({out.shape})"
-    if x.dtype.is_inexact and not (x.dtype.name == "float16" and device.type == "cpu"):
+    if x.dtype.is_inexact:
         return text + result
-    # torch has no fast kernel for these: compute in a type that has one
-    product = eval(f"lambda p, q: {text.format('p', 'q')}{result}", {"torch": torch})
-    if x.dtype.name == "float16":
-        return lambda p, q: product(p.float(), q.float()).half()
+    product = function(text + result)  # torch has no fast kernel for integers but of 64 bits
     return lambda p, q: wrap(product(signed(p).long(), signed(q).long()), p.dtype)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monograph import ops
 
-from .common import call
+from .common import HALF, call
 from .integers import ordered, wide_unsigned
 
 
@@ -31,9 +31,11 @@ def _reduce(fn: Callable) -> Callable:
 
 
 def _prod(x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    # of many 16-bit factors torch rounds every partial product
+    y = x.float() if x.dtype in HALF else x
     for a in sorted(axes, reverse=True):
-        x = torch.prod(x, a, dtype=x.dtype)
-    return x
+        y = torch.prod(y, a, dtype=y.dtype)
+    return y.to(x.dtype)
 
 
 def _extreme(fn: Callable, kind: str) -> Callable:
