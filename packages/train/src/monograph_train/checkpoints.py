@@ -1,52 +1,464 @@
-"""Checkpoints: a store in one safetensors file, written atomically."""
+"""Checkpoints: a store, a step and what else training needs, in one safetensors file.
+
+The file's metadata holds a SHA-256 of every tensor and one of the header, so truncation and every
+changed bit are noticed before a tensor is handed out. Any safetensors reader opens it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import os
-import tempfile
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import monograph as mg
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+import numpy as np
+from monograph.dtypes import dtype as as_dtype
+from monograph.errors import ArgumentError, FileFormatError, VariableError
+
+from . import tensorfile
+from .tensorfile import CheckpointError, damaged
+
+VERSION = 1
+_START = b'{"__metadata__":{"monograph.sha256":"'  # the header's digest stands at a fixed place
+_DIGEST = slice(8 + len(_START), 8 + len(_START) + 64)
+
+Renaming = Callable[[str], str | None] | Mapping[str, str | None]
 
 
-def save_store(store: mg.Store, path: str | os.PathLike) -> None:
-    """Write every variable; the file appears whole or not at all."""
-    path = Path(path)
-    meta = {
-        "seed": str(store.seed),
-        "state": "\n".join(p for p in store if p not in set(store.trainable)),
-    }
-    data = save(store.numpy(), metadata=meta)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        store: the variables, with their trainable flags and the seed.
+        step: how many updates were done.
+        meta: what the writer added, as JSON: the state of a dataset, a configuration.
+        metrics: numbers by name, such as ``{"val_loss": 0.31}``.
+        path: the file; None for an `average`.
+    """
+
+    store: mg.Store
+    step: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
+
+    def restore(
+        self, store: mg.Store, *, partial: bool = False, map: Renaming | None = None
+    ) -> dict[str, str]:
+        """Put the values into ``store``, in place; nothing is changed when anything does not fit.
+
+        An empty store receives every variable with its trainable flag, and the seed. Otherwise
+        paths, shapes and dtypes must agree, and the store's trainable flags stay.
+
+        Args:
+            partial: take what fits and leave the rest, for transfer learning.
+            map: what a path in the file is called in ``store``: a function (None leaves the
+                variable out), or a dict of paths or their first parts, the longest winning.
+
+        Returns:
+            Why each variable was left out, by path; empty unless ``partial``.
+
+        Raises:
+            VariableError: lists all missing, unexpected and mismatched variables.
+
+        >>> import monograph as mg
+        >>> old, new = mg.Store(), mg.Store()
+        >>> old.add("encoder/w", [1.0, 2.0])
+        >>> old.add("head/w", [3.0])
+        >>> new.add("body/w", [0.0, 0.0])
+        >>> Checkpoint(old).restore(new, partial=True, map={"encoder": "body"})
+        {'head/w': 'only in the checkpoint'}
+        >>> new["body/w"].tolist()
+        [1.0, 2.0]
+        """
+        sources = _renamed(self.store, map)
+        if not len(store):
+            for path, source in sources.items():
+                store.add(path, _value(self.store, source), self.store.slots[source].trainable)
+            store.seed = self.store.seed
+            return {}
+        found = {path: self.store.spec(source) for path, source in sources.items()}
+        apart = differences(found, {p: store.spec(p) for p in store}, "checkpoint", "store")
+        if apart and not partial:
+            raise VariableError(
+                f"{self.path or 'the checkpoint'} does not fit the store; {len(apart)} of its "
+                f"variables differ:\n{listed(apart)}\nBuild the model as it was when saved, rename "
+                f"with map=, or take what fits with partial=True."
+            )
+        for path, source in sources.items():
+            if path not in apart:
+                store[path] = _value(self.store, source)
+        return apart
 
 
-def load_store(path: str | os.PathLike) -> mg.Store:
-    """The store that `save_store` wrote, usable on any engine.
+def _value(store: mg.Store, path: str) -> np.ndarray:
+    slot = store.slots[path]
+    return slot.device.engine.get(slot.buffer)
+
+
+def _renamed(store: mg.Store, map: Renaming | None) -> dict[str, str]:
+    """Path in the target -> path in ``store``."""
+    rename = map if callable(map) else _by_prefix(map or {})
+    out: dict[str, str] = {}
+    for source in store:
+        path = rename(source)
+        if path is None:
+            continue
+        if path in out:
+            raise VariableError(f"map= calls both {out[path]!r} and {source!r} {path!r}")
+        out[path] = source
+    return out
+
+
+def _by_prefix(table: Mapping[str, str | None]) -> Callable[[str], str | None]:
+    def rename(path: str) -> str | None:
+        hits = [k for k in table if path == k or path.startswith(f"{k}/")]
+        if not hits:
+            return path
+        old = max(hits, key=len)
+        new = table[old]
+        return None if new is None else new + path[len(old) :]
+
+    return rename
+
+
+def differences(
+    a: Mapping[str, mg.Spec], b: Mapping[str, mg.Spec], name_a: str, name_b: str
+) -> dict[str, str]:
+    """Why variables of ``a`` and ``b`` do not fit each other, by path."""
+    out = {}
+    for path in sorted({*a, *b}):
+        if path not in b:
+            out[path] = f"only in the {name_a}"
+        elif path not in a:
+            out[path] = f"only in the {name_b}"
+        elif a[path] is not b[path]:
+            out[path] = f"{a[path]} in the {name_a}, {b[path]} in the {name_b}"
+    return out
+
+
+def listed(apart: Mapping[str, str]) -> str:
+    """One line per difference."""
+    return "\n".join(f"  {path}: {why}" for path, why in apart.items())
+
+
+# ---- one file
+
+
+def save_checkpoint(
+    store: mg.Store, path: str | os.PathLike, *, step: int = 0,
+    meta: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write every variable; the file appears whole and durable, or the old one stays.
+
+    Args:
+        store: its values are written bit for bit.
+        path: a file in a folder that exists; by custom it ends in ``.safetensors``.
+        step: how many updates were done.
+        meta: anything JSON can hold (tuples become lists).
+        metrics: numbers by name.
 
     Raises:
-        FileFormatError: not a safetensors file, or a truncated one.
+        ArgumentError: ``meta`` holds what JSON cannot.
+        CheckpointError: disk full, no permission; no temporary file is left.
+
+    >>> import os, tempfile, monograph as mg
+    >>> store = mg.Store(seed=7)
+    >>> store.add("w", [1.0, 2.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "best.safetensors")
+    ...     save_checkpoint(store, path, step=10, metrics={"val_loss": 0.5})
+    ...     again = load_checkpoint(path)
+    >>> again.step, again.metrics, again.store["w"].tolist()
+    (10, {'val_loss': 0.5}, [1.0, 2.0])
     """
+    arrays = store.numpy()
+    table, body = tensorfile.layout(arrays)
+    about = {
+        "version": VERSION, "seed": int(store.seed), "step": int(step),
+        "metrics": {k: float(v) for k, v in (metrics or {}).items()}, "meta": dict(meta or {}),
+        "variables": {
+            name: {
+                "dtype": as_dtype(arrays[name].dtype).name,
+                "trainable": store.slots[name].trainable,
+                "sha256": hashlib.sha256(raw).hexdigest(),
+            }
+            for name, raw in zip(table, body)
+        },
+    }  # fmt: skip
     try:
-        with safe_open(path, framework="numpy") as f:
-            meta: dict[str, Any] = f.metadata() or {}
-            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-    except SafetensorError as e:
-        raise mg.errors.FileFormatError(
-            f"{path}: {e}; the file is damaged, take another copy"
-        ) from None
-    store, state = mg.Store(int(meta.get("seed", 0))), set(meta.get("state", "").split("\n"))
-    for name, array in arrays.items():
-        store.add(name, mg.tensor(array), trainable=name not in state)
-    return store
+        text = json.dumps(about, default=_plain)
+    except (TypeError, ValueError) as e:
+        raise ArgumentError(f"meta of a checkpoint must be JSON (numbers, text, lists): {e}") from e
+    rest = {"monograph": text}
+    tail = json.dumps(rest)[1:] + "".join(
+        f", {json.dumps(name)}: {json.dumps(row)}" for name, row in table.items()
+    )
+    head = bytearray(_START + b"0" * 64 + b'", ' + tail.encode() + b"}")
+    head += b" " * (-len(head) % 8)
+    head[:0] = len(head).to_bytes(8, "little")
+    head[_DIGEST] = hashlib.sha256(head).hexdigest().encode()
+    tensorfile.write_atomically(Path(path), [head, *body])
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, (np.ndarray, np.generic, mg.Tensor)):
+        return x.tolist()
+    raise TypeError(f"{type(x).__name__} is not JSON")
+
+
+def _read_header(f: Any, path: Any) -> tuple[tensorfile.Header, dict[str, Any]]:
+    raw = bytearray(tensorfile.read_raw_header(f, path))
+    if not raw.startswith(_START, 8):
+        raise FileFormatError(
+            f"{path}: not a checkpoint of Monograph, or damaged at its start; a plain safetensors "
+            f"file is read by monograph_train.load_safetensors(path)"
+        )
+    digest, raw[_DIGEST] = bytes(raw[_DIGEST]), b"0" * 64
+    if hashlib.sha256(raw).hexdigest().encode() != digest:
+        raise damaged(path, "its header does not match its checksum")
+    header = tensorfile.parse_header(f, bytes(raw), path)
+    try:
+        about = json.loads(header.metadata["monograph"])
+        if about["version"] != VERSION:
+            raise FileFormatError(
+                f"{path}: a checkpoint of version {about['version']}, this Monograph reads "
+                f"{VERSION}; upgrade monograph-train"
+            )
+        rows = about["variables"]
+        fine = [rows.keys() == {e.name for e in header.entries}]
+        fine += [isinstance(about[k], t) for k, t in _TYPES.items()]
+        fine += [isinstance(r[k], t) for r in rows.values() for k, t in _ROW_TYPES.items()]
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as e:
+        raise damaged(path, f"its metadata are not those of a checkpoint ({e!r})") from None
+    if not all(fine):
+        raise damaged(path, "its metadata do not describe its tensors")
+    return header, about
+
+
+_TYPES = {"seed": int, "step": int, "meta": dict, "metrics": dict}
+_ROW_TYPES = {"dtype": str, "trainable": bool, "sha256": str}
+
+
+def _tensors(f: Any, path: Any, header: Any, about: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for entry in header.entries:
+        row, raw = about["variables"][entry.name], tensorfile.read_bytes(f, entry, path)
+        if hashlib.sha256(raw).hexdigest() != row["sha256"]:
+            raise damaged(path, f"the tensor {entry.name!r} does not match its checksum")
+        dtype = as_dtype(row["dtype"])
+        # a type that the format lacks has a last axis of its parts
+        shape = entry.shape if dtype is entry.dtype else entry.shape[:-1]
+        if math.prod(shape) * dtype.itemsize != entry.nbytes:
+            raise damaged(path, f"the tensor {entry.name!r} is not of {dtype}")
+        yield entry.name, tensorfile.as_array(raw, dtype, shape)
+
+
+def read_about(path: str | os.PathLike) -> dict[str, Any]:
+    """A checkpoint's metadata (``step``, ``metrics``, ``meta``, ``variables``); tensors not read.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a checkpoint, or its header is damaged.
+    """
+    with tensorfile.opened(path) as f:
+        return _read_header(f, path)[1]
+
+
+def read_arrays(path: str | os.PathLike) -> Iterator[tuple[str, np.ndarray]]:
+    """A checkpoint's variables one at a time, each verified.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a checkpoint, or damaged.
+    """
+    with tensorfile.opened(path) as f:
+        yield from _tensors(f, path, *_read_header(f, path))
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read and verify a file of `save_checkpoint`; its store works on every engine.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a checkpoint, truncated, or any bit of it changed.
+    """
+    with tensorfile.opened(path) as f:
+        header, about = _read_header(f, path)
+        store = mg.Store(about["seed"])
+        for name, array in _tensors(f, path, header, about):
+            store.add(name, array, trainable=about["variables"][name]["trainable"])
+    return Checkpoint(store, about["step"], about["meta"], about["metrics"], Path(path))
+
+
+def average(paths: Sequence[str | os.PathLike]) -> Checkpoint:
+    """The mean of several checkpoints' variables, accumulated in float64.
+
+    Integers, such as counters and random keys, are those of the last file, as are step and seed
+    (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima").
+
+    Raises:
+        ArgumentError: no paths.
+        VariableError: lists the variables that do not agree.
+    """
+    if isinstance(paths, (str, os.PathLike)) or not len(paths):
+        raise ArgumentError(f"average takes a list of one or more paths, got {paths!r}")
+    last = load_checkpoint(paths[-1])
+    specs = {p: last.store.spec(p) for p in last.store}
+    sums = {
+        p: _value(last.store, p).astype("complex128" if s.dtype.is_complex else "float64")
+        for p, s in specs.items()
+        if s.dtype.is_inexact
+    }
+    with np.errstate(invalid="ignore", over="ignore"):
+        for path in paths[:-1]:
+            found = {}
+            for name, array in read_arrays(path):
+                found[name] = mg.Spec.of(array)
+                if name in sums and found[name] is specs[name]:
+                    sums[name] += array
+            if apart := differences(found, specs, f"file {path}", f"file {paths[-1]}"):
+                raise VariableError(f"these files cannot be averaged:\n{listed(apart)}")
+        for name, total in sums.items():
+            last.store[name] = (total / len(paths)).astype(specs[name].dtype.numpy)
+    return Checkpoint(last.store, last.step, {"average_of": [str(p) for p in paths]}, {}, None)
+
+
+# ---- a folder of them
+
+
+class Checkpoints:
+    """A folder of checkpoints, of which the last few and the best are kept.
+
+    Files are named ``step-00001200.safetensors``. One process at a time may write to a folder; any
+    number may read.
+
+    Args:
+        folder: made when missing.
+        keep: how many of the last steps stay; None keeps all.
+        best: a metric's name; the file with its best value stays too, across restarts.
+        mode: whether the ``"min"`` or the ``"max"`` of that metric is best.
+
+    >>> import tempfile, monograph as mg
+    >>> store = mg.Store()
+    >>> store.add("w", [1.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     kept = Checkpoints(folder, keep=2, best="val_loss")
+    ...     for step, loss in enumerate([0.5, 0.1, 0.4, 0.3]):
+    ...         _ = kept.save(store, step, metrics={"val_loss": loss})
+    ...     [p.name for p in kept.paths()], kept.latest().step, kept.best().step
+    (['step-00000001.safetensors', 'step-00000002.safetensors', 'step-00000003.safetensors'], 3, 1)
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike, keep: int | None = 3, best: str | None = None,
+        mode: str = "min",
+    ):  # fmt: skip
+        if keep is not None and keep < 1:
+            raise ArgumentError(f"keep={keep}: at least 1 checkpoint stays, or None for all")
+        if mode not in ("min", "max"):
+            raise ArgumentError(f'mode={mode!r}: it is "min" or "max"')
+        self.folder, self.keep, self.metric, self.mode = Path(folder), keep, best, mode
+
+    def paths(self) -> list[Path]:
+        """The files by step, the oldest first; [] when there is no folder yet."""
+        found = [(_step_of(p), p) for p in self.folder.glob("step-*.safetensors")]
+        return [p for step, p in sorted((s, p) for s, p in found if s is not None)]
+
+    def save(
+        self, store: mg.Store, step: int, meta: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> Path:  # fmt: skip
+        """Write a checkpoint, then delete those no longer kept, and what killed writers left.
+
+        Raises:
+            CheckpointError: disk full, no permission; the files there are untouched.
+        """
+        path = self.folder / f"step-{step:08d}.safetensors"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise CheckpointError.of("make the folder", self.folder, e) from e
+        for leftover in self.folder.glob(".step-*.safetensors.*.tmp"):
+            leftover.unlink(missing_ok=True)
+        save_checkpoint(store, path, step=step, meta=meta, metrics=metrics)
+        self._prune(path)
+        return path
+
+    def latest(self) -> Checkpoint | None:
+        """The checkpoint of the highest step; None when there is none.
+
+        A damaged file is passed over with a warning that names it.
+
+        Raises:
+            FileFormatError: there are files, and all are damaged.
+        """
+        return self._first(self.paths()[::-1])
+
+    def best(self) -> Checkpoint | None:
+        """The checkpoint with the best value of the metric; None when no file has one.
+
+        Raises:
+            ArgumentError: made without ``best=``.
+            FileFormatError: there are such files, and all are damaged.
+        """
+        if self.metric is None:
+            raise ArgumentError('name the metric: Checkpoints(folder, best="val_loss")')
+        return self._first([p for p, _ in self._ranked()])
+
+    def _first(self, paths: Sequence[Path]) -> Checkpoint | None:
+        problems = []
+        for path in paths:
+            try:
+                return load_checkpoint(path)
+            except FileFormatError as e:
+                problems.append(str(e))
+                warnings.warn(f"passed over a checkpoint: {e}", stacklevel=3)
+            except CheckpointError as e:
+                if not isinstance(e.__cause__, FileNotFoundError):  # a writer deleted it just now
+                    raise
+        if problems:
+            raise FileFormatError(
+                "no checkpoint is whole; move them away to start anew:\n  " + "\n  ".join(problems)
+            )
+        return None
+
+    def _abouts(self) -> dict[Path, dict[str, Any]]:
+        """Metadata of the files whose headers are whole."""
+        out = {}
+        for path in self.paths():
+            try:
+                out[path] = read_about(path)
+            except (FileFormatError, CheckpointError):
+                continue
+        return out
+
+    def _ranked(self) -> list[tuple[Path, float]]:
+        """Files that have the metric, the best first; among equals the later one."""
+        sign = 1 if self.mode == "min" else -1
+        scores = [(p, a["metrics"].get(self.metric)) for p, a in self._abouts().items()]
+        with_one = [(p, v) for p, v in scores if v is not None and not math.isnan(v)]
+        with_one.reverse()
+        with_one.sort(key=lambda pair: sign * pair[1])
+        return with_one
+
+    def _prune(self, new: Path) -> None:
+        if self.keep is None:
+            return
+        whole = list(self._abouts())  # a damaged file neither counts nor goes
+        stay = {new, *whole[-self.keep :], *([p for p, _ in self._ranked()[:1]])}
+        for path in whole:
+            if path not in stay:
+                path.unlink(missing_ok=True)
+
+
+def _step_of(path: Path) -> int | None:
+    found = re.fullmatch(r"step-(\d{8,})\.safetensors", path.name)
+    return int(found[1]) if found else None
