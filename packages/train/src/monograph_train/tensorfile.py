@@ -12,7 +12,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -96,8 +96,9 @@ def layout(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[np.nd
     return table, body
 
 
-def write_atomically(path: Path, parts: Iterable[Any]) -> None:
-    """Write bytes so that ``path`` is whole, durable and new, or as it was before.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; then ``path`` is that, whole and durable, or as it was before.
 
     Raises:
         CheckpointError: the system refused; no temporary file is left.
@@ -105,8 +106,7 @@ def write_atomically(path: Path, parts: Iterable[Any]) -> None:
     temporary = path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as f:
-            for part in parts:
-                f.write(part)
+            yield f
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
@@ -141,7 +141,9 @@ def save_safetensors(
     whole = {"__metadata__": dict(metadata), **table} if metadata else table
     text = json.dumps(whole).encode()
     text += b" " * (-len(text) % 8)
-    write_atomically(Path(path), [len(text).to_bytes(8, "little"), text, *body])
+    with replacing(Path(path)) as f:
+        for part in (len(text).to_bytes(8, "little"), text, *body):
+            f.write(part)
 
 
 # ---- reading
