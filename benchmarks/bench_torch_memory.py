@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def ours(name: str) -> Callable:
         return nn.dense(scope / "logits", mg.mean(x, axis=1), 10)
 
     model = {"cnn": cnn, "block": block}[name]
-    trainer = Trainer(model, losses.sparse_categorical_crossentropy, adam(1e-3), engine="torch")
+    loss = partial(losses.sparse_categorical_crossentropy, from_logits=True)
+    trainer = Trainer(model, loss, adam(1e-3), engine="torch")
     return lambda x, y: trainer.step(x, y)["loss"].item()
 
 

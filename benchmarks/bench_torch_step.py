@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import monograph as mg
@@ -101,7 +102,7 @@ def plain_step(params: dict[str, Any]) -> Callable:
     def forward(p: dict[str, Any], x: Any, y: Any) -> Any:
         for i in range(2):
             x = mg.relu(x @ p[f"hidden{i}/kernel"] + p[f"hidden{i}/bias"])
-        return losses.sparse_categorical_crossentropy(x @ p["logits/kernel"] + p["logits/bias"], y)
+        return mg.mean(mg.cross_entropy(x @ p["logits/kernel"] + p["logits/bias"], y))
 
     def step(state: dict[str, Any], x: Any, y: Any) -> Any:
         p, names = state["p"], sorted(state["p"])
@@ -166,7 +167,7 @@ def main() -> None:
     dx, dy = mg.tensor(x, device="torch"), mg.tensor(y, device="torch")
 
     def trainer(model: Callable, x: Any) -> Trainer:
-        loss = losses.sparse_categorical_crossentropy
+        loss = partial(losses.sparse_categorical_crossentropy, from_logits=True)
         made = Trainer(model, loss, adam(RATE), engine="torch")
         made.predict(x)  # makes the variables
         return made
