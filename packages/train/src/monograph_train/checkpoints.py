@@ -1,52 +1,67 @@
-"""Checkpoints: a store in one safetensors file, written atomically."""
+"""Checkpoints: a store in one safetensors file, written atomically. (Being rewritten.)"""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import monograph as mg
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 
-def save_store(store: mg.Store, path: str | os.PathLike) -> None:
+class Checkpoint:
+    """What a file holds."""
+
+    def __init__(self, store: mg.Store, step: int, meta: Any):
+        self.store, self.step, self.meta = store, step, meta
+
+    def restore(self, store: mg.Store) -> None:
+        """Into a store."""
+        for path, value in self.store.items():
+            if path in store:
+                store[path] = value
+            else:
+                store.add(path, value, path in self.store.trainable)
+
+
+def save_checkpoint(store: mg.Store, path: Any, *, step: int = 0, meta: Any = None) -> None:
     """Write every variable; the file appears whole or not at all."""
     path = Path(path)
-    meta = {
-        "seed": str(store.seed),
-        "state": "\n".join(p for p in store if p not in set(store.trainable)),
-    }
-    data = save(store.numpy(), metadata=meta)
+    head = {"trainable": store.trainable, "seed": store.seed, "step": step, "meta": meta}
+    data = save(store.numpy(), metadata={"monograph": json.dumps(head)})
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with os.fdopen(handle, "wb") as f:
+        f.write(data)
+    os.replace(temporary, path)
 
 
-def load_store(path: str | os.PathLike) -> mg.Store:
-    """The store that `save_store` wrote, usable on any engine.
-
-    Raises:
-        FileFormatError: not a safetensors file, or a truncated one.
-    """
-    try:
-        with safe_open(path, framework="numpy") as f:
-            meta: dict[str, Any] = f.metadata() or {}
-            arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
-    except SafetensorError as e:
-        raise mg.errors.FileFormatError(
-            f"{path}: {e}; the file is damaged, take another copy"
-        ) from None
-    store, state = mg.Store(int(meta.get("seed", 0))), set(meta.get("state", "").split("\n"))
+def load_checkpoint(path: Any) -> Checkpoint:
+    """Read one."""
+    with safe_open(path, framework="numpy") as f:
+        head = json.loads(f.metadata()["monograph"])
+        arrays = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+    store = mg.Store(head["seed"])
     for name, array in arrays.items():
-        store.add(name, mg.tensor(array), trainable=name not in state)
-    return store
+        store.add(name, mg.tensor(array), name in head["trainable"])
+    return Checkpoint(store, head["step"], head["meta"])
+
+
+class Checkpoints:
+    """A folder of them."""
+
+    def __init__(self, folder: Any, keep: int = 3):
+        self.folder, self.keep = Path(folder), keep
+
+    def save(self, store: mg.Store, step: int, meta: Any = None, metrics: Any = None) -> None:
+        """One more."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(store, self.folder / f"step-{step:08}.safetensors", step=step, meta=meta)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest."""
+        paths = sorted(self.folder.glob("step-*.safetensors"))
+        return load_checkpoint(paths[-1]) if paths else None
