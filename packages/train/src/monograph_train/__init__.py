@@ -2,7 +2,8 @@
 
 from . import callbacks, losses, metrics, optimizers, schedules, wrappers
 from .callbacks import Callback, EarlyStopping, LambdaCallback
-from .checkpoints import Checkpoints, load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoint, average, load_checkpoint, save_checkpoint
+from .checkpoints import Checkpoints
 from .datasets import Dataset
 from .logs import JSONLogger, TensorBoard
 from .losses import mean_squared_error, sparse_categorical_crossentropy
@@ -11,12 +12,14 @@ from .optimizers import adam, adamw, sgd
 from .plots import LivePlot, plot
 from .run import Diverged, Epoch, History, Run
 from .summary import summary
+from .tensorfile import CheckpointError, load_safetensors, save_safetensors
 from .trainer import Trainer
 
 __all__ = [
-    "Callback", "Checkpoints", "Dataset", "Diverged", "EarlyStopping", "Epoch", "History",
-    "JSONLogger", "LambdaCallback", "LivePlot", "Metric", "Run", "TensorBoard", "Trainer",
-    "accuracy", "adam", "adamw", "as_metric", "callbacks", "load_checkpoint", "losses",
-    "mean_squared_error", "metrics", "optimizers", "plot", "save_checkpoint", "schedules", "sgd",
+    "Callback", "Checkpoint", "CheckpointError", "Checkpoints", "Dataset", "Diverged",
+    "EarlyStopping", "Epoch", "History", "JSONLogger", "LambdaCallback", "LivePlot", "Metric",
+    "Run", "TensorBoard", "Trainer", "accuracy", "adam", "adamw", "as_metric", "average",
+    "callbacks", "load_checkpoint", "load_safetensors", "losses", "mean_squared_error", "metrics",
+    "optimizers", "plot", "save_checkpoint", "save_safetensors", "schedules", "sgd",
     "sparse_categorical_crossentropy", "summary", "wrappers",
 ]  # fmt: skip
