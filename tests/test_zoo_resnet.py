@@ -26,10 +26,10 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def hugging_face(classes, dtype=torch.float32):
-    """ResNet-50 with normalisation that is no identity, so that nothing can be left out."""
+def hugging_face(classes, dtype=torch.float32, blocks=(3, 4, 6, 3)):
+    """A ResNet with normalisation that is no identity, so that nothing can be left out."""
     torch.manual_seed(0)
-    config = transformers.ResNetConfig(num_labels=classes)
+    config = transformers.ResNetConfig(num_labels=classes, depths=list(blocks))
     model = transformers.ResNetForImageClassification(config)
     gen = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -125,9 +125,9 @@ def test_logits_are_those_of_haiku():
     assert set(store) == set(arrays), "the model asks for what the converter gives"
 
 
-def trained_by_pytorch(x, labels, rate, dtype):
+def trained_by_pytorch(x, labels, rate, dtype, blocks):
     """The variables, by our paths, before and after one step per batch."""
-    model = hugging_face(10, dtype).train()
+    model = hugging_face(10, dtype, blocks).train()
     first = {k: v.clone() for k, v in model.state_dict().items()}
     update = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
     for batch, y in zip(x, labels):
@@ -138,12 +138,12 @@ def trained_by_pytorch(x, labels, rate, dtype):
     return [zoo.from_huggingface.resnet(s) for s in (first, model.state_dict())]
 
 
-def trained_by_us(engine, arrays, x, labels, rate, dtype):
+def trained_by_us(engine, arrays, x, labels, rate, dtype, blocks):
     store, update = loaded(arrays, dtype), sgd(rate, momentum=0.9)
 
     def step(scope, batch, y):
         def loss():
-            logits = zoo.resnet50(scope, batch, classes=10, training=True)
+            logits = zoo.resnet(scope, batch, blocks, classes=10, training=True)
             return mg.mean(mg.cross_entropy(logits, y))
 
         value, grads = scope.value_and_grad(loss)()
@@ -156,32 +156,30 @@ def trained_by_us(engine, arrays, x, labels, rate, dtype):
     return {path: store[path].numpy() for path in arrays}
 
 
-def test_five_training_steps_end_where_pytorchs_do():
+@pytest.mark.parametrize(
+    "dtype, blocks, tolerance", [("float64", (3, 4, 6, 3), 1e-9), ("float32", (1, 1, 1, 1), 3e-3)]
+)
+def test_five_training_steps_end_where_pytorchs_do(dtype, blocks, tolerance):
     """Parameters and batch statistics after five steps of gradient descent with momentum.
 
-    Batches are small and the network is deep, so that a difference grows ten thousand times in five
-    steps. So float64 must agree, to 1e-9 of what each array moved; and float32, in which PyTorch's
-    own arrays end some percent of their way from its float64 ones, no more than twice as far.
+    The tolerance is a part of what each array moved, against PyTorch in float64. ResNet-50 is so deep
+    and these batches so small that a difference grows ten thousand times in five steps: float32 ends
+    40% off in PyTorch too. So ResNet-50 is compared in float64; float32 on a shallow one, where its
+    roundings and those of the small changes that it stores come to 0.1%.
     """
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 4, 40, 40, 3)).astype("float32")
     labels = rng.integers(0, 10, (5, 4))
-    rate = 2.0**-12  # the optimizer keeps it in float32, which holds it exactly
-    first, exact = trained_by_pytorch(x, labels, rate, torch.float64)
-    _, rounded = trained_by_pytorch(x, labels, rate, torch.float32)
-
-    def apart(got):
-        size = lambda v: np.linalg.norm(v.astype("float64"))
-        assert set(got) == set(exact)
-        return {p: size(got[p] - exact[p]) / size(exact[p] - first[p]) for p in exact}
-
+    rate = 2.0 ** (
+        -12 if dtype == "float64" else -8
+    )  # the optimizer keeps it in float32, which holds it exactly
+    first, exact = trained_by_pytorch(x, labels, rate, torch.float64, blocks)
     assert min(np.abs(exact[p] - first[p]).max() for p in exact) > 1e-7, "all must move"
-    theirs = np.median(list(apart(rounded).values()))
     for engine in ENGINES:
-        ours = apart(trained_by_us(engine, first, x, labels, rate, "float64"))
-        assert max(ours.values()) < 1e-9, max(ours, key=ours.get)
-        ours = apart(trained_by_us(engine, first, x, labels, rate, "float32"))
-        assert np.median(list(ours.values())) < 2 * theirs
+        got = trained_by_us(engine, first, x, labels, rate, dtype, blocks)
+        size = lambda v: np.linalg.norm(v.astype("float64"))
+        apart = {p: size(got[p] - exact[p]) / size(exact[p] - first[p]) for p in exact}
+        assert max(apart.values()) < tolerance, max(apart, key=apart.get)
 
 
 def test_features_without_the_top_and_mistaken_padding():
