@@ -73,6 +73,11 @@ class Example:
         """The layer's name, with the note."""
         return self.layer.__name__ + (f"-{self.note}" if self.note else "")
 
+    @property
+    def asks_training(self) -> bool:
+        """Whether the layer has an option ``training``."""
+        return "training" in inspect.signature(self.layer).parameters
+
     def draw(self, dtype: Any = "float32", empty: bool = False, seed: int = 0) -> tuple:
         """Inputs in the order in which `model` takes them."""
         rng = np.random.default_rng(seed)
