@@ -189,6 +189,17 @@ EXAMPLES: list[Example] = [
         {"key_mask": mask(2, 4)},
         note="relative",
     ),
+    E(
+        nn.attention,
+        [floats(2, 3, 4), floats(2, 3, 4)],
+        dict(use_scale=True, use_causal_mask=True, dropout=0.3),
+    ),
+    E(
+        nn.additive_attention,
+        [floats(2, 3, 4), floats(2, 5, 4)],
+        dict(return_attention_scores=True),
+        {"key_mask": mask(2, 5)},
+    ),
     E(nn.simple_rnn, [floats(2, 4, 3)], dict(units=5, go_backwards=True, return_sequences=True)),
     E(nn.lstm, [floats(2, 4, 3)], dict(units=5, return_state=True), {"mask": mask(2, 4)}),
     E(nn.gru, [floats(2, 4, 3)], dict(units=5, dropout=0.3, recurrent_dropout=0.3)),
