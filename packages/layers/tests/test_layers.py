@@ -122,6 +122,7 @@ def test_a_zero_vector_has_a_finite_gradient_in_unit_norm():
 def test_masked_statistics_are_those_of_what_is_seen():
     rng = np.random.default_rng(0)
     x, seen = rng.normal(size=(8, 5, 3)).astype("float32"), rng.integers(0, 2, (8, 5)).astype(bool)
+    x[~seen] = np.nan
     store = mg.Store()
     f = store.bind(
         lambda s, v, m: nn.batch_norm(s, v, training=True, mask=m, momentum=0.0), engine="numpy"
