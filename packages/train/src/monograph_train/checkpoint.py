@@ -206,14 +206,15 @@ def save_checkpoint(
     head[:0] = len(head).to_bytes(8, "little")
     head[_DIGEST] = hashlib.sha256(head).hexdigest().encode()
     with tensorfile.replacing(Path(path)) as f:
-        for part in (head, *body):
-            f.write(part)
+        f.write(head)
+        for part in body:
+            f.write(part.data)
 
 
 def _digests(parts: Sequence[np.ndarray]) -> list[str]:
     """SHA-256 of each, on all cores: hashlib lets go of the interpreter."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda raw: hashlib.sha256(raw).hexdigest(), parts))
+        return list(pool.map(lambda raw: hashlib.sha256(raw.data).hexdigest(), parts))
 
 
 def _plain(x: Any) -> Any:
@@ -258,7 +259,7 @@ _ROW_TYPES = {"dtype": str, "trainable": bool, "sha256": str}
 def _tensors(f: Any, path: Any, header: Any, about: Any) -> Iterator[tuple[str, np.ndarray]]:
     for entry in header.entries:
         row, raw = about["variables"][entry.name], tensorfile.read_bytes(f, entry, path)
-        if hashlib.sha256(raw).hexdigest() != row["sha256"]:
+        if hashlib.sha256(raw.data).hexdigest() != row["sha256"]:
             raise damaged(path, f"the tensor {entry.name!r} does not match its checksum")
         dtype = as_dtype(row["dtype"])
         # a type that the format lacks has a last axis of its parts

@@ -142,8 +142,9 @@ def save_safetensors(
     text = json.dumps(whole).encode()
     text += b" " * (-len(text) % 8)
     with replacing(Path(path)) as f:
-        for part in (len(text).to_bytes(8, "little"), text, *body):
-            f.write(part)
+        f.write(len(text).to_bytes(8, "little") + text)
+        for part in body:
+            f.write(part.data)
 
 
 # ---- reading
@@ -240,7 +241,7 @@ def read_bytes(f: BinaryIO, entry: Entry, path: Any) -> np.ndarray:
     """An entry's bytes, in memory of their own."""
     f.seek(entry.at)
     out = np.empty(entry.nbytes, np.uint8)
-    if f.readinto(memoryview(out)) != entry.nbytes:  # type: ignore[attr-defined]
+    if f.readinto(out.data) != entry.nbytes:  # type: ignore[attr-defined]
         raise damaged(path, f"it ends inside {entry.name!r}")
     return out
 
