@@ -54,7 +54,8 @@ def store_of(values, state=()):
 def small(tmp_path):
     store = store_of({"a/w": np.arange(4, dtype="float32"), "n": np.int64(3)}, ["n"])
     path = tmp_path / "small.safetensors"
-    save_checkpoint(store, path, step=2, meta={"x": 1}, metrics={"loss": 0.5})
+    meta = {"x": 1, "text": "so long that the file has ten thousand bits to flip " * 12}
+    save_checkpoint(store, path, step=2, meta=meta, metrics={"loss": 0.5})
     return path
 
 
@@ -138,6 +139,7 @@ def test_every_truncation_is_noticed(small, tmp_path):
 
 def test_every_single_bit_flip_is_noticed(small, tmp_path):
     data, bad = small.read_bytes(), tmp_path / "bad"
+    assert 8 * len(data) >= 10_000
     for bit in range(8 * len(data)):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8
