@@ -126,26 +126,36 @@ def test_float8_of_a_plug_in_comes_back(tmp_path):
 # ---- damage
 
 
-def test_every_truncation_is_noticed(small, tmp_path):
-    data, cut = small.read_bytes(), tmp_path / "cut"
-    for n in range(len(data)):
-        cut.write_bytes(data[:n])
-        with pytest.raises(FileFormatError, match=str(cut)):
-            load_checkpoint(cut)
-    cut.write_bytes(data + b"\0")
-    with pytest.raises(FileFormatError, match=str(cut)):
-        load_checkpoint(cut)
+def refused(path):
+    """Whether loading says that this file is damaged."""
+    try:
+        load_checkpoint(path)
+    except FileFormatError as e:
+        return str(path) in str(e)
+    return False
 
 
-def test_every_single_bit_flip_is_noticed(small, tmp_path):
-    data, bad = small.read_bytes(), tmp_path / "bad"
+def test_every_truncation_is_noticed(small):
+    data = small.read_bytes()
+    small.write_bytes(data + b"\0")
+    assert refused(small)
+    for n in range(len(data) - 1, -1, -1):
+        os.truncate(small, n)
+        assert refused(small), n
+
+
+def test_every_single_bit_flip_is_noticed(small):
+    data = small.read_bytes()
     assert 8 * len(data) >= 10_000
-    for bit in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[bit // 8] ^= 1 << bit % 8
-        bad.write_bytes(flipped)
-        with pytest.raises(FileFormatError, match=str(bad)):
-            load_checkpoint(bad)
+    with open(small, "r+b", buffering=0) as f:
+        for bit in range(8 * len(data)):
+            at, byte = bit // 8, data[bit // 8]
+            f.seek(at)
+            f.write(bytes([byte ^ 1 << bit % 8]))
+            assert refused(small), bit
+            f.seek(at)
+            f.write(bytes([byte]))
+    assert load_checkpoint(small).step == 2
 
 
 def test_metadata_changed_by_hand_are_noticed(small):
