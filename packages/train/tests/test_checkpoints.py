@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back bit for bit, and what is damaged is refused."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -227,6 +228,49 @@ def test_an_absurd_header_length_takes_no_memory(tmp_path, n, load):
         load(path)
 
 
+def forged(path, about, table, body=b"\0" * 8):
+    """A file whose header's checksum is right, whatever it says."""
+    start = b'{"__metadata__":{"monograph.sha256":"'
+    text = start + b"0" * 64 + b'", "monograph": ' + json.dumps(about).encode() + b"}"
+    text += "".join(f", {json.dumps(k)}: {json.dumps(v)}" for k, v in table.items()).encode()
+    text += b"}"
+    head = len(text).to_bytes(8, "little") + text
+    digest = hashlib.sha256(head).hexdigest().encode()
+    path.write_bytes(head.replace(b"0" * 64, digest, 1) + body)
+    return path
+
+
+ABOUT = {"version": 1, "seed": 0, "step": 0, "meta": {}, "metrics": {}}
+LINE = {"dtype": "float32", "trainable": True, "sha256": hashlib.sha256(b"\0" * 8).hexdigest()}
+WHOLE = {**ABOUT, "variables": {"a": LINE}}
+
+
+def test_a_file_made_by_the_description_of_the_format_loads(tmp_path):
+    path = forged(tmp_path / "c", json.dumps(WHOLE), {"a": ROW})
+    assert load_checkpoint(path).store["a"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "about, why",
+    [
+        ("[" * 100_000, "metadata"),
+        ("9" * 5000, "metadata"),
+        ("[]", "metadata"),
+        (json.dumps({"version": 2}), "version 2.*upgrade"),
+        (json.dumps(ABOUT), "variables"),
+        (json.dumps({**ABOUT, "variables": {}}), "describe"),
+        (json.dumps({**WHOLE, "meta": 1}), "describe"),
+        (json.dumps({**WHOLE, "variables": {"a": {**LINE, "trainable": "yes"}}}), "describe"),
+        (json.dumps({**WHOLE, "variables": {"a": {**LINE, "dtype": "int64"}}}), "not of int64"),
+        (json.dumps({**WHOLE, "variables": {"a": {**LINE, "sha256": "0"}}}), "tensor 'a'"),
+    ],
+)
+def test_odd_metadata_are_refused(tmp_path, about, why):
+    path = forged(tmp_path / "c", about, {"a": ROW})
+    with pytest.raises(FileFormatError, match=f"{path}.*{why}"):
+        load_checkpoint(path)
+
+
 # ---- restore
 
 
@@ -266,6 +310,18 @@ def test_restore_keeps_the_stores_flags(small):
     assert store.trainable == [] and store["a/w"].tolist() == [0, 1, 2, 3]
 
 
+def test_restore_adds_what_is_not_made_yet_when_asked(small):
+    store = store_of({"a/w": np.zeros(4, "float32")})
+    with pytest.raises(VariableError, match="n: only in the checkpoint"):
+        load_checkpoint(small).restore(store)
+    assert load_checkpoint(small).restore(store, add=True) == {}
+    assert store["n"].item() == 3 and store.trainable == ["a/w"] and store["a/w"][3].item() == 3
+    store = store_of({"mistyped": np.zeros(4, "float32")})
+    with pytest.raises(VariableError, match="mistyped: only in the store"):
+        load_checkpoint(small).restore(store, add=True)
+    assert list(store) == ["mistyped"]
+
+
 def test_renaming_by_dict_and_by_function():
     old = store_of({"net/a/w": [1.0], "net/ab": [2.0], "net/x/y": [3.0], "head": [4.0]})
     names = {"net": "body", "net/a": "stem", "head": None}
@@ -275,6 +331,8 @@ def test_renaming_by_dict_and_by_function():
     got = mg.Store()
     Checkpoint(old).restore(got, map=str.upper)
     assert got["NET/A/W"].item() == 1
+    with pytest.raises(VariableError, match="lacks: nets, he$"):
+        Checkpoint(old).restore(mg.Store(), map={"nets": "body", "net": "body", "he": "x"})
     with pytest.raises(VariableError, match="both 'head' and 'net/a/w'"):
         Checkpoint(old).restore(mg.Store(), map=lambda p: "same")
 

@@ -131,5 +131,19 @@ def test_killed_training_ends_as_if_it_had_never_stopped(tmp_path):
     assert told["inside"] >= 1, "no kill hit a save: make the weights bigger"
 
 
+def test_a_trainer_that_has_predicted_goes_on_from_a_checkpoint(tmp_path):
+    def line(scope, x):
+        return x * scope.parameter("slope", (), 0.0)
+
+    x = np.linspace(0, 1, 16, dtype="float32")
+    make = lambda: Trainer(line, mean_squared_error, adam(0.1), engine="numpy")
+    make().fit((x, 2 * x), 2, checkpoints=tmp_path, progress=False)
+    whole, again = make(), make()
+    whole.fit((x, 2 * x), 4, progress=False)
+    again.predict(x)  # makes the model's variables, not the optimizer's
+    again.fit((x, 2 * x), 4, checkpoints=tmp_path, progress=False)
+    assert again.store["slope"].item() == whole.store["slope"].item()
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
