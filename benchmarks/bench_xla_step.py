@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import monograph as mg
 import monograph_layers as nn
 import numpy as np
-from monograph_train import Trainer, adam, sparse_categorical_crossentropy as loss
+from monograph_train import Trainer, adam, sparse_categorical_crossentropy
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
 STEPS, RATE, B1, B2, EPSILON = 20, 1e-3, 0.9, 0.999, 1e-8
+loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
 
 
 def model(scope, x, training=False):
@@ -133,6 +134,7 @@ class Runner:
 def compare(batch, size):
     images = np.random.default_rng(0).normal(size=(batch, size, size, 1)).astype("float32")
     labels = np.random.default_rng(1).integers(0, 10, batch).astype("int32")
+    loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
     trainer = Trainer(model, loss, adam(RATE, B1, B2, EPSILON), seed=3, engine="xla")
     store = trainer.store
     store.bind(lambda scope, x: model(scope, x, training=True))(images)  # makes the variables

@@ -15,6 +15,10 @@ LAYERS: dict[str, Callable] = {}
 """Every layer by name; `monograph_layers.testing` has an example of each."""
 
 
+KEPT: set[type] = set()
+"""Trees that layers take and give in their own dtypes, whatever the policy: caches."""
+
+
 def layer(fn: F) -> F:
     """Make ``fn(scope, x, ...)`` a layer.
 
@@ -35,9 +39,17 @@ def layer(fn: F) -> F:
 
 
 def _cast(values: Any, dtype: Any) -> Any:
-    """The same structure with every floating array in ``dtype``."""
-    if dtype is None:
+    """The same structure with every floating array in ``dtype``.
+
+    A tree of a class in `KEPT` stays as it is: it goes from call to call.
+    """
+    kind = type(values)
+    if dtype is None or kind in KEPT:
         return values
+    if kind in (tuple, list):
+        return kind(_cast(v, dtype) for v in values)
+    if kind is dict:
+        return {k: _cast(v, dtype) for k, v in values.items()}
 
     def one(x: Any) -> Any:
         return mg.astype(x, dtype) if isinstance(x, mg.Array) and x.dtype.is_float else x

@@ -1,11 +1,25 @@
-"""Training: losses, optimizers, checkpoints and a `Trainer` that compiles the whole step."""
+"""Training: losses, metrics, optimizers, data, checkpoints and a `Trainer` that compiles the whole step."""
 
-from .checkpoints import load_store, save_store
-from .losses import accuracy, mean_squared_error, sparse_categorical_crossentropy
-from .optimizers import adam, sgd
-from .trainer import Epoch, Trainer, batches
+from . import callbacks, losses, metrics, optimizers, schedules, wrappers
+from .callbacks import Callback, EarlyStopping, LambdaCallback
+from .checkpoint import Checkpoint, average, load_checkpoint, save_checkpoint
+from .checkpoints import Checkpoints
+from .datasets import Dataset
+from .logs import JSONLogger, TensorBoard
+from .losses import mean_squared_error, sparse_categorical_crossentropy
+from .metrics import Metric, accuracy, as_metric
+from .optimizers import adam, adamw, sgd
+from .plots import LivePlot, plot
+from .run import Diverged, Epoch, History, Run
+from .summary import summary
+from .tensorfile import CheckpointError, load_safetensors, save_safetensors
+from .trainer import Trainer
 
 __all__ = [
-    "Epoch", "Trainer", "accuracy", "adam", "batches", "load_store", "mean_squared_error",
-    "save_store", "sgd", "sparse_categorical_crossentropy",
+    "Callback", "Checkpoint", "CheckpointError", "Checkpoints", "Dataset", "Diverged",
+    "EarlyStopping", "Epoch", "History", "JSONLogger", "LambdaCallback", "LivePlot", "Metric",
+    "Run", "TensorBoard", "Trainer", "accuracy", "adam", "adamw", "as_metric", "average",
+    "callbacks", "load_checkpoint", "load_safetensors", "losses", "mean_squared_error", "metrics",
+    "optimizers", "plot", "save_checkpoint", "save_safetensors", "schedules", "sgd",
+    "sparse_categorical_crossentropy", "summary", "wrappers",
 ]  # fmt: skip
