@@ -239,16 +239,14 @@ def _difference(a: np.ndarray, b: np.ndarray) -> tuple[str, str, str]:
 
 
 def _console() -> Console:
-    """As wide as the terminal; elsewhere as wide as the lines are, so that no path is broken."""
-    return (
-        Console(highlight=False) if sys.stdout.isatty() else Console(width=10_000, highlight=False)
-    )
+    """As wide as the lines are: no path or number is broken, and each row stays one line."""
+    return Console(width=10_000, highlight=False)
 
 
 def _table(*columns: str, left: int = 3) -> Table:
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for i, name in enumerate(columns):
-        made.add_column(name, justify="left" if i < left else "right", overflow="fold")
+        made.add_column(name, justify="left" if i < left else "right")
     return made
 
 
