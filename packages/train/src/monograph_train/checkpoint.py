@@ -189,7 +189,7 @@ def save_checkpoint(
     >>> again.step, again.metrics, again.store["w"].tolist()
     (10, {'val_loss': 0.5}, [1.0, 2.0])
     """
-    arrays = store.numpy()
+    arrays = {name: _value(store, name) for name in store}  # the engine's memory, not a copy
     table, body = tensorfile.layout(arrays)
     about = {
         "version": VERSION, "seed": int(store.seed), "step": int(step),
