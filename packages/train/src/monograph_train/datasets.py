@@ -271,7 +271,7 @@ class Stage(Dataset):
     """A stage over another dataset."""
 
     def __init__(self, source: Dataset):
-        self.source: Dataset = source  # type: ignore[assignment]
+        self.source: Dataset = source
 
 
 class Map(Stage):
