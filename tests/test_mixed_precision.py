@@ -62,7 +62,8 @@ class Run:
                 return scaling.scale(scope, loss)
 
             _, grads = scope.value_and_grad(forward)()
-            return scaling.apply(scope, grads, lambda g: adam(rate)(scope / "optimizer", g))
+            optimizer = adam(lambda step: rate)
+            return scaling.apply(scope, grads, lambda g: optimizer(scope / "optimizer", g))
 
         self.store = mg.Store(0)
         self.step = self.store.bind(step, engine)
