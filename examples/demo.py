@@ -63,9 +63,9 @@ console.print(table)
 
 with tempfile.TemporaryDirectory() as folder:  # save on one engine, load on the other
     path = Path(folder) / "digits.safetensors"
-    train.save_store(trained[0].store, path)
+    train.save_checkpoint(trained[0].store, path)
     logits = trained[0].predict(test_x).numpy()
-    other = trainer("torch", train.load_store(path)).predict(test_x).numpy()
+    other = trainer("torch", train.load_checkpoint(path).store).predict(test_x).numpy()
 agree = np.abs(logits - other).max()
 console.print(f"saved on xla, loaded on torch: logits differ by at most {agree:.1e}")
 

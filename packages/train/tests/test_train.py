@@ -1,17 +1,14 @@
-"""Checkpoints and the Trainer."""
+"""The Trainer."""
 
 import io
 
-import monograph as mg
 import numpy as np
 import pytest
-from monograph.errors import ArgumentError, FileFormatError
+from monograph.errors import ArgumentError
 from monograph_train import (
     Trainer,
     accuracy,
     adam,
-    load_store,
-    save_store,
     sparse_categorical_crossentropy,
 )
 from rich.console import Console
@@ -37,18 +34,3 @@ def test_fit_learns_reports_and_repeats_exactly():
     assert t.evaluate(x, y)["accuracy"] == pytest.approx(right)
     with pytest.raises(ArgumentError, match="got 0 and 0"):
         t.fit(x[:0], y[:0])
-
-
-def test_a_checkpoint_reads_back_and_damage_is_noticed(tmp_path):
-    store = mg.Store(seed=4)
-    store.add("layer/w", np.arange(6, dtype="float32").reshape(2, 3))
-    store.add("count", np.int64(3), trainable=False)
-    save_store(store, tmp_path / "c.safetensors")
-    again = load_store(tmp_path / "c.safetensors")
-    assert again.seed == 4 and again.trainable == ["layer/w"] and again["count"].item() == 3
-    np.testing.assert_array_equal(again["layer/w"].numpy(), store["layer/w"].numpy())
-    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
-    data = (tmp_path / "c.safetensors").read_bytes()
-    (tmp_path / "c.safetensors").write_bytes(data[:-5])
-    with pytest.raises(FileFormatError, match="damaged"):
-        load_store(tmp_path / "c.safetensors")
