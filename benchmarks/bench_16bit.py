@@ -84,7 +84,10 @@ def main():
         for engine in a.engines:
             for part in PARTS:
                 (ms, *_), (_, bf16, f16) = measure(case, engine, part, a.rounds)
-                print(f"{case:<24}{engine:<7}{part:<13}{ms:>11.2f}{bf16:>10.2f}{f16:>10.2f}", flush=True)
+                print(
+                    f"{case:<24}{engine:<7}{part:<13}{ms:>11.2f}{bf16:>10.2f}{f16:>10.2f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ that reading is what the steps needed: parameters' gradients, activations, works
 
 from __future__ import annotations
 
+import functools
 import resource
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def ours(name: str) -> Callable:
     """``step(x, y)`` of the Torch engine."""
     import monograph as mg
     import monograph_layers as nn
-    from monograph_train import Trainer, adam, losses
+    from monograph_train import Trainer, adam, sparse_categorical_crossentropy
 
     def cnn(scope: Any, x: Any, training: bool = False) -> Any:
         for i, channels in enumerate((32, 64, 64)):
@@ -61,7 +62,8 @@ def ours(name: str) -> Callable:
         return nn.dense(scope / "logits", mg.mean(x, axis=1), 10)
 
     model = {"cnn": cnn, "block": block}[name]
-    trainer = Trainer(model, losses.sparse_categorical_crossentropy, adam(1e-3), engine="torch")
+    loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
+    trainer = Trainer(model, loss, adam(1e-3), engine="torch")
     return lambda x, y: trainer.step(x, y)["loss"].item()
 
 

@@ -9,6 +9,7 @@ the same parameters, and the losses they arrive at are compared.
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -19,9 +20,10 @@ import monograph_layers as nn
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monograph_train import Trainer, adam, losses
+from monograph_train import Trainer, adam, sparse_categorical_crossentropy
 
 RATE = 1e-3
+loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
 
 
 def mlp(scope: Any, x: Any, training: bool = False) -> Any:
@@ -101,7 +103,7 @@ def plain_step(params: dict[str, Any]) -> Callable:
     def forward(p: dict[str, Any], x: Any, y: Any) -> Any:
         for i in range(2):
             x = mg.relu(x @ p[f"hidden{i}/kernel"] + p[f"hidden{i}/bias"])
-        return losses.sparse_categorical_crossentropy(x @ p["logits/kernel"] + p["logits/bias"], y)
+        return mg.mean(loss(y, x @ p["logits/kernel"] + p["logits/bias"]))
 
     def step(state: dict[str, Any], x: Any, y: Any) -> Any:
         p, names = state["p"], sorted(state["p"])
@@ -166,7 +168,6 @@ def main() -> None:
     dx, dy = mg.tensor(x, device="torch"), mg.tensor(y, device="torch")
 
     def trainer(model: Callable, x: Any) -> Trainer:
-        loss = losses.sparse_categorical_crossentropy
         made = Trainer(model, loss, adam(RATE), engine="torch")
         made.predict(x)  # makes the variables
         return made

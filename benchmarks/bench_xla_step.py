@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import monograph as mg
 import monograph_layers as nn
 import numpy as np
-from monograph_train import Trainer, adam, sparse_categorical_crossentropy as loss
+from monograph_train import Trainer, adam, sparse_categorical_crossentropy
 
 ROUNDS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
 STEPS, RATE, B1, B2, EPSILON = 20, 1e-3, 0.9, 0.999, 1e-8
+loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
 
 
 def model(scope, x, training=False):

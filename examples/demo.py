@@ -5,6 +5,7 @@ Run it with ``nox -s demo``, or ``python examples/demo.py`` where the packages a
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import monograph as mg
@@ -28,8 +29,10 @@ def model(scope, images, training=False):
 
 
 def trainer(engine, store=None):
-    loss, metrics = train.sparse_categorical_crossentropy, [train.accuracy]
-    return train.Trainer(model, loss, train.adam(1e-3), metrics, store=store, seed=7, engine=engine)
+    loss = partial(train.sparse_categorical_crossentropy, from_logits=True)
+    return train.Trainer(
+        model, loss, train.adam(1e-3), [train.accuracy], store=store, seed=7, engine=engine
+    )
 
 
 console = Console()
@@ -48,8 +51,8 @@ for engine in ("xla", "torch"):
         t.step(train_x[i : i + 64], train_y[i : i + 64])["loss"].item()
         times.append(time.perf_counter())
     parameters.append({path: t.store[path].numpy() for path in t.store.trainable})
-    t.fit(train_x, train_y, epochs=15, batch_size=32, validation=(test_x, test_y), console=console)
-    score = t.evaluate(test_x, test_y)["accuracy"]
+    t.fit((train_x, train_y), epochs=15, validation=(test_x, test_y), progress=console)
+    score = t.evaluate((test_x, test_y))["accuracy"]
     rows.append((engine, times[1] - times[0], np.median(np.diff(times[1:])) * 1e3, score))
     trained.append(t)
 
@@ -64,8 +67,8 @@ console.print(table)
 with tempfile.TemporaryDirectory() as folder:  # save on one engine, load on the other
     path = Path(folder) / "digits.safetensors"
     train.save_checkpoint(trained[0].store, path)
-    logits = trained[0].predict(test_x).numpy()
-    other = trainer("torch", train.load_checkpoint(path).store).predict(test_x).numpy()
+    logits = trained[0].predict(test_x)
+    other = trainer("torch", train.load_checkpoint(path).store).predict(test_x)
 agree = np.abs(logits - other).max()
 console.print(f"saved on xla, loaded on torch: logits differ by at most {agree:.1e}")
 

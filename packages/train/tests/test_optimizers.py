@@ -1,13 +1,14 @@
 """Optimizers and their wrappers: 20 steps against torch.optim and optax, on every engine."""
 
 import math
+import types
 import warnings
 
 import monograph as mg
 import numpy as np
 import pytest
 from monograph.errors import ArgumentError, VariableError
-from monograph_train import optimizers as o, schedules, wrappers as w
+from monograph_train import losses, optimizers as o, schedules, wrappers as w
 
 torch = pytest.importorskip("torch", reason="torch.optim is the reference")
 with warnings.catch_warnings():
@@ -317,6 +318,46 @@ def test_parameters_of_16_bits_are_updated_in_float32(name):
         np.testing.assert_array_equal(
             wide[path], exact[path].numpy().astype(dtype).astype("float32")
         )
+
+
+def test_a_copy_of_the_store_continues_as_the_store_does():
+    made = [getattr(o, name)() for name in o.__all__]
+    made.append(w.accumulate(w.average(w.lookahead(w.clip_by_norm(o.adamw(), 1.0), 2)), 3))
+    for optimizer in made:
+        whole = train(optimizer, grads=GRADS[:10])
+        half = train(optimizer, grads=GRADS[:5]).copy()
+        assert list(train(optimizer, grads=GRADS[5:10], store=half)) == list(whole)
+        for path in whole:
+            np.testing.assert_array_equal(half[path].numpy(), whole[path].numpy())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_policy_of_bfloat16_trains_through_all_wrappers(engine):
+    pytest.importorskip("monograph_dtypes", reason="brings the 16-bit floats")
+    rate = schedules.warmup(schedules.cosine_decay(0.05, 100), 5)
+    members = [("*/w", o.adamw(rate)), ("*", o.sgd(rate, 0.9))]
+    optimizer = w.accumulate(w.average(w.clip_by_global_norm(w.groups(members), 1.0)), 2)
+    policy = types.SimpleNamespace(param="float32", compute="bfloat16", output=None)
+
+    def step(scope, x, y):
+        def loss():
+            layer = scope.with_policy(policy) / "layer"
+            out = mg.astype(x, "bfloat16") @ layer.parameter("w", (3, 1), 0.1)
+            out = out + layer.parameter("b", (1,), 0.0)
+            return mg.mean(losses.mean_squared_error(y, out))
+
+        value, grads = scope.value_and_grad(loss)()
+        optimizer(scope / "optimizer", grads)
+        return value
+
+    x = rng.normal(size=(16, 3)).astype("float32")
+    y = (x @ np.array([[1.0], [-2.0], [0.5]]) + 0.3).astype("float32")
+    store = mg.Store()
+    call = store.bind(step, engine)
+    seen = [call(x, y).item() for _ in range(120)]
+    assert seen[0] == seen[1] and seen[-1] < 0.3 * seen[0]
+    assert store.spec("layer/w").dtype == mg.float32
+    assert set(w.averaged(store)) == {"layer/w", "layer/b"}
 
 
 def test_float64_parameters_stay():

@@ -15,6 +15,10 @@ LAYERS: dict[str, Callable] = {}
 """Every layer by name; `monograph_layers.testing` has an example of each."""
 
 
+KEPT: set[type] = set()
+"""Trees that layers take and give in their own dtypes, whatever the policy: caches."""
+
+
 def layer(fn: F) -> F:
     """Make ``fn(scope, x, ...)`` a layer.
 
@@ -37,10 +41,10 @@ def layer(fn: F) -> F:
 def _cast(values: Any, dtype: Any) -> Any:
     """The same structure with every floating array in ``dtype``.
 
-    A tree whose class says ``keeps_dtype`` (a cache) stays as it is: it goes from call to call.
+    A tree of a class in `KEPT` stays as it is: it goes from call to call.
     """
     kind = type(values)
-    if dtype is None or getattr(kind, "keeps_dtype", False):
+    if dtype is None or kind in KEPT:
         return values
     if kind in (tuple, list):
         return kind(_cast(v, dtype) for v in values)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import monograph as mg
 
-from ._layer import layer, refuse
+from ._layer import KEPT, layer, refuse
 from .initializers import Init, glorot_uniform, zeros
 from .positions import relative_encoding, rotated
 from .regularization import dropout as drop
@@ -24,7 +24,9 @@ class AttentionCache(NamedTuple):
     key: Any
     value: Any
     position: Any
-    keeps_dtype = True  # whatever a scope's policy
+
+
+KEPT.add(AttentionCache)
 
 
 def attention_cache(

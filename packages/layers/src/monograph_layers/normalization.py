@@ -157,12 +157,18 @@ def group_norm(
         refuse(scope, "group_norm", f"groups={groups} must divide the {channels} channels")
     wide = x.dtype.compute
     gamma, beta = (mg.astype(v, wide) for v in _affine(scope, (channels,), x.dtype, **affine))
-    values = mg.reshape(mg.astype(x, wide), (*x.shape[:-1], groups, channels // groups))
-    axes = (*range(1, x.ndim - 1), x.ndim)
-    low = values - mg.mean(values, axis=axes, keepdims=True)
-    variance = mg.mean(mg.square(low), axis=axes, keepdims=True)
-    y = mg.reshape(low * mg.rsqrt(variance + epsilon), x.shape)
-    return mg.astype(y * gamma + beta, x.dtype)
+    values = mg.reshape(mg.astype(x, wide), (x.shape[0], math.prod(x.shape[1:-1]), channels))
+    low = values - _group_mean(values, groups)
+    y = low * mg.rsqrt(_group_mean(mg.square(low), groups) + epsilon) * gamma + beta
+    return mg.astype(mg.reshape(y, x.shape), x.dtype)
+
+
+def _group_mean(x: Any, groups: int) -> Any:
+    """``[batch, 1, channels]`` of ``[batch, places, channels]``; places first: channels lie together."""
+    batch, _, channels = x.shape
+    each = mg.reshape(mg.mean(x, axis=1), (batch, groups, channels // groups))
+    mean = mg.mean(each, axis=2, keepdims=True)
+    return mg.reshape(mg.broadcast_to(mean, each.shape), (batch, 1, channels))
 
 
 @layer

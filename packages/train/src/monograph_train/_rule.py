@@ -69,7 +69,12 @@ def penalised(scope: Any, grads: Grads, weight_decay: float) -> Grads:
     """The gradients of the loss and of ``weight_decay / 2 * sum(p ** 2)``."""
     if not weight_decay:
         return grads
-    return {p: wide(g) + weight_decay * wide(scope.read(p)) for p, g in grads.items()}
+    return {p: decayed(wide(g), wide(scope.read(p)), weight_decay) for p, g in grads.items()}
+
+
+def decayed(change: Any, p: Any, weight_decay: float) -> Any:
+    """The change with that of weight decay."""
+    return change + weight_decay * p if weight_decay else change
 
 
 def moments(scope: Any, name: str, likes: dict[str, Any], first: float = 0.0) -> list[Any]:

@@ -1,354 +1,417 @@
-"""Datasets: pipelines whose order depends on seed and epoch only, and that go on where they stopped.
+"""`Dataset`: samples in a fixed order, shuffled, mapped, batched; resumable between any two of them.
 
-A `Dataset` describes samples; each method gives a new one. Where a sample can be asked for by its
-number (arrays, files) shuffles and batches work on numbers, and nothing is read before it is needed.
-A position in such a pipeline is one count, so that is what an iterator's state is.
-
-Google's Grain and PyTorch's StatefulDataLoader have the same aim; they keep a state for each stage.
+A dataset is a chain of stages. Walking it gives an iterator that can tell where it stands as a small
+dict of numbers; a walk from there gives what the first would have given next, bit for bit. Order and
+randomness depend on seeds and the epoch's number alone, never on threads.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from itertools import count
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import monograph as mg
 import numpy as np
-from monograph.errors import ArgumentError, MonographError
 
-Length = int | float | None  # None: not known; inf: without end
+from .parallel import MapWorkers, PrefetchThread
+from .walks import (
+    BatchWalk,
+    BufferWalk,
+    MapWalk,
+    RepeatWalk,
+    RowWalk,
+    SkipWalk,
+    StreamWalk,
+    TakeWalk,
+    Walk,
+)
 
-
-class UnknownLength(MonographError, TypeError):
-    """``len()`` of a dataset that is endless, or known only by running through it."""
+ArgumentError = mg.errors.ArgumentError
 
 
 class Dataset:
-    """Samples in an order. Make one with `from_arrays`, `from_files` or `from_generator`.
+    """Samples: made by `from_arrays`, `from_generator` or `from_files`; the other methods chain.
 
-    A sample is a pytree, such as a pair ``(x, y)``. Methods give new datasets and change nothing.
-
-    >>> data = Dataset.from_arrays(np.arange(5), np.arange(5) ** 2).shuffle(seed=1).batch(2)
-    >>> len(data)
-    3
-    >>> [x.tolist() for x, y in data] == [x.tolist() for x, y in data]
-    True
-
-    An iterator's `DatasetIterator.state` says where it is; another one goes on from there:
-
-    >>> it = data.iterate(epoch=4)
-    >>> _ = next(it)
-    >>> rest = data.iterate(state=it.state())
-    >>> [x.tolist() for x, _ in rest] == [x.tolist() for x, _ in it]
+    >>> data = Dataset.from_arrays(np.arange(5)).shuffle(seed=0).batch(2)
+    >>> len(data), [b.tolist() for b in data]
+    (3, [[..., ...], [..., ...], [...]])
+    >>> walk = data.iterate()
+    >>> _ = next(walk)
+    >>> rest = data.iterate(state=walk.state())
+    >>> [b.tolist() for b in walk] == [b.tolist() for b in rest]
     True
     """
 
-    length: Length = None
-    indexed = False  # whether a sample can be asked for by its number: _at works
-    vectorized = False  # whether _gather takes a batch at once, without a loop over samples
+    source: Dataset | None = None
 
-    # ---- sources
+    # where samples come from
 
     @staticmethod
-    def from_arrays(*trees: Any) -> Dataset:
-        """A sample per row of some arrays.
-
-        Args:
-            trees: arrays, or pytrees of arrays, with axes ``[sample, ...]``. One gives samples of
-                its own structure, several give tuples. They are not copied: leave them unchanged.
+    def from_arrays(*arrays: Any) -> Dataset:
+        """A sample per row: of one array (or dict, list, tuple of arrays), or a tuple of several.
 
         Raises:
-            ArgumentError: no arrays, arrays of Python objects, of no axes, or of different lengths
-                (all are listed).
-
-        >>> data = Dataset.from_arrays({"image": np.zeros((3, 8)), "label": np.arange(3)})
-        >>> [int(sample["label"]) for sample in data]
-        [0, 1, 2]
+            ArgumentError: arrays of different lengths, or without an axis; all are listed.
         """
-        from .sources import Arrays
-
-        return Arrays(trees[0] if len(trees) == 1 else trees)
+        if not arrays:
+            raise ArgumentError("from_arrays needs at least one array")
+        item = arrays[0] if len(arrays) == 1 else arrays
+        host = mg.tree.map(lambda a: a.numpy() if isinstance(a, mg.Tensor) else np.asarray(a), item)
+        named = zip(mg.tree.paths(item), mg.tree.leaves(host))
+        shapes = {path or "x": a.shape for path, a in named}
+        if not shapes or not all(shapes.values()) or len({s[0] for s in shapes.values()}) > 1:
+            listed = ", ".join(f"{p} {s}" for p, s in shapes.items())
+            raise ArgumentError(
+                f"arrays of one dataset need a first axis of one length; got {listed}"
+            )
+        return Rows(
+            next(iter(shapes.values()))[0], lambda rows: mg.tree.map(lambda a: cut(a, rows), host)
+        )
 
     @staticmethod
-    def from_files(paths: Sequence[Any], load: Callable[[Any], Any], workers: int = 0) -> Dataset:
-        """A sample per file: ``load(path)``, called when the sample is needed.
+    def from_generator(fn: Callable[[], Iterable]) -> Dataset:
+        """Samples of ``fn()``, which is called once per epoch and must give the same ones each time.
 
-        Args:
-            workers: threads that load; see `map`.
-
-        >>> len(Dataset.from_files(["a.npy", "b.npy"], np.load))
-        2
+        A walk that goes on in the middle draws the samples before it anew.
         """
-        from .sources import Files
-
-        return Files(paths).map(load, workers)
+        return Stream(fn)
 
     @staticmethod
-    def from_generator(fn: Callable[[], Any]) -> Dataset:
-        """Samples of an iterable that ``fn()`` makes afresh each epoch.
+    def from_files(paths: Sequence[str | os.PathLike], load: Callable[[Any], Any]) -> Dataset:
+        """A sample ``load(path)`` per file.
 
-        It must give the same samples each time it is called, or resuming cannot continue exactly.
-        Resuming calls it and passes over what was had already.
-
-        >>> list(Dataset.from_generator(lambda: range(3)))
-        [0, 1, 2]
+        Raises:
+            ArgumentError: files that do not exist; all are listed.
         """
-        from .sources import Generated
+        paths = list(paths)
+        if missing := [str(p) for p in paths if not os.path.exists(p)]:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise ArgumentError(f"no such file: {', '.join(missing[:5])}{more}")
+        return Map(Rows(len(paths), paths.__getitem__), load)
 
-        return Generated(fn)
-
-    @staticmethod
-    def zip(*datasets: Dataset) -> Dataset:
-        """Tuples of one sample from each; as long as the shortest.
-
-        >>> list(Dataset.zip(Dataset.from_generator(lambda: "ab"), Dataset.from_generator(lambda: "xyz")))
-        [('a', 'x'), ('b', 'y')]
-        """
-        from .sources import Zip
-
-        return Zip(datasets)
-
-    # ---- stages
-
-    def _order(self, stage: type, *args: Any) -> Dataset:
-        """Append a stage that only reorders; `Map` and `Prefetch` let it pass to before them."""
-        return stage(self, *args)
+    # stages
 
     def shuffle(self, seed: int = 0, buffer: int | None = None) -> Dataset:
-        """Another order each epoch, made from ``seed`` and the epoch's number.
+        """Another order in each epoch, made of ``seed`` and the epoch's number.
 
         Args:
-            buffer: how many samples to hold and draw from, where samples have no numbers
-                (`from_generator`) or no end; elsewhere the whole epoch is permuted and it is not used.
+            buffer: for samples that can only be streamed: how many are held, of which one is
+                drawn at a time. What can be indexed is permuted as a whole without it.
 
         Raises:
-            ArgumentError: a buffer is needed and not given, or an argument is out of range.
-
-        >>> sorted(Dataset.from_arrays(np.arange(4)).shuffle(seed=7)) == [0, 1, 2, 3]
-        True
+            ArgumentError: a stream without ``buffer``.
         """
-        from .stages import BufferShuffle, Shuffle
-
-        natural("seed", seed)
-        if self.indexed and self.length is not None and self.length < math.inf:
-            return self._order(Shuffle, seed)
-        if buffer is None:
+        if isinstance(self, Map):  # the order of samples and what is made of each are independent
+            return Map(self.source.shuffle(seed, buffer), self.fn, self.workers, self.seed)
+        if isinstance(self, Rows) and buffer is None:
+            return Rows(self.count, self.fetch, seed)
+        if buffer is None or buffer < 1:
             raise ArgumentError(
-                f"{self}: its samples cannot be asked for by number, so shuffle needs a buffer: "
-                f"shuffle(seed, buffer=1000)"
+                f"these samples can only be streamed: shuffle needs buffer=, how many to hold; got {buffer}"
             )
-        return self._order(BufferShuffle, seed, natural("buffer", buffer, 1))
+        return Buffer(self, seed, buffer)
+
+    def map(self, fn: Callable, workers: int = 0, seed: int | None = None) -> Dataset:
+        """``fn(sample)``, or ``fn(sample, rng)`` when ``seed`` is given.
+
+        Args:
+            workers: threads that run ``fn`` ahead; the order stays.
+            seed: each sample gets a NumPy generator of its own, made of the seed, the epoch and
+                its place: augmentation that repeats exactly.
+        """
+        return Map(self, fn, workers, seed)
 
     def batch(self, size: int, drop_remainder: bool = False) -> Dataset:
-        """Samples stacked along a new first axis ``[batch, ...]``.
-
-        Args:
-            drop_remainder: leave out a last batch of fewer than ``size``.
+        """``size`` samples stacked; the last batch of an epoch may be smaller, or is dropped.
 
         Raises:
-            ArgumentError: ``size < 1``; when iterated, samples that do not stack.
-
-        >>> [b.tolist() for b in Dataset.from_arrays(np.arange(5)).batch(2)]
-        [[0, 1], [2, 3], [4]]
+            ArgumentError: ``size`` below 1; while walking, samples of different shapes.
         """
-        from .stages import Batch
-
-        return Batch(self, natural("size", size, 1), bool(drop_remainder))
+        if size < 1:
+            raise ArgumentError(f"a batch needs at least one sample, got size={size}")
+        return Batch(self, size, drop_remainder)
 
     def repeat(self, times: int | None = None) -> Dataset:
-        """The samples ``times`` over, or without end; each pass shuffles anew.
+        """All of it ``times`` times, or for ever, shuffled anew each time."""
+        return Repeat(self, times)
 
-        Epoch e of ``repeat(n)`` holds the passes e n to e n + n - 1; an endless one starts at pass e.
+    def take(self, count: int) -> Dataset:
+        """The first ``count`` of each epoch."""
+        return Take(self, count)
 
-        >>> list(Dataset.from_generator(lambda: "ab").repeat(2))
-        ['a', 'b', 'a', 'b']
-        """
-        from .stages import Repeat
+    def skip(self, count: int) -> Dataset:
+        """All but the first ``count`` of each epoch."""
+        return Skip(self, count)
 
-        if times is None and self.length == 0:
-            raise ArgumentError(
-                f"{self} is empty; repeating it without end would never give a sample"
-            )
-        if self.length == math.inf and times != 0:
-            return self
-        return self._order(Repeat, None if times is None else natural("times", times))
+    def prefetch(self, count: int = 2, engine: Any = None) -> Dataset:
+        """A thread keeps ``count`` items ready, as tensors on ``engine`` where one is named."""
+        if count < 1:
+            raise ArgumentError(f"prefetch needs at least one item, got count={count}")
+        return Prefetch(self, count, engine)
 
-    def take(self, n: int) -> Dataset:
-        """The first ``n`` samples of each epoch.
+    # walking
 
-        >>> list(Dataset.from_generator(lambda: "abc").take(2))
-        ['a', 'b']
-        """
-        from .stages import Take
-
-        return self._order(Take, natural("n", n))
-
-    def skip(self, n: int) -> Dataset:
-        """All but the first ``n`` samples of each epoch.
-
-        >>> list(Dataset.from_generator(lambda: "abc").skip(2))
-        ['c']
-        """
-        from .stages import Skip
-
-        return self._order(Skip, natural("n", n))
-
-    def map(self, fn: Callable[[Any], Any], workers: int = 0) -> Dataset:
-        """``fn(sample)`` for each sample, in order.
-
-        Shuffles, takes, skips and repeats that follow choose samples before ``fn`` is called, so it
-        runs for what is delivered only. ``fn`` must not change its argument in a generator's hands.
-
-        Args:
-            workers: threads that call ``fn`` (and read indexed samples) ahead; 0 calls it when asked.
-
-        An exception of ``fn`` is raised at its sample, with a note that says which one it was.
-
-        >>> list(Dataset.from_generator(lambda: range(3)).map(lambda x: x * 10, workers=2))
-        [0, 10, 20]
-        """
-        from .stages import Map
-
-        return Map(self, fn, natural("workers", workers))
-
-    def prefetch(self, n: int = 2, engine: Any = None) -> Dataset:
-        """The same samples, made by a thread that keeps ``n`` of them ready.
-
-        Args:
-            engine: where to put them, such as ``"xla"``; arrays become tensors there. None: unchanged.
-
-        The thread ends with its iterator: at the last sample, an exception, `DatasetIterator.close`,
-        or when the iterator is dropped.
-
-        >>> list(Dataset.from_generator(lambda: range(3)).prefetch())
-        [0, 1, 2]
-        """
-        from .stages import Prefetch
-
-        return Prefetch(self, natural("n", n, 1), engine)
-
-    # ---- iteration
-
-    def iterate(self, epoch: int = 0, state: dict | None = None) -> DatasetIterator:
-        """One epoch's samples, or what is left of it.
-
-        Args:
-            epoch: its number, from 0: with the seed it decides the order.
-            state: of another iterator's `DatasetIterator.state`; its epoch counts, not ``epoch``.
+    def iterate(self, epoch: int | None = None, state: dict[str, Any] | None = None) -> Samples:
+        """A walk through one epoch, from its start or from where ``state`` was taken.
 
         Raises:
-            ArgumentError: a state of another pipeline, or one that is damaged.
+            ArgumentError: a state of another dataset or epoch.
         """
-        natural("epoch", epoch)
-        if state is None:
-            return DatasetIterator(self, epoch, 0)
-        return DatasetIterator(self, *self._check(state))
+        inner = None
+        if state is not None:
+            if state["stages"] != self.stages():
+                raise ArgumentError(
+                    f"this state is of the dataset {' -> '.join(state['stages'])}; it does not fit "
+                    f"{' -> '.join(self.stages())}"
+                )
+            if epoch not in (None, state["epoch"]):
+                raise ArgumentError(f"this state is of epoch {state['epoch']}, not of {epoch}")
+            epoch, inner = state["epoch"], state["at"]
+        return Samples(self, epoch or 0, inner)
 
-    def _check(self, state: Any) -> tuple[int, int]:
-        try:
-            epoch, position = (natural(k, state[k]) for k in ("epoch", "position"))
-            theirs = list(state["stages"])
-        except (KeyError, TypeError, ArgumentError) as e:
-            raise ArgumentError(
-                f"this is no state of a dataset's iterator: {state!r} ({e})"
-            ) from None
-        ours = self._stages()
-        if theirs != ours:
-            different = [f"{a} instead of {b}" for a, b in zip(ours, theirs) if a != b]
-            different += [f"{a} is new" for a in ours[len(theirs) :]]
-            different += [f"{b} is missing" for b in theirs[len(ours) :]]
-            raise ArgumentError(
-                f"the state was made by another pipeline; here {'; '.join(different)}. Build the dataset "
-                f"as it was, or start an epoch afresh with iterate(epoch={epoch})."
-            )
-        if self.length is not None and position > self.length:
-            raise ArgumentError(
-                f"the state is after {position} elements, but an epoch of {self} has {self.length}"
-            )
-        return epoch, position
-
-    def __iter__(self) -> DatasetIterator:
+    def __iter__(self) -> Samples:
         return self.iterate()
 
     def __len__(self) -> int:
-        if self.length is None or self.length == math.inf:
-            how = "is not known before it is run through" if self.length is None else "has no end"
-            raise UnknownLength(f"the length of {self} {how}")
-        return int(self.length)
+        found = self.length()
+        if found is None:
+            raise TypeError("the length of this dataset is not known before it was walked")
+        return found
+
+    def stages(self) -> list[str]:
+        """What it is made of, source first: a state fits a dataset of the same stages."""
+        return [*(self.source.stages() if self.source is not None else ()), self.describe()]
 
     def __repr__(self) -> str:
-        return f"<Dataset {' > '.join(self._stages())}>"
+        return f"Dataset({' -> '.join(self.stages())})"
 
-    # ---- what a stage defines
+    # what a stage defines
 
-    def _stages(self) -> list[str]:
-        """What decides which samples come when, a string per stage: the same for a resumed run."""
+    def describe(self) -> str:
+        """The stage in a word, with what decides its order."""
         raise NotImplementedError
 
-    def _run(self, epoch: int, start: int) -> Generator:
-        """The epoch's elements from number ``start`` on; none when there are fewer.
+    def length(self) -> int | None:
+        """Items per epoch, None where that is not known or has no end."""
+        return None if self.source is None else self.source.length()
 
-        A generator that closes what it runs over: threads end even when an exception's traceback
-        keeps its frame alive.
-        """
-        for i in self._numbers(start):
-            yield self._at(epoch, i)
-
-    def _numbers(self, start: int) -> Iterable[int]:
-        return count(start) if self.length == math.inf else range(start, len(self))
-
-    def _at(self, epoch: int, i: int) -> Any:
-        """Element ``i`` of an indexed dataset."""
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """The stage's walk, from ``at`` where that is not None."""
         raise NotImplementedError
 
-    def _gather(self, epoch: int, rows: np.ndarray) -> Any:
-        """The stacked elements ``rows`` of a vectorized dataset."""
-        raise NotImplementedError
 
-    def _where(self, epoch: int, i: int) -> str:
-        """Element ``i`` in the source's words, for messages: ``row 7``."""
-        return f"number {i}"
+class Samples(Iterator):
+    """A walk through a dataset: an iterator with a `state`."""
 
-
-class DatasetIterator(Iterator):
-    """The elements of one epoch; made by `Dataset.iterate`. Use it from one thread at a time."""
-
-    def __init__(self, dataset: Dataset, epoch: int, position: int):
-        self.dataset, self.epoch, self.position = dataset, epoch, position
-        self._elements = dataset._run(epoch, position)
+    def __init__(self, data: Dataset, epoch: int, at: Any):
+        self._stages, self._epoch, self._walk = data.stages(), epoch, data.walk(epoch, at)
 
     def __next__(self) -> Any:
-        out = next(self._elements)
-        self.position += 1
-        return out
+        return next(self._walk)
 
     def state(self) -> dict[str, Any]:
-        """Where this iterator is, as a small dict that JSON can hold; see `Dataset.iterate`.
-
-        It counts what was handed out, not what threads prepared; so it may be taken at any moment,
-        and goes into a checkpoint beside the variables.
-
-        >>> it = iter(Dataset.from_generator(lambda: "abc").batch(2))
-        >>> _ = next(it)
-        >>> it.state()
-        {'epoch': 0, 'position': 1, 'stages': ['generator', 'batch(2)']}
-        """
-        return {"epoch": self.epoch, "position": self.position, "stages": self.dataset._stages()}
+        """Where it stands, as JSON: what came out so far is not given again, all else is."""
+        return {"stages": self._stages, "epoch": self._epoch, "at": self._walk.state()}
 
     def close(self) -> None:
-        """End it here, and its threads."""
-        self._elements.close()
-
-    def __enter__(self) -> DatasetIterator:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+        """Stop its threads, if it has any. Dropping the iterator does so too."""
+        self._walk.close()
 
 
-def natural(name: str, x: Any, least: int = 0) -> int:
-    """``x`` as an int of at least ``least``. Raises `ArgumentError`, which calls it ``name``."""
-    if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or x < least:
-        raise ArgumentError(f"{name} must be an integer of at least {least}, not {x!r}")
-    return int(x)
+def cut(a: np.ndarray, rows: Any) -> Any:
+    """Rows of an array: a copy, or a view that cannot be written."""
+    out = a[rows]
+    if isinstance(out, np.ndarray) and out.base is not None:
+        out.flags.writeable = False
+    return out
+
+
+class Rows(Dataset):
+    """Samples by number: ``fetch(int)`` gives one, ``fetch(array or slice)`` several stacked."""
+
+    def __init__(self, count: int, fetch: Callable[[Any], Any], seed: int | None = None):
+        self.count, self.fetch, self.seed = count, fetch, seed
+
+    def describe(self) -> str:
+        """How many, and the seed of their order."""
+        return f"{self.count} rows" + ("" if self.seed is None else f" shuffled by {self.seed}")
+
+    def length(self) -> int:
+        """All rows."""
+        return self.count
+
+    def order(self, epoch: int) -> np.ndarray | None:
+        """The rows' numbers in the epoch's order; None for their own."""
+        if self.seed is None:
+            return None
+        return np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """One row at a time."""
+        return RowWalk(self.fetch, self.order(epoch), self.count, 1, False, at, single=True)
+
+
+class Stream(Dataset):
+    """Samples of a generator function."""
+
+    def __init__(self, fn: Callable[[], Iterable]):
+        self.fn = fn
+
+    def describe(self) -> str:
+        """A stream."""
+        return "stream"
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """A fresh iterator."""
+        return StreamWalk(iter(self.fn()), at)
+
+
+class Stage(Dataset):
+    """A stage over another dataset."""
+
+    def __init__(self, source: Dataset):
+        self.source: Dataset = source  # type: ignore[assignment]
+
+
+class Map(Stage):
+    """A function of each sample."""
+
+    def __init__(self, source: Dataset, fn: Callable, workers: int = 0, seed: int | None = None):
+        super().__init__(source)
+        self.fn, self.workers, self.seed = fn, workers, seed
+
+    def describe(self) -> str:
+        """The function's name, not its threads."""
+        name = getattr(self.fn, "__name__", type(self.fn).__name__)
+        return f"map {name}" + ("" if self.seed is None else f" with seed {self.seed}")
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """In this thread, or in several."""
+        seed = None if self.seed is None else (self.seed, epoch)
+        start = None if at is None else at["inner"]
+        walk = MapWorkers if self.workers else MapWalk
+        return walk(self.source.walk(epoch, start), self.fn, seed, at, self.workers)
+
+
+class Batch(Stage):
+    """Several samples stacked."""
+
+    def __init__(self, source: Dataset, size: int, drop: bool):
+        super().__init__(source)
+        self.size, self.drop = size, drop
+
+    def describe(self) -> str:
+        """Its size."""
+        return f"batches of {self.size}" + (" without remainder" if self.drop else "")
+
+    def length(self) -> int | None:
+        """Batches, the smaller last one included unless it is dropped."""
+        n = self.source.length()
+        return n if n is None else n // self.size if self.drop else -(-n // self.size)
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """Rows are fetched a batch at a time."""
+        rows = self.source
+        if isinstance(rows, Rows):
+            return RowWalk(rows.fetch, rows.order(epoch), rows.count, self.size, self.drop, at)
+        return BatchWalk(rows.walk(epoch, at), self.size, self.drop)
+
+
+class Buffer(Stage):
+    """A stream, shuffled within a buffer."""
+
+    def __init__(self, source: Dataset, seed: int, size: int):
+        super().__init__(source)
+        self.seed, self.size = seed, size
+
+    def describe(self) -> str:
+        """Its seed and size."""
+        return f"shuffled by {self.seed} in a buffer of {self.size}"
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """From the epoch's start, whatever ``at``: the buffer's content is made anew."""
+        rng = np.random.default_rng([self.seed, epoch])
+        return BufferWalk(self.source.walk(epoch, None), rng, self.size, at)
+
+
+class Repeat(Stage):
+    """A dataset several times over."""
+
+    def __init__(self, source: Dataset, times: int | None):
+        super().__init__(source)
+        self.times = times
+
+    def describe(self) -> str:
+        """How often."""
+        return "for ever" if self.times is None else f"{self.times} times"
+
+    def length(self) -> int | None:
+        """All rounds."""
+        n = self.source.length()
+        return None if n is None or self.times is None else n * self.times
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """Round after round, each an epoch of the source."""
+        first = epoch * (self.times or 0)
+        return RepeatWalk(lambda i, at: self.source.walk(first + i, at), self.times, at)
+
+
+class Take(Stage):
+    """The first few."""
+
+    def __init__(self, source: Dataset, count: int):
+        super().__init__(source)
+        self.count = count
+
+    def describe(self) -> str:
+        """How many."""
+        return f"first {self.count}"
+
+    def length(self) -> int | None:
+        """As many as there are, at most."""
+        n = self.source.length()
+        return None if n is None else min(n, self.count)
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """Until enough were given."""
+        return TakeWalk(
+            self.source.walk(epoch, None if at is None else at["inner"]), self.count, at
+        )
+
+
+class Skip(Stage):
+    """All but the first few."""
+
+    def __init__(self, source: Dataset, count: int):
+        super().__init__(source)
+        self.count = count
+
+    def describe(self) -> str:
+        """How many it leaves out."""
+        return f"without the first {self.count}"
+
+    def length(self) -> int | None:
+        """What remains."""
+        n = self.source.length()
+        return None if n is None else max(0, n - self.count)
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """Past the first ones, unless it goes on behind them."""
+        return SkipWalk(self.source.walk(epoch, at), self.count if at is None else 0)
+
+
+class Prefetch(Stage):
+    """Items made ready by a thread."""
+
+    def __init__(self, source: Dataset, count: int, engine: Any):
+        super().__init__(source)
+        self.count, self.engine = count, engine
+
+    def stages(self) -> list[str]:
+        """Those of the source: a state does not depend on who waits for whom."""
+        return self.source.stages()
+
+    def walk(self, epoch: int, at: Any) -> Walk:
+        """A thread of its own."""
+        return PrefetchThread(self.source.walk(epoch, at), self.count, self.engine, at)

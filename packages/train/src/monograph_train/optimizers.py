@@ -36,6 +36,7 @@ from ._rule import (
     begin,
     check,
     correction,
+    decayed,
     ema,
     fused,
     length,
@@ -43,6 +44,11 @@ from ._rule import (
     penalised,
     per_parameter,
 )
+
+__all__ = [
+    "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "lamb", "lion", "nadam",
+    "rmsprop", "sgd",
+]  # fmt: skip
 
 
 def sgd(
@@ -218,7 +224,7 @@ def lion(
     check(learning_rate=learning_rate, beta1=beta1, beta2=beta2, weight_decay=weight_decay)
 
     def rule(p: Any, g: Any, s: State, rate: Any, t: Any) -> tuple[Any, State]:
-        change = mg.sign(ema(s["m"], g, beta1)) + weight_decay * p
+        change = decayed(mg.sign(ema(s["m"], g, beta1)), p, weight_decay)
         return p - rate * change, {"m": ema(s["m"], g, beta2)}
 
     return per_parameter(rule, like_parameter(m=0.0), learning_rate)
@@ -238,7 +244,7 @@ def lamb(
     def rule(p: Any, g: Any, s: State, rate: Any, t: Any) -> tuple[Any, State]:
         m, v = ema(s["m"], g, beta1), ema(s["v"], g * g, beta2)
         root = mg.sqrt(v / correction(beta2, t)) + epsilon
-        change = m / correction(beta1, t) / root + weight_decay * p
+        change = decayed(m / correction(beta1, t) / root, p, weight_decay)
         long, step = length(p), length(change)
         known = mg.logical_and(long > 0, step > 0)
         trust = mg.where(known, long / mg.where(known, step, 1.0), 1.0)

@@ -18,6 +18,11 @@ from typing import Any
 import monograph as mg
 from monograph.errors import ArgumentError
 
+__all__ = [
+    "adjustable", "constant", "cosine_decay", "cosine_restarts", "exponential_decay",
+    "inverse_time_decay", "join", "one_cycle", "piecewise_constant", "polynomial_decay", "warmup",
+]  # fmt: skip
+
 Schedule = Callable[[Any], Any]
 
 

@@ -1,86 +1,126 @@
-"""Safetensors files, read and written whole or not at all.
+"""Safetensors files: arrays by name after a JSON header. Written here because NumPy lacks bfloat16.
 
-Layout (the safetensors format): 8 bytes length, a JSON header of that length, then the arrays. Our
-own files also hold, in the header's ``__metadata__``, a SHA-256 of each array and one of the header,
-and the header describes every byte after it: so no cut and no flipped bit goes unseen.
-
-Written here rather than with the safetensors library, which hands NumPy no bfloat16 and needs a
-second copy of everything it writes.
+Layout (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, the header
+``{"__metadata__": {str: str}, name: {"dtype", "shape", "data_offsets"}}``, then the arrays without
+a gap. Nothing in a file is trusted: lengths are checked against the file before memory is taken.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import json
 import math
 import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import monograph as mg
 import numpy as np
-from monograph.errors import DTypeError, FileFormatError, MonographError
+from monograph.dtypes import DType, dtype as as_dtype
+from monograph.errors import DTypeError, FileFormatError, MonographError, VariableError
 
-# NumPy's name of a dtype -> the format's
-TAGS = {
-    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32",
-    "int32": "I32", "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16",
-    "float32": "F32", "float64": "F64", "complex64": "C64", "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0",
+CODES = {
+    "BOOL": "bool", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64",
+    "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64", "F16": "float16",
+    "BF16": "bfloat16", "F32": "float32", "F64": "float64", "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
 }  # fmt: skip
-_NAMES = {tag: name for name, tag in TAGS.items()}
-_LONGEST_HEADER = 100_000_000  # the format's own limit
-_UNSIGNED = "0" * 64  # stands for the header's digest while that is taken
-_VERSION = 1
+"""The format's names of element types, and ours."""
+
+LONGEST = 100_000_000
+"""The longest header the format allows, in bytes."""
+
+_CODE_OF = {ours: code for code, ours in CODES.items() if ours != "complex64"}
 
 
-class StorageError(MonographError, OSError):
-    """A file that cannot be written or read: no space, no permission, no such folder."""
+class CheckpointError(MonographError, OSError):
+    """A checkpoint that cannot be written or read: disk full, no permission, no such file."""
 
-    def __init__(self, message: str, cause: OSError | None = None):
-        super().__init__(message)
-        self.errno = cause.errno if cause else None
+    @classmethod
+    def of(cls, doing: str, path: Any, cause: OSError) -> CheckpointError:
+        """The error to raise for what the system said; `errno` and `filename` are kept."""
+        hint = _HINTS.get(cause.errno or 0, "")
+        made = cls(f"cannot {doing} {path}: {cause.strerror or cause}{hint}")
+        made.errno, made.filename = cause.errno, str(path)
+        return made
 
-    def __str__(self) -> str:  # OSError would put None before it
-        return str(self.args[0])
+    def __str__(self) -> str:  # OSError would show errno and filename instead
+        return str(self.args[0]) if self.args else ""
+
+
+_HINTS = {
+    errno.ENOSPC: ". Free space there or choose another folder; earlier files are untouched",
+    errno.EFBIG: ". Raise the limit on file sizes (ulimit -f); earlier files are untouched",
+    errno.EDQUOT: ". Free some of your quota; earlier files are untouched",
+    errno.EACCES: ". Choose a folder that you may write to, or change its permissions",
+    errno.EROFS: ". Choose a folder on a file system that is writable",
+    errno.ENOENT: ". Check the path; a folder on the way may be missing",
+}
+
+
+def damaged(path: Any, why: str) -> FileFormatError:
+    """The error for a file that is not as it was written."""
+    return FileFormatError(f"{path}: {why}; the file is damaged, take another copy")
+
+
+# ---- writing
+
+
+def stored(array: np.ndarray) -> tuple[str, list[int], np.ndarray]:
+    """The format's type name, the shape in the file, and the bytes of an array.
+
+    Complex numbers become pairs (a last axis of 2); types the format lacks become bytes.
+    """
+    name, shape = as_dtype(array.dtype).name, list(array.shape)
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    raw = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+    if name in _CODE_OF:
+        return _CODE_OF[name], shape, raw
+    if array.dtype.kind == "c":
+        return f"F{4 * array.dtype.itemsize}", [*shape, 2], raw
+    return "U8", [*shape, array.dtype.itemsize], raw
+
+
+def layout(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The header's table and the body's parts; wide elements come first, so all are aligned."""
+    if "__metadata__" in arrays:
+        raise VariableError("no variable can be named '__metadata__': the file format reserves it")
+    table, body, at = {}, [], 0
+    for name, array in sorted(arrays.items(), key=lambda i: (-i[1].dtype.itemsize, i[0])):
+        code, shape, raw = stored(array)
+        table[name] = {"dtype": code, "shape": shape, "data_offsets": [at, at + raw.nbytes]}
+        body.append(raw)
+        at += raw.nbytes
+    return table, body
 
 
 @contextlib.contextmanager
-def replacing(path: Any) -> Iterator[BinaryIO]:
-    """A file that takes ``path``'s place when the block ends well, and is gone when it does not.
-
-    When this returns, both the file and its name are on the disk (fsync of file and folder).
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; then ``path`` is that, whole and durable, or as it was before.
 
     Raises:
-        StorageError: naming ``path``; what was there before is unchanged.
+        CheckpointError: the system refused; no temporary file is left.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
     try:
-        try:
-            with open(temporary, "xb", buffering=0) as f:
-                yield f
-                os.fsync(f.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        with open(temporary, "xb") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError as e:
-        raise StorageError(
-            f"{path}: cannot be written: {e.strerror or e}. What was there before is unchanged; make "
-            f"room or choose another folder.",
-            e,
-        ) from e
+    except BaseException as e:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(e, OSError):
+            raise CheckpointError.of("write", path, e) from e
+        raise
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # which has no handles of folders
+    if os.name == "nt":  # which cannot open a folder, and orders renames by itself
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -89,222 +129,148 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_all(f: BinaryIO, data: Any) -> None:
-    view = memoryview(data)
-    while len(view):
-        view = view[f.write(view) :]  # one call writes 2 GiB at most
+def save_safetensors(
+    arrays: Mapping[str, Any], path: str | os.PathLike, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays by name to a plain safetensors file, all or nothing.
+
+    Raises:
+        CheckpointError: the system refused.
+    """
+    table, body = layout({n: np.asarray(a) for n, a in arrays.items()})
+    whole = {"__metadata__": dict(metadata), **table} if metadata else table
+    text = json.dumps(whole).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(Path(path)) as f:
+        for part in (len(text).to_bytes(8, "little"), text, *body):
+            f.write(part)
+
+
+# ---- reading
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where an array is in a file: the bytes from ``begin`` to ``end`` after the header."""
+    """One array's place in a file: type and shape as the file says, offset from its start."""
 
+    name: str
+    dtype: DType
     shape: tuple[int, ...]
-    dtype: np.dtype
-    begin: int
-    end: int
+    at: int
+    nbytes: int
 
 
-def write(
-    path: Any,
-    specs: Mapping[str, tuple[tuple[int, ...], np.dtype]],
-    read: Callable[[str], np.ndarray],
-    info: dict[str, Any] | None = None,
-) -> None:
-    """Write arrays, one in memory at a time.
+@dataclass(frozen=True)
+class Header:
+    """What a file says before its arrays: metadata, entries in the order of the body, raw bytes."""
 
-    Args:
-        specs: shape and dtype of each.
-        read: gives an array by its name.
-        info: what our own files say about themselves (JSON); None writes a plain safetensors file.
-
-    Raises:
-        DTypeError: dtypes that the format lacks; all are listed.
-        StorageError: see `replacing`.
-    """
-    lacking = [f"{n!r} ({dtype})" for n, (_, dtype) in specs.items() if dtype.name not in TAGS]
-    if lacking:
-        raise DTypeError(
-            f"{path}: safetensors files cannot hold {', '.join(lacking)}; convert to one of "
-            f"{', '.join(TAGS)}"
-        )
-    entries, at = {}, 0
-    # wide dtypes first: each array is aligned to its own width
-    for name in sorted(specs, key=lambda n: (-specs[n][1].itemsize, n)):
-        shape, dtype = specs[name]
-        end = at + math.prod(shape) * dtype.itemsize
-        entries[name] = Entry(tuple(shape), dtype, at, end)
-        at = end
-    digests = dict.fromkeys(entries, _UNSIGNED)
-    with replacing(path) as f:
-        _write_all(f, _header(entries, digests, info))  # takes the room it will take when filled in
-        for name in entries:
-            data = np.ascontiguousarray(read(name)).reshape(-1).view(np.uint8)
-            digests[name] = hashlib.sha256(data.data).hexdigest()
-            _write_all(f, data.data)
-        f.seek(0)
-        _write_all(f, _header(entries, digests, info))
+    metadata: dict[str, str]
+    entries: list[Entry]
+    raw: bytes
 
 
-def _header(entries: dict[str, Entry], digests: dict[str, str], info: dict | None) -> bytes:
-    table: dict[str, Any] = {}
-    if info is not None:
-        ours = json.dumps({"format": _VERSION, **info, "sha256": digests})
-        table["__metadata__"] = {"monograph": ours, "sha256": _UNSIGNED}
-    for name, e in entries.items():
-        offsets = [e.begin, e.end]
-        table[name] = {"dtype": TAGS[e.dtype.name], "shape": e.shape, "data_offsets": offsets}
-    text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    out = len(text).to_bytes(8, "little") + text
-    if info is None:
-        return out
-    # found by its quotes: digests of arrays stand in a string, where quotes are escaped
-    place = out.index(f'"{_UNSIGNED}"'.encode()) + 1
-    return out[:place] + hashlib.sha256(out).hexdigest().encode() + out[place + 64 :]
+@contextlib.contextmanager
+def opened(path: Any) -> Iterator[BinaryIO]:
+    """The file open for reading; what the system refuses becomes `CheckpointError`."""
+    try:
+        with open(path, "rb") as f:
+            yield f
+    except MonographError:
+        raise
+    except OSError as e:
+        raise CheckpointError.of("read", path, e) from e
 
 
-class Reader:
-    """An open safetensors file whose header was read and checked.
-
-    Attributes:
-        entries: what it holds, by name.
-        info: what our own files say about themselves; None for a plain safetensors file.
-    """
-
-    def __init__(self, path: Any):
-        self.path = Path(path)
-        try:
-            self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115
-        except IsADirectoryError as e:
-            raise StorageError(
-                f"{path}: this is a folder; Checkpoints(folder).latest() takes its newest file", e
-            ) from None
-        except OSError as e:
-            raise StorageError(f"{path}: cannot be read: {e.strerror}", e) from None
-        try:
-            self.info, self.entries, self._start = self._open()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
-
-    def _damaged(self, why: str) -> FileFormatError:
-        return FileFormatError(f"{self.path}: {why}; the file is damaged, take another copy")
-
-    def _bytes(self, start: int, n: int) -> np.ndarray:
-        out = np.empty(n, np.uint8)
-        view = out.data
-        self._file.seek(start)
-        while len(view):
-            got = self._file.readinto(view)
-            if not got:
-                raise self._damaged(f"it ends {len(view)} bytes early")
-            view = view[got:]
-        return out
-
-    def _open(self) -> tuple[dict | None, dict[str, Entry], int]:
-        size = os.fstat(self._file.fileno()).st_size
-        if size < 8:
-            raise self._damaged(f"it has {size} bytes, and no header")
-        length = int.from_bytes(self._bytes(0, 8).tobytes(), "little")
-        if length > min(size - 8, _LONGEST_HEADER):
-            raise self._damaged(
-                f"it is no safetensors file: a header of {length:,} bytes does not fit in {size:,}"
-            )
-        raw = self._bytes(0, 8 + length).tobytes()
-        try:
-            table = json.loads(raw[8:])
-            metadata = table.pop("__metadata__", {})
-            ours = metadata.get("monograph")
-            info = None
-            if ours is None and b'\\"sha256\\"' in raw:  # one of ours that lost its name
-                raise ValueError("its metadata is altered")
-            if ours is not None:
-                self._check_digest(raw, metadata["sha256"])
-                info = json.loads(ours)
-                if info["format"] != _VERSION:
-                    raise FileFormatError(
-                        f"{self.path}: format {info['format']!r}, this is {_VERSION}; upgrade "
-                        f"monograph-train"
-                    )
-            entries = self._entries(table, size - 8 - length)
-            if info is not None and set(info["sha256"]) != set(entries):
-                raise ValueError("its digests are of other arrays")
-        except MonographError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
-            raise self._damaged(f"its header cannot be read ({type(e).__name__}: {e})") from None
-        return info, entries, 8 + length
-
-    def _check_digest(self, raw: bytes, digest: str) -> None:
-        place = raw.find(f'"{digest}"'.encode()) + 1
-        blank = raw[:place] + _UNSIGNED.encode() + raw[place + 64 :]
-        if not place or hashlib.sha256(blank).hexdigest() != digest:
-            raise self._damaged("its header does not have the digest it names")
-
-    def _entries(self, table: dict[str, Any], size: int) -> dict[str, Entry]:
-        entries, at = {}, 0
-        for name, e in sorted(table.items(), key=lambda item: item[1]["data_offsets"]):
-            begin, end = e["data_offsets"]
-            shape = tuple(map(int, e["shape"]))
-            dtype = _numpy(e["dtype"], f"{self.path}: {name!r}")
-            if min(shape, default=0) < 0:
-                raise ValueError(f"{name!r} has the shape {shape}")
-            if begin != at or end - begin != math.prod(shape) * dtype.itemsize:
-                raise ValueError(
-                    f"{name!r} ({dtype}{list(shape)}) is not at bytes {begin} to {end}"
-                )
-            entries[name], at = Entry(shape, dtype, begin, end), end
-        if at != size:
-            raise self._damaged(f"it has {size:,} bytes of arrays instead of {at:,}")
-        return entries
-
-    def read(self, name: str) -> np.ndarray:
-        """An array of its own; checked, when the file has its digest.
-
-        Raises:
-            FileFormatError: it does not have the digest.
-        """
-        e = self.entries[name]
-        data = self._bytes(self._start + e.begin, e.end - e.begin)
-        if (
-            self.info is not None
-            and hashlib.sha256(data.data).hexdigest() != self.info["sha256"][name]
-        ):
-            raise self._damaged(
-                f"the array {name!r} does not have the digest that the header names"
-            )
-        return data.view(e.dtype).reshape(e.shape)
+def read_raw_header(f: BinaryIO, path: Any) -> bytes:
+    """The length field and the header, nothing parsed, no more memory taken than the file has."""
+    size, first = os.fstat(f.fileno()).st_size, f.read(8)
+    n = int.from_bytes(first, "little")
+    if len(first) < 8 or not 2 <= n <= min(size - 8, LONGEST):
+        raise damaged(path, f"it has {size:,} bytes and does not start with the length of a header")
+    raw = first + f.read(n)
+    if len(raw) != 8 + n:
+        raise damaged(path, "it ends inside its header")
+    return raw
 
 
-def _numpy(tag: str, what: str) -> np.dtype:
-    name = _NAMES.get(tag)
-    if name is None:
-        raise DTypeError(f"{what} has the dtype {tag}, which is not known here")
-    if name.startswith("float8"):
-        try:
-            import ml_dtypes
-        except ImportError:
-            raise DTypeError(f"{what} is {name}; pip install ml_dtypes to read it") from None
-        return np.dtype(getattr(ml_dtypes, name))
-    return mg.dtypes.dtype(name).numpy
+def parse_header(f: BinaryIO, raw: bytes, path: Any) -> Header:
+    """The header, checked: unique names, known types, arrays that fill the file exactly."""
+    try:
+        table = json.loads(raw[8:], object_pairs_hook=_unique)
+        metadata = table.pop("__metadata__", {})
+        if not all(isinstance(v, str) for v in metadata.values()):
+            raise ValueError("its metadata are not all strings")
+        entries = [_entry(name, row, len(raw)) for name, row in table.items()]
+    except DTypeError as e:  # one of a package that is not installed
+        raise DTypeError(f"{path}: {e}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+        raise damaged(path, f"its header is not one of a safetensors file ({e})") from None
+    at = len(raw)
+    for entry in sorted(entries, key=lambda e: (e.at, e.nbytes)):
+        if entry.at != at:
+            raise damaged(path, f"the array {entry.name!r} overlaps another or leaves a gap")
+        at += entry.nbytes
+    size = os.fstat(f.fileno()).st_size
+    if at != size:
+        raise damaged(path, f"it has {size:,} bytes, its header describes {at:,}")
+    return Header(metadata, sorted(entries, key=lambda e: e.at), raw)
 
 
-def load_safetensors(path: Any) -> dict[str, np.ndarray]:
-    """The arrays of any safetensors file, such as one from the Hugging Face hub, by name.
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return out
 
-    Plain files hold no digests: what is checked is that the header describes the whole file.
+
+def _entry(name: str, row: dict[str, Any], start: int) -> Entry:
+    code, shape, (a, b) = row["dtype"], row["shape"], row["data_offsets"]
+    if code not in CODES:
+        raise ValueError(f"the array {name!r} has the unknown type {code!r}")
+    numbers = [*shape, a, b]
+    if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+        raise ValueError(f"the array {name!r} has a shape or offset that is no size")
+    dtype = as_dtype(CODES[code])
+    if len(shape) > 64 or b - a != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"the array {name!r} has {b - a} bytes and shape {shape}")
+    return Entry(name, dtype, tuple(shape), start + a, b - a)
+
+
+def read_bytes(f: BinaryIO, entry: Entry, path: Any) -> np.ndarray:
+    """An entry's bytes, in memory of their own."""
+    f.seek(entry.at)
+    out = np.empty(entry.nbytes, np.uint8)
+    if f.readinto(memoryview(out)) != entry.nbytes:  # type: ignore[attr-defined]
+        raise damaged(path, f"it ends inside {entry.name!r}")
+    return out
+
+
+def as_array(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+    """Little-endian bytes as an array."""
+    little = dtype.numpy.newbyteorder("<")
+    return raw.view(little).astype(dtype.numpy, copy=False).reshape(shape)
+
+
+def load_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of any safetensors file by name, such as weights from elsewhere.
+
+    Such a file has no checksums: damage to its numbers is not noticed. For a file that
+    `save_checkpoint` wrote, `load_checkpoint` notices.
 
     Raises:
-        FileFormatError: no safetensors file, or a damaged one.
-        DTypeError: a dtype that no installed package provides.
-        StorageError: the file cannot be read.
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a safetensors file, or truncated.
+
+    >>> import os, tempfile, numpy as np
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "weights.safetensors")
+    ...     save_safetensors({"w": np.arange(3.0)}, path)
+    ...     load_safetensors(path)
+    {'w': array([0., 1., 2.])}
     """
-    with Reader(path) as f:
-        return {name: f.read(name) for name in sorted(f.entries)}
+    with opened(path) as f:
+        header = parse_header(f, read_raw_header(f, path), path)
+        return {
+            e.name: as_array(read_bytes(f, e, path), e.dtype, e.shape)
+            for e in sorted(header.entries, key=lambda e: e.name)
+        }

@@ -2,138 +2,234 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import functools
+import inspect
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import monograph as mg
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .callbacks import Callback
+from .checkpoints import Checkpoints
+from .datasets import Dataset
+from .losses import check_labels
+from .losses._pair import labels_seen
+from .metrics import Metric, as_metric
 from .optimizers import Optimizer, adam
-
-Metric = Callable[[Any, Any], Any]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One row of `Trainer.fit`'s history: means over the epoch's batches, weighted by size."""
-
-    number: int
-    seconds: float
-    metrics: dict[str, float]
-
-
-def batches(
-    x: np.ndarray, y: np.ndarray, size: int, rng: np.random.Generator | None = None
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of up to ``size`` rows, shuffled when a generator is given; the last may be smaller."""
-    order = np.arange(len(x)) if rng is None else rng.permutation(len(x))
-    for i in range(0, len(x), size):
-        rows = order[i : i + size]
-        yield x[rows], y[rows]
+from .progress import Progress
+from .run import History, Run, as_dataset, parts
+from .saving import SaveCheckpoints
+from .totals import Totals
 
 
 class Trainer:
-    """Trains ``model(scope, x, training=bool)`` in one compiled step: forward, backward, update.
+    """Trains ``model(scope, x)`` in one compiled step: forward, backward, update, metrics.
 
     Args:
-        model: a function of a scope, inputs, and the keyword ``training``.
-        loss: ``(predictions, targets) -> scalar``.
-        optimizer: from `monograph_train.optimizers`.
-        metrics: functions like the loss, reported under their names.
+        model: a function of a scope and inputs; told ``training=`` if it takes that.
+        loss: ``(y_true, y_pred) -> a number per sample``, such as those of `monograph_train.losses`.
+        optimizer: from `monograph_train.optimizers`; Adam when None.
+        metrics: per-sample functions like the loss, or `Metric` records.
         store: the variables; a new one with ``seed`` when None.
+        seed: of first values, dropout, and the order of arrays given to `fit`.
         engine: where to run; None follows `mg.engine`.
+        policy: dtypes, such as `monograph_dtypes.mixed_bfloat16`; see `Scope.with_policy`.
+        loss_scale: such as `monograph_dtypes.DynamicLossScale()`, which float16 needs.
+
+    >>> import numpy as np
+    >>> from monograph_train import Trainer, mean_squared_error, sgd
+    >>> def line(scope, x):
+    ...     return x * scope.parameter("slope", (), 0.0)
+    >>> x = np.linspace(0, 1, 64, dtype="float32")
+    >>> trainer = Trainer(line, mean_squared_error, sgd(1.0), engine="numpy")
+    >>> history = trainer.fit((x, 3 * x), epochs=20, progress=False)
+    >>> round(trainer.store["slope"].item(), 2)
+    3.0
     """
 
     def __init__(
-        self, model: Callable, loss: Metric, optimizer: Optimizer | None = None,
-        metrics: Sequence[Metric] = (), store: mg.Store | None = None, seed: int = 0,
-        engine: Any = None,
+        self, model: Callable, loss: Callable, optimizer: Optimizer | None = None,
+        metrics: Sequence[Callable | Metric] = (), *, store: mg.Store | None = None, seed: int = 0,
+        engine: Any = None, policy: Any = None, loss_scale: Any = None,
     ):  # fmt: skip
-        self.model, self.loss, self.metrics = model, loss, tuple(metrics)
-        self.optimizer = optimizer or adam()
+        self.model, self.loss, self.optimizer = model, loss, optimizer or adam()
+        self.metrics = [as_metric(m) for m in metrics]
+        self.totals = [LOSS, *self.metrics]  # what every batch reports
+        names = [m.name for m in self.totals]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise mg.errors.ArgumentError(
+                f"several metrics are called {', '.join(twice)}; give each a name of its own"
+            )
         self.store = mg.Store(seed) if store is None else store
-        self.seed = seed
+        self.seed, self.engine, self.policy, self.loss_scale = seed, engine, policy, loss_scale
+        self._takes_training = _takes(model, "training")
+        self._classes: Any = None  # of the loss's labels; (0, None) where it takes none
         self._step = self.store.bind(self._train, engine)
         self._evaluate = self.store.bind(self._measure, engine)
-        self._predict = self.store.bind(lambda scope, x: model(scope, x, training=False), engine)
+        self._predict = self.store.bind(functools.partial(self._forward, training=False), engine)
 
-    def _report(self, predictions: Any, y: Any) -> dict[str, Any]:
-        return {m.__name__: m(predictions, y) for m in self.metrics}
+    # inside the compiled step
 
-    def _train(self, scope: Any, x: Any, y: Any) -> dict[str, Any]:
+    def _forward(self, scope: mg.Scope, x: Any, training: bool) -> Any:
+        options = {"training": training} if self._takes_training else {}
+        return self.model(scope.with_policy(self.policy) if self.policy else scope, x, **options)
+
+    def _loss_of(self, scope: mg.Scope, y: Any, y_pred: Any, weight: Any) -> Any:
+        with labels_seen() as seen:
+            each = self.loss(y, y_pred)
+        self._classes = seen[0] if seen else (0, None)
+        if weight is not None:
+            each = each * mg.reshape(weight, (*weight.shape, *[1] * (each.ndim - weight.ndim)))
+        # as Keras: over the number of samples, not over the sum of weights
+        return sum(scope.losses, mg.mean(each) if each.ndim else each)
+
+    def _train(self, scope: mg.Scope, x: Any, y: Any, weight: Any) -> tuple[dict, dict]:
+        scaling = self.loss_scale
+
         def forward() -> Any:
-            predictions = self.model(scope, x, training=True)
-            return self.loss(predictions, y), predictions
+            y_pred = self._forward(scope, x, training=True)
+            loss = self._loss_of(scope, y, y_pred, weight)
+            return (scaling.scale(scope, loss) if scaling else loss), (loss, y_pred)
 
-        (loss, predictions), grads = scope.value_and_grad(forward, has_aux=True)()
-        self.optimizer(scope / "optimizer", grads)
-        return {"loss": loss, **self._report(predictions, y)}
+        (_, (loss, y_pred)), grads = scope.value_and_grad(forward, has_aux=True)()
+        if not grads:
+            raise mg.errors.ArgumentError("the model reads no trainable variable: nothing to train")
+        update = functools.partial(self.optimizer, scope / "optimizer")
+        if scaling:
+            scaling.apply(scope, grads, update)
+        else:
+            update(grads)
+        return self._report(loss, y, y_pred, weight)
 
-    def _measure(self, scope: Any, x: Any, y: Any) -> dict[str, Any]:
-        predictions = self.model(scope, x, training=False)
-        return {"loss": self.loss(predictions, y), **self._report(predictions, y)}
+    def _measure(self, scope: mg.Scope, x: Any, y: Any, weight: Any) -> tuple[dict, dict]:
+        y_pred = self._forward(scope, x, training=False)
+        return self._report(self._loss_of(scope, y, y_pred, weight), y, y_pred, weight)
 
-    def step(self, x: Any, y: Any) -> dict[str, mg.Tensor]:
-        """One update on one batch; the loss and metrics of before it, not waited for."""
-        return self._step(x, y)
+    def _report(self, loss: Any, y: Any, y_pred: Any, weight: Any) -> tuple[dict, dict]:
+        """What `step` returns: this batch's values; and the sums of which epochs' are made."""
+        rows = mg.tree.leaves(y)[0].shape[0]
+        states = {"loss": {"total": loss * rows, "count": mg.asarray(float(rows))}}
+        states |= {m.name: m.measure(y, y_pred, weight) for m in self.metrics}
+        values = {m.name: m.result(states[m.name]) for m in self.metrics}
+        return {"loss": loss, **values}, states
 
-    def predict(self, x: Any) -> mg.Tensor:
-        """The model's output in inference mode."""
-        return self._predict(x)
+    # outside
 
-    def fit(
-        self, x: np.ndarray, y: np.ndarray, epochs: int = 1, batch_size: int = 32,
-        validation: tuple[np.ndarray, np.ndarray] | None = None, console: Console | None = None,
-    ) -> list[Epoch]:  # fmt: skip
-        """Train over shuffled batches; the order depends on the seed alone.
+    def step(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, mg.Tensor]:
+        """One update on one batch; its loss and metrics of before the update, not waited for.
 
         Raises:
-            ArgumentError: no samples, or ``x`` and ``y`` of different lengths.
+            ArgumentError: labels on the host that are no class of the model.
         """
-        if not len(x) or len(x) != len(y):
-            raise mg.errors.ArgumentError(
-                f"fit needs as many inputs as targets, got {len(x)} and {len(y)}"
+        self._check(x, y, sample_weight)
+        return self._step(x, y, sample_weight)[0]
+
+    def _advance(self, x: Any, y: Any, weight: Any) -> dict:
+        """`step`, giving the sums."""
+        self._check(x, y, weight)
+        return self._step(x, y, weight)[1]
+
+    def _check(self, x: Any, y: Any, weight: Any) -> None:
+        """Labels out of range would train on nonsense: found on the host, before anything changes."""
+        if type(y) is not np.ndarray or y.dtype.kind not in "iu":
+            return
+        if self._classes is None:  # tracing tells
+            self._evaluate.trace(x, y, weight)
+        classes, ignored = self._classes
+        if classes:
+            check_labels(y, classes, ignored)
+
+    def fit(
+        self, data: Any, epochs: int = 1, *, batch_size: int = 32, validation: Any = None,
+        callbacks: Sequence[Callback] = (), checkpoints: Checkpoints | str | os.PathLike | None = None,
+        checkpoint_every: int | None = None, progress: bool | Console = True,
+    ) -> History:  # fmt: skip
+        """Train for ``epochs`` passes over the data.
+
+        Args:
+            data: a `Dataset` of batches ``(x, y)`` or ``(x, y, sample_weight)``; or arrays ``(x, y)``,
+                which are shuffled anew in each epoch; or any iterable of batches.
+            batch_size: for arrays.
+            validation: the same, evaluated after each epoch and reported as ``val_...``.
+            callbacks: see `monograph_train.callbacks`.
+            checkpoints: a folder, or `Checkpoints` with what to keep. Saved after each epoch, and
+                every ``checkpoint_every`` steps; when there are some already, training goes on
+                from the newest, to the same end as if it had never stopped.
+            progress: a bar on a terminal, elsewhere a line an epoch; on this console if one is given.
+
+        Returns:
+            The epochs' metrics, those of before a resumption included.
+
+        Raises:
+            ArgumentError: no samples, labels that are no class of the model.
+            Diverged: the loss or a variable became NaN; the checkpoints are from before.
+        """
+        if epochs < 0:
+            raise mg.errors.ArgumentError(f"epochs={epochs} must not be negative")
+        train = as_dataset(data, batch_size, self.seed)
+        held_out = None if validation is None else as_dataset(validation, batch_size)
+        more: list[Callback] = []
+        if progress is not False:
+            more.append(Progress(progress if isinstance(progress, Console) else None))
+        saving = None
+        if checkpoints is not None:
+            keeper = (
+                checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
             )
-        rng, history = np.random.default_rng(self.seed), []
-        console = console or Console()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        for number in range(1, epochs + 1):
-            started, seen = time.perf_counter(), []
-            total = -(-len(x) // batch_size)
-            # a bar on a terminal, ten times a second at most; elsewhere one line an epoch
-            with Progress(
-                *columns, console=console, transient=True, disable=not console.is_terminal
-            ) as bar:
-                task = bar.add_task(f"epoch {number}/{epochs}", total=total)
-                for bx, by in batches(x, y, batch_size, rng):
-                    seen.append((len(bx), self.step(bx, by)))
-                    bar.advance(task)
-            metrics = _mean(seen)
-            if validation is not None:
-                metrics |= {f"val_{k}": v for k, v in self.evaluate(*validation).items()}
-            history.append(Epoch(number, time.perf_counter() - started, metrics))
-            shown = "  ".join(f"{k} {v:.4f}" for k, v in metrics.items())
-            console.print(
-                f"epoch {number}/{epochs}  {history[-1].seconds:.1f} s  {shown}",
-                highlight=False,
-                soft_wrap=True,
-            )
-        return history
+            saving = SaveCheckpoints(keeper, checkpoint_every)
+            more.append(saving)
+        run = Run(self, train, epochs, held_out, [*callbacks, *more])
+        if saving is not None:
+            saving.resume(run)
+        return run.go()
 
-    def evaluate(self, x: np.ndarray, y: np.ndarray, batch_size: int = 256) -> dict[str, float]:
-        """The loss and metrics over all samples, in inference mode."""
-        return _mean([(len(bx), self._evaluate(bx, by)) for bx, by in batches(x, y, batch_size)])
+    def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, Any]:
+        """The loss and metrics over all samples, in inference mode.
+
+        Raises:
+            ArgumentError: no samples.
+        """
+        totals, seen = self._totals(), False
+        for item in as_dataset(data, batch_size):
+            x, y, weight = parts(item)
+            self._check(x, y, weight)
+            totals.add(self._evaluate(x, y, weight)[1])
+            seen = True
+        if not seen:
+            raise mg.errors.ArgumentError("evaluate was given no samples")
+        return totals.results()
+
+    def _totals(self) -> Totals:
+        return Totals(self.totals, skips=self.loss_scale is not None)
+
+    def predict(self, x: Any, *, batch_size: int = 256) -> Any:
+        """The model's outputs for every row of ``x``, as NumPy arrays, in inference mode."""
+        data = x if isinstance(x, Dataset) else Dataset.from_arrays(x).batch(batch_size)
+        outs = [mg.tree.map(lambda v: v.numpy(), self._predict(batch)) for batch in data]
+        if not outs:
+            raise mg.errors.ArgumentError("predict was given no samples")
+        return mg.tree.map(lambda *vs: np.concatenate(vs), outs[0], *outs[1:])
+
+    def summary(self, x: Any) -> None:
+        """Print the table of `monograph_train.summary` for inputs like ``x``."""
+        from .summary import summary
+
+        Console().print(summary(self._predict, x))
 
 
-def _mean(seen: list[tuple[int, dict[str, mg.Tensor]]]) -> dict[str, float]:
-    total = sum(n for n, _ in seen)
-    return {k: sum(n * float(m[k]) for n, m in seen) / total for k in seen[0][1]}
+def _sums(loss: Any, *_: Any) -> dict[str, Any]:
+    raise NotImplementedError("the Trainer measures the loss itself")
+
+
+LOSS = Metric("loss", _sums, lambda state: state["total"] / state["count"])
+
+
+def _takes(fn: Callable, name: str) -> bool:
+    try:
+        found = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in found)

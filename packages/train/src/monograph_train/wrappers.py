@@ -19,6 +19,11 @@ from monograph.tracing import at_user_line
 
 from ._rule import Grads, Optimizer, check, ema, length, moments, wide
 
+__all__ = [
+    "accumulate", "average", "averaged", "centralize", "clip_by_global_norm", "clip_by_norm",
+    "clip_by_value", "frozen", "global_norm", "groups", "lookahead", "swapped",
+]  # fmt: skip
+
 
 def _changed(optimizer: Optimizer, change: Callable[[Any], Any]) -> Optimizer:
     """``optimizer`` given ``change(gradient)`` of each."""

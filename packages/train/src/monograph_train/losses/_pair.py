@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import monograph as mg
@@ -40,7 +43,25 @@ def mean(x: mg.Array, axis: int = -1) -> mg.Array:
     return x if x.ndim < 2 else mg.mean(x, axis=axis)
 
 
-def class_ids(y_true: Any, y_pred: Any, axis: int = -1) -> tuple[mg.Array, mg.Array]:
+_seen: ContextVar[list[tuple[int, int | None]] | None] = ContextVar("labels seen", default=None)
+
+
+@contextlib.contextmanager
+def labels_seen() -> Iterator[list[tuple[int, int | None]]]:
+    """The classes and the ignored one, of each loss that takes class indices meanwhile.
+
+    So the Trainer knows what `check_labels` has to check, whatever function the loss is wrapped in.
+    """
+    token = _seen.set([])
+    try:
+        yield _seen.get()  # type: ignore[misc]
+    finally:
+        _seen.reset(token)
+
+
+def class_ids(
+    y_true: Any, y_pred: Any, axis: int = -1, ignore_class: int | None = None
+) -> tuple[mg.Array, mg.Array]:
     """Integer labels ``[...]`` and predictions ``[..., classes]``, the classes moved to the end.
 
     Raises:
@@ -61,6 +82,9 @@ def class_ids(y_true: Any, y_pred: Any, axis: int = -1) -> tuple[mg.Array, mg.Ar
         raise at_user_line(
             mg.errors.DTypeError(f"y_true is {y_true.spec}; class indices are integers")
         )
+    seen = _seen.get()
+    if seen is not None:
+        seen.append((y_pred.shape[-1], ignore_class))
     return mg.astype(y_true, "int64"), y_pred
 
 

@@ -138,7 +138,7 @@ def sparse_categorical_crossentropy(
     >>> loss.tolist()
     [1.386..., 1.386...]
     """
-    labels, y_pred = class_ids(y_true, y_pred, axis)
+    labels, y_pred = class_ids(y_true, y_pred, axis, ignore_class)
     if ignore_class is not None:
         labels = mg.where(labels == ignore_class, -1, labels)
     if from_logits:

@@ -19,55 +19,80 @@ Thresholds = float | Sequence[float] | None
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
 
-def _counts(thresholds: Any, class_id: int | None = None, from_logits: bool = False) -> Callable:
-    """A measure: the four counts at each threshold, ``[thresholds]``; ``y_pred > t`` is positive."""
+def _counts(
+    thresholds: Any, class_id: int | None = None, top_k: int | None = None,
+    from_logits: bool = False, multi_label: bool = False,
+) -> Callable:  # fmt: skip
+    """A measure: the four counts at each threshold; ``y_pred > t`` is positive.
+
+    They are ``[thresholds]``, or with ``multi_label`` ``[thresholds, labels]``.
+    """
     line = np.sort(np.asarray(thresholds, np.float32))
     n = len(line)
 
     def measure(y_true: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         y_true, y_pred = pair(y_true, y_pred)
+        w = weights(sample_weight, y_pred.shape, y_pred.dtype)
+        if top_k is not None:
+            y_pred = mg.where(_in_top(y_pred, top_k), y_pred, -np.inf)
         if class_id is not None:
-            y_true, y_pred = y_true[..., class_id], y_pred[..., class_id]
+            y_true, y_pred, w = (x[..., class_id] for x in (y_true, y_pred, w))
         if from_logits:
             y_pred = mg.sigmoid(y_pred)
-        w = mg.reshape(weights(sample_weight, y_pred.shape, y_pred.dtype), -1)
-        positive = mg.reshape(mg.astype(y_true != 0, w.dtype), -1)
+        labels = y_pred.shape[-1] if multi_label else 1
         # how many thresholds each prediction exceeds: sorting them into bins costs log(thresholds)
         above = mg.searchsorted(mg.astype(mg.asarray(line), w.dtype), mg.reshape(y_pred, -1))
+        bins = mg.reshape(above, (-1, labels)) + mg.arange(labels) * (n + 1)
 
         def over(x: mg.Array) -> tuple[mg.Array, mg.Array]:
-            up_to = mg.cumulative_sum(mg.segment_sum(x, above, n + 1))
-            return up_to[-1] - up_to[:-1], up_to[:-1]
+            x = mg.segment_sum(mg.reshape(x, -1), mg.reshape(bins, -1), labels * (n + 1))
+            up_to = mg.cumulative_sum(mg.reshape(x, (labels, n + 1)), axis=1)
+            found, missed = up_to[:, -1:] - up_to[:, :-1], up_to[:, :-1]
+            if multi_label:
+                return mg.matrix_transpose(found), mg.matrix_transpose(missed)
+            return found[0], missed[0]
 
+        positive = mg.astype(y_true != 0, w.dtype)
         (tp, fn), (fp, tn) = over(w * positive), over(w * (1 - positive))
         return dict(zip(COUNTS, (tp, fp, tn, fn)))
 
     return measure
 
 
+def _in_top(x: mg.Array, k: int) -> mg.Array:
+    """Which of the last axis are its ``k`` largest."""
+    return mg.any(mg.one_hot(mg.top_k(x, k)[1], x.shape[-1], dtype=mg.bool), axis=-2)
+
+
 def _decision(
-    name: str, value: Callable[..., Any], thresholds: Thresholds, class_id: int | None
-) -> Metric:
+    name: str, value: Callable[..., Any], thresholds: Thresholds, class_id: int | None = None,
+    top_k: int | None = None,
+) -> Metric:  # fmt: skip
     """A metric of the counts at ``thresholds``: a number for one of them, else ``[thresholds]``."""
-    line = np.atleast_1d(np.asarray(0.5 if thresholds is None else thresholds, "float64"))
+    given = 0.5 if thresholds is None else thresholds
+    line = np.atleast_1d(np.asarray(given, "float64"))
     if ((line < 0) | (line > 1)).any() or not len(line):
         raise ArgumentError(f"{name}: thresholds={thresholds} must be in 0 .. 1")
+    if top_k is not None and thresholds is None:
+        line = np.asarray([-1e10])  # all of the top are positive
     order = np.argsort(np.argsort(line, kind="stable"), kind="stable")
 
     def result(state: State) -> Any:
         out = value(*(state[k] for k in COUNTS))
         return out[0] if len(line) == 1 else mg.take(out, mg.asarray(order), axis=0)
 
-    return Metric(name, _counts(line, class_id), result)
+    return Metric(name, _counts(line, class_id, top_k), result)
 
 
 def precision(
-    thresholds: Thresholds = None, class_id: int | None = None, name: str = "precision"
-) -> Metric:
+    thresholds: Thresholds = None, top_k: int | None = None, class_id: int | None = None,
+    name: str = "precision",
+) -> Metric:  # fmt: skip
     """Of what was called positive, the share that is; 0 if nothing was.
 
     Args:
         thresholds: ``y_pred > threshold`` is positive, 0.5 by default; several give several values.
+        top_k: call the ``k`` largest of the last axis positive (those above a given threshold).
         class_id: look at this one of the last axis.
 
     >>> import monograph as mg
@@ -75,34 +100,35 @@ def precision(
     >>> p.result(p.measure(mg.tensor([0, 1, 1]), mg.tensor([0.9, 0.8, 0.1]))).item()
     0.5
     """
-    return _decision(name, _SHARES["precision"], thresholds, class_id)
+    return _decision(name, _SHARES["precision"], thresholds, class_id, top_k)
 
 
 def recall(
-    thresholds: Thresholds = None, class_id: int | None = None, name: str = "recall"
-) -> Metric:
+    thresholds: Thresholds = None, top_k: int | None = None, class_id: int | None = None,
+    name: str = "recall",
+) -> Metric:  # fmt: skip
     """Of what is positive, the share that was found; arguments as `precision`."""
-    return _decision(name, _SHARES["recall"], thresholds, class_id)
+    return _decision(name, _SHARES["recall"], thresholds, class_id, top_k)
 
 
 def true_positives(thresholds: Thresholds = None, name: str = "true_positives") -> Metric:
     """How many positives were found (their weight)."""
-    return _decision(name, lambda tp, fp, tn, fn: tp, thresholds, None)
+    return _decision(name, lambda tp, fp, tn, fn: tp, thresholds)
 
 
 def false_positives(thresholds: Thresholds = None, name: str = "false_positives") -> Metric:
     """How many negatives were called positive."""
-    return _decision(name, lambda tp, fp, tn, fn: fp, thresholds, None)
+    return _decision(name, lambda tp, fp, tn, fn: fp, thresholds)
 
 
 def true_negatives(thresholds: Thresholds = None, name: str = "true_negatives") -> Metric:
     """How many negatives were told."""
-    return _decision(name, lambda tp, fp, tn, fn: tn, thresholds, None)
+    return _decision(name, lambda tp, fp, tn, fn: tn, thresholds)
 
 
 def false_negatives(thresholds: Thresholds = None, name: str = "false_negatives") -> Metric:
     """How many positives were missed."""
-    return _decision(name, lambda tp, fp, tn, fn: fn, thresholds, None)
+    return _decision(name, lambda tp, fp, tn, fn: fn, thresholds)
 
 
 def _even(num_thresholds: int, beyond: float = 0.0) -> list[float]:
@@ -162,7 +188,7 @@ def recall_at_precision(
 
 def auc(
     num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",
-    name: str = "auc", from_logits: bool = False,
+    name: str = "auc", multi_label: bool = False, from_logits: bool = False,
 ) -> Metric:  # fmt: skip
     """Area under a curve, from the counts at ``num_thresholds`` even thresholds, as in Keras.
 
@@ -170,6 +196,7 @@ def auc(
         curve: ``"ROC"`` (recall over false-positive rate) or ``"PR"`` (precision over recall).
         summation_method: between thresholds ``"interpolation"`` (of PR curves by Davis and
             Goadrich 2006), ``"minoring"`` or ``"majoring"``.
+        multi_label: the mean of the areas of each of the last axis, else one area of all.
         from_logits: take the predictions' sigmoid first.
 
     Raises:
@@ -196,9 +223,14 @@ def auc(
             return _interpolated(tp, fp, fn)
         found = ratio(tp, tp + fn)
         x, y = (ratio(fp, fp + tn), found) if curve == "ROC" else (found, ratio(tp, tp + fp))
-        return mg.sum((x[:-1] - x[1:]) * heights[summation_method](y[:-1], y[1:]))
+        return _area((x[:-1] - x[1:]) * heights[summation_method](y[:-1], y[1:]))
 
-    return Metric(name, _counts(_even(num_thresholds, EPSILON), None, from_logits), result)
+    line = _even(num_thresholds, EPSILON)
+    return Metric(name, _counts(line, from_logits=from_logits, multi_label=multi_label), result)
+
+
+def _area(parts: Any) -> Any:
+    return mg.mean(mg.sum(parts, axis=0))  # of the labels, where there are several
 
 
 def _interpolated(tp: Any, fp: Any, fn: Any) -> Any:
@@ -209,7 +241,7 @@ def _interpolated(tp: Any, fp: Any, fn: Any) -> Any:
     intercept = tp[1:] - slope * p[1:]
     known = mg.logical_and(p[:-1] > 0, p[1:] > 0)
     growth = mg.where(known, ratio(p[:-1], p[1:]), 1.0)
-    return mg.sum(ratio(slope * (dtp + intercept * mg.log(growth)), tp[1:] + fn[1:]))
+    return _area(ratio(slope * (dtp + intercept * mg.log(growth)), tp[1:] + fn[1:]))
 
 
 def fbeta_score(

@@ -1,0 +1,331 @@
+"""One checkpoint: a store, a step and what else training needs, in one safetensors file.
+
+The file's metadata holds a SHA-256 of every tensor and one of the header, so truncation and every
+changed bit are noticed before a tensor is handed out. Any safetensors reader opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import monograph as mg
+import numpy as np
+from monograph.dtypes import dtype as as_dtype
+from monograph.errors import ArgumentError, FileFormatError, VariableError
+
+from . import tensorfile
+from .tensorfile import damaged
+
+VERSION = 1
+_START = b'{"__metadata__":{"monograph.sha256":"'  # the header's digest stands at a fixed place
+_DIGEST = slice(8 + len(_START), 8 + len(_START) + 64)
+
+Renaming = Callable[[str], str | None] | Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds.
+
+    Attributes:
+        store: the variables, with their trainable flags and the seed.
+        step: how many updates were done.
+        meta: what the writer added, as JSON: the state of a dataset, a configuration.
+        metrics: numbers by name, such as ``{"val_loss": 0.31}``.
+        path: the file; None for an `average`.
+    """
+
+    store: mg.Store
+    step: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
+
+    def restore(
+        self, store: mg.Store, *, partial: bool = False, map: Renaming | None = None
+    ) -> dict[str, str]:
+        """Put the values into ``store``, in place; nothing is changed when anything does not fit.
+
+        An empty store receives every variable with its trainable flag, and the seed. Otherwise
+        paths, shapes and dtypes must agree, and the store's trainable flags stay.
+
+        Args:
+            partial: take what fits and leave the rest, for transfer learning.
+            map: what a path in the file is called in ``store``: a function (None leaves the
+                variable out), or a dict of paths or their first parts, the longest winning.
+
+        Returns:
+            Why each variable was left out, by path; empty unless ``partial``.
+
+        Raises:
+            VariableError: lists all missing, unexpected and mismatched variables.
+
+        >>> import monograph as mg
+        >>> old, new = mg.Store(), mg.Store()
+        >>> old.add("encoder/w", [1.0, 2.0])
+        >>> old.add("head/w", [3.0])
+        >>> new.add("body/w", [0.0, 0.0])
+        >>> Checkpoint(old).restore(new, partial=True, map={"encoder": "body"})
+        {'head/w': 'only in the checkpoint'}
+        >>> new["body/w"].tolist()
+        [1.0, 2.0]
+        """
+        sources = _renamed(self.store, map)
+        if not len(store):
+            for path, source in sources.items():
+                store.add(path, _value(self.store, source), self.store.slots[source].trainable)
+            store.seed = self.store.seed
+            return {}
+        found = {path: self.store.spec(source) for path, source in sources.items()}
+        apart = differences(found, {p: store.spec(p) for p in store}, "checkpoint", "store")
+        if apart and not partial:
+            raise VariableError(
+                f"{self.path or 'the checkpoint'} does not fit the store; {len(apart)} of its "
+                f"variables differ:\n{listed(apart)}\nBuild the model as it was when saved, rename "
+                f"with map=, or take what fits with partial=True."
+            )
+        for path, source in sources.items():
+            if path not in apart:
+                store[path] = _value(self.store, source)
+        return apart
+
+
+def _value(store: mg.Store, path: str) -> np.ndarray:
+    slot = store.slots[path]
+    return slot.device.engine.get(slot.buffer)
+
+
+def _renamed(store: mg.Store, map: Renaming | None) -> dict[str, str]:
+    """Path in the target -> path in ``store``."""
+    rename = map if callable(map) else _by_prefix(map or {})
+    out: dict[str, str] = {}
+    for source in store:
+        path = rename(source)
+        if path is None:
+            continue
+        if path in out:
+            raise VariableError(f"map= calls both {out[path]!r} and {source!r} {path!r}")
+        out[path] = source
+    return out
+
+
+def _by_prefix(table: Mapping[str, str | None]) -> Callable[[str], str | None]:
+    def rename(path: str) -> str | None:
+        hits = [k for k in table if path == k or path.startswith(f"{k}/")]
+        if not hits:
+            return path
+        old = max(hits, key=len)
+        new = table[old]
+        return None if new is None else new + path[len(old) :]
+
+    return rename
+
+
+def differences(
+    a: Mapping[str, mg.Spec], b: Mapping[str, mg.Spec], name_a: str, name_b: str
+) -> dict[str, str]:
+    """Why variables of ``a`` and ``b`` do not fit each other, by path."""
+    out = {}
+    for path in sorted({*a, *b}):
+        if path not in b:
+            out[path] = f"only in the {name_a}"
+        elif path not in a:
+            out[path] = f"only in the {name_b}"
+        elif a[path] is not b[path]:
+            out[path] = f"{a[path]} in the {name_a}, {b[path]} in the {name_b}"
+    return out
+
+
+def listed(apart: Mapping[str, str]) -> str:
+    """One line per difference."""
+    return "\n".join(f"  {path}: {why}" for path, why in apart.items())
+
+
+# ---- one file
+
+
+def save_checkpoint(
+    store: mg.Store, path: str | os.PathLike, *, step: int = 0,
+    meta: Mapping[str, Any] | None = None, metrics: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write every variable; the file appears whole and durable, or the old one stays.
+
+    Args:
+        store: its values are written bit for bit.
+        path: a file in a folder that exists; by custom it ends in ``.safetensors``.
+        step: how many updates were done.
+        meta: anything JSON can hold (tuples become lists).
+        metrics: numbers by name.
+
+    Raises:
+        ArgumentError: ``meta`` holds what JSON cannot.
+        CheckpointError: disk full, no permission; no temporary file is left.
+
+    >>> import os, tempfile, monograph as mg
+    >>> store = mg.Store(seed=7)
+    >>> store.add("w", [1.0, 2.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "best.safetensors")
+    ...     save_checkpoint(store, path, step=10, metrics={"val_loss": 0.5})
+    ...     again = load_checkpoint(path)
+    >>> again.step, again.metrics, again.store["w"].tolist()
+    (10, {'val_loss': 0.5}, [1.0, 2.0])
+    """
+    arrays = store.numpy()
+    table, body = tensorfile.layout(arrays)
+    about = {
+        "version": VERSION, "seed": int(store.seed), "step": int(step),
+        "metrics": {k: float(v) for k, v in (metrics or {}).items()}, "meta": dict(meta or {}),
+        "variables": {
+            name: {
+                "dtype": as_dtype(arrays[name].dtype).name,
+                "trainable": store.slots[name].trainable,
+                "sha256": hashlib.sha256(raw).hexdigest(),
+            }
+            for name, raw in zip(table, body)
+        },
+    }  # fmt: skip
+    try:
+        text = json.dumps(about, default=_plain)
+    except (TypeError, ValueError) as e:
+        raise ArgumentError(f"meta of a checkpoint must be JSON (numbers, text, lists): {e}") from e
+    rest = {"monograph": text}
+    tail = json.dumps(rest)[1:] + "".join(
+        f", {json.dumps(name)}: {json.dumps(row)}" for name, row in table.items()
+    )
+    head = bytearray(_START + b"0" * 64 + b'", ' + tail.encode() + b"}")
+    head += b" " * (-len(head) % 8)
+    head[:0] = len(head).to_bytes(8, "little")
+    head[_DIGEST] = hashlib.sha256(head).hexdigest().encode()
+    with tensorfile.replacing(Path(path)) as f:
+        for part in (head, *body):
+            f.write(part)
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, (np.ndarray, np.generic, mg.Tensor)):
+        return x.tolist()
+    raise TypeError(f"{type(x).__name__} is not JSON")
+
+
+def _read_header(f: Any, path: Any) -> tuple[tensorfile.Header, dict[str, Any]]:
+    raw = bytearray(tensorfile.read_raw_header(f, path))
+    if not raw.startswith(_START, 8):
+        raise FileFormatError(
+            f"{path}: not a checkpoint of Monograph, or damaged at its start; a plain safetensors "
+            f"file is read by monograph_train.load_safetensors(path)"
+        )
+    digest, raw[_DIGEST] = bytes(raw[_DIGEST]), b"0" * 64
+    if hashlib.sha256(raw).hexdigest().encode() != digest:
+        raise damaged(path, "its header does not match its checksum")
+    header = tensorfile.parse_header(f, bytes(raw), path)
+    try:
+        about = json.loads(header.metadata["monograph"])
+        if about["version"] != VERSION:
+            raise FileFormatError(
+                f"{path}: a checkpoint of version {about['version']}, this Monograph reads "
+                f"{VERSION}; upgrade monograph-train"
+            )
+        rows = about["variables"]
+        fine = [rows.keys() == {e.name for e in header.entries}]
+        fine += [isinstance(about[k], t) for k, t in _TYPES.items()]
+        fine += [isinstance(r[k], t) for r in rows.values() for k, t in _ROW_TYPES.items()]
+    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as e:
+        raise damaged(path, f"its metadata are not those of a checkpoint ({e!r})") from None
+    if not all(fine):
+        raise damaged(path, "its metadata do not describe its tensors")
+    return header, about
+
+
+_TYPES = {"seed": int, "step": int, "meta": dict, "metrics": dict}
+_ROW_TYPES = {"dtype": str, "trainable": bool, "sha256": str}
+
+
+def _tensors(f: Any, path: Any, header: Any, about: Any) -> Iterator[tuple[str, np.ndarray]]:
+    for entry in header.entries:
+        row, raw = about["variables"][entry.name], tensorfile.read_bytes(f, entry, path)
+        if hashlib.sha256(raw).hexdigest() != row["sha256"]:
+            raise damaged(path, f"the tensor {entry.name!r} does not match its checksum")
+        dtype = as_dtype(row["dtype"])
+        # a type that the format lacks has a last axis of its parts
+        shape = entry.shape if dtype is entry.dtype else entry.shape[:-1]
+        if math.prod(shape) * dtype.itemsize != entry.nbytes:
+            raise damaged(path, f"the tensor {entry.name!r} is not of {dtype}")
+        yield entry.name, tensorfile.as_array(raw, dtype, shape)
+
+
+def read_about(path: str | os.PathLike) -> dict[str, Any]:
+    """A checkpoint's metadata (``step``, ``metrics``, ``meta``, ``variables``); tensors not read.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a checkpoint, or its header is damaged.
+    """
+    with tensorfile.opened(path) as f:
+        return _read_header(f, path)[1]
+
+
+def read_arrays(path: str | os.PathLike) -> Iterator[tuple[str, np.ndarray]]:
+    """A checkpoint's variables one at a time, each verified.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a checkpoint, or damaged.
+    """
+    with tensorfile.opened(path) as f:
+        yield from _tensors(f, path, *_read_header(f, path))
+
+
+def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
+    """Read and verify a file of `save_checkpoint`; its store works on every engine.
+
+    Raises:
+        CheckpointError: the file cannot be opened.
+        FileFormatError: not a checkpoint, truncated, or any bit of it changed.
+    """
+    with tensorfile.opened(path) as f:
+        header, about = _read_header(f, path)
+        store = mg.Store(about["seed"])
+        for name, array in _tensors(f, path, header, about):
+            store.add(name, array, trainable=about["variables"][name]["trainable"])
+    return Checkpoint(store, about["step"], about["meta"], about["metrics"], Path(path))
+
+
+def average(paths: Sequence[str | os.PathLike]) -> Checkpoint:
+    """The mean of several checkpoints' variables, accumulated in float64.
+
+    Integers, such as counters and random keys, are those of the last file, as are step and seed
+    (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima").
+
+    Raises:
+        ArgumentError: no paths.
+        VariableError: lists the variables that do not agree.
+    """
+    if isinstance(paths, (str, os.PathLike)) or not len(paths):
+        raise ArgumentError(f"average takes a list of one or more paths, got {paths!r}")
+    last = load_checkpoint(paths[-1])
+    specs = {p: last.store.spec(p) for p in last.store}
+    sums = {
+        p: _value(last.store, p).astype("complex128" if s.dtype.is_complex else "float64")
+        for p, s in specs.items()
+        if s.dtype.is_inexact
+    }
+    with np.errstate(invalid="ignore", over="ignore"):
+        for path in paths[:-1]:
+            found = {}
+            for name, array in read_arrays(path):
+                found[name] = mg.Spec.of(array)
+                if name in sums and found[name] is specs[name]:
+                    sums[name] += array
+            if apart := differences(found, specs, f"file {path}", f"file {paths[-1]}"):
+                raise VariableError(f"these files cannot be averaged:\n{listed(apart)}")
+        for name, total in sums.items():
+            last.store[name] = (total / len(paths)).astype(specs[name].dtype.numpy)
+    return Checkpoint(last.store, last.step, {"average_of": [str(p) for p in paths]}, {}, None)
