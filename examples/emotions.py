@@ -51,7 +51,9 @@ def convert(path):
     with h5py.File(path) as file:
         layers = file["model_weights"]
         return {
-            f"{layer}/{name.decode().rpartition('/')[2].removesuffix(':0')}": np.asarray(group[name])
+            f"{layer}/{name.decode().rpartition('/')[2].removesuffix(':0')}": np.asarray(
+                group[name]
+            )
             for layer, group in layers.items()
             for name in group.attrs["weight_names"]
         }

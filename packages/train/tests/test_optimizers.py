@@ -360,6 +360,30 @@ def test_a_policy_of_bfloat16_trains_through_all_wrappers(engine):
     assert set(w.averaged(store)) == {"layer/w", "layer/b"}
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_step_that_overflows_is_not_accumulated(engine):
+    dtypes = pytest.importorskip("monograph_dtypes", reason="brings loss scaling")
+    scaling, optimizer = dtypes.DynamicLossScale(), w.accumulate(w.average(o.adamw(0.02)), 2)
+
+    def step(scope, x):
+        def forward():
+            y = mg.astype(scope.parameter("w", (3,), 0.5), "float16") * x
+            return scaling.scale(scope, mg.mean(mg.astype(y, "float32") ** 2))
+
+        _, grads = scope.value_and_grad(forward)()
+        return scaling.apply(scope, grads, lambda g: optimizer(scope / "optimizer", g))
+
+    store = mg.Store()
+    call = store.bind(step, engine)
+    x = np.array([1.0, 2.0, 0.5], "float16")
+    assert call(x).item()
+    before = {p: v for p, v in store.numpy().items() if p.startswith(("optimizer", "w"))}
+    assert not call(np.full(3, 6e4, "float16")).item()
+    for path, value in before.items():
+        np.testing.assert_array_equal(store[path].numpy(), value)
+    assert call(x).item() and store["optimizer/step"].item() == 1
+
+
 def test_float64_parameters_stay():
     store = start({p: x.astype("float64") for p, x in FIRST.items()})
     grads = [{p: x.astype("float64") for p, x in g.items()} for g in GRADS]

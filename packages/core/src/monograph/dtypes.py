@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import DTypeError
 
-_KINDS = ("bool", "int", "uint", "float", "complex")
+_KINDS = ("bool", "int", "uint", "float8", "float", "complex")
 
 
 class DType:
@@ -21,7 +21,8 @@ class DType:
 
     Attributes:
         name: what the user writes, e.g. ``"float32"``.
-        kind: one of ``bool int uint float complex``.
+        kind: one of ``bool int uint float8 float complex``; float8 numbers are stored, moved and
+            converted, not computed with.
         bits: width of one element.
         numpy: the NumPy dtype that stores it.
         compute: the dtype a reference computes in (float32 for the 16-bit floats), else itself.
@@ -140,7 +141,7 @@ def dtype(x: Any) -> DType:
 
     raise at_user_line(
         DTypeError(
-            f"{x!r} is no dtype known here; known are {', '.join(_TABLE)}. 16-bit floats come with "
+            f"{x!r} is no dtype known here; known are {', '.join(_TABLE)}. Floats of 8 and 16 bits come with "
             f"`pip install monograph-dtypes`."
         )
     )
@@ -165,7 +166,7 @@ def known() -> tuple[DType, ...]:
 def promote(a: DType, b: DType) -> DType:
     """The dtype that holds values of both (array API 2024.12, type promotion).
 
-    Beyond the standard: bool with anything gives the other; an integer with a float gives the
+    Beyond the standard: float8 promotes to nothing; bool with anything gives the other; an integer with a float gives the
     float; float16 with bfloat16 gives float32; uint64 with a signed integer is an error.
 
     >>> promote(int8, uint8), promote(int64, float32), promote(float64, complex64)
@@ -173,6 +174,10 @@ def promote(a: DType, b: DType) -> DType:
     """
     if a is b:
         return a
+    if "float8" in (a.kind, b.kind):
+        raise DTypeError(
+            f"{a} and {b} have no common dtype: float8 is for storage. Convert with .astype() first"
+        )
     if _KINDS.index(a.kind) > _KINDS.index(b.kind):
         a, b = b, a
     if a.kind == "bool" or (a.is_integer and b.is_inexact):

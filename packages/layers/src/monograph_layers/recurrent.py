@@ -64,17 +64,19 @@ def _recur(
     advance = step(recurrent, (lambda h: h * kept) if recurrent_dropout else (lambda h: h))
 
     def body(carry: Any, at: Any) -> Any:
-        z, real = at
-        new = advance(z, carry[1])
-        after = (new[0], new)
-        if real is not None:  # elsewhere output and state stay what they were
-            after = mg.tree.map(lambda a, b: mg.where(real[:, None], a, b), after, carry)
-        return after, after[0] if return_sequences else ()
+        (_, before), (z, real) = carry, at
+        new = advance(z, before)
+        if real is None:
+            return (None, new), new[0] if return_sequences else ()
+        # elsewhere output and state stay what they were; the first output is 0
+        held = mg.tree.map(lambda a, b: mg.where(real[:, None], a, b), (new[0], new), carry)
+        return held, held[0] if return_sequences else ()
 
     inputs = bias(mg.swapaxes(x, 0, 1) @ kernel)  # [time, batch, gates * units]
     reals = None if mask is None else mg.swapaxes(mask, 0, 1)
-    first = mg.zeros_like(state[0]), state
-    (y, state), ys = mg.scan(body, first, (inputs, reals), reverse=go_backwards)
+    first = (None if mask is None else mg.zeros_like(state[0])), state
+    (held, state), ys = mg.scan(body, first, (inputs, reals), reverse=go_backwards)
+    y = state[0] if held is None else held
     if return_sequences:
         y = mg.swapaxes(ys, 0, 1)
         if zero_output_for_mask and mask is not None:

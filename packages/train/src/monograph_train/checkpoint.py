@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,9 @@ def save_checkpoint(
             name: {
                 "dtype": as_dtype(arrays[name].dtype).name,
                 "trainable": store.slots[name].trainable,
-                "sha256": hashlib.sha256(raw).hexdigest(),
+                "sha256": digest,
             }
-            for name, raw in zip(table, body)
+            for name, digest in zip(table, _digests(body))
         },
     }  # fmt: skip
     try:
@@ -207,6 +208,12 @@ def save_checkpoint(
     with tensorfile.replacing(Path(path)) as f:
         for part in (head, *body):
             f.write(part)
+
+
+def _digests(parts: Sequence[np.ndarray]) -> list[str]:
+    """SHA-256 of each, on all cores: hashlib lets go of the interpreter."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda raw: hashlib.sha256(raw).hexdigest(), parts))
 
 
 def _plain(x: Any) -> Any:

@@ -15,7 +15,7 @@ from monograph.op import Op
 
 from .codegen import LENT, generate
 from .lowerings import LOWER
-from .lowerings.common import owned
+from .lowerings.common import LANES, owned
 
 
 class TorchEngine(Engine):
@@ -23,6 +23,7 @@ class TorchEngine(Engine):
 
     name = "torch"
     LOWER: Mapping[Op, Any] = LOWER
+    unsupported_dtypes = frozenset({"float8_e4m3b11fnuz"})
 
     @cached_property
     def devices(self) -> tuple[Device, ...]:
@@ -38,11 +39,13 @@ class TorchEngine(Engine):
 
     def get(self, buffer: torch.Tensor) -> np.ndarray:
         host = buffer.cpu().resolve_conj().resolve_neg()
-        half = host.dtype == torch.bfloat16  # which torch does not show to NumPy
-        array = host.contiguous().view(torch.int16).numpy() if half else host.numpy()
+        lanes = LANES.get(host.dtype)
+        array = host.numpy() if lanes is None else host.contiguous().view(lanes).numpy()
         if buffer.is_cpu:  # a view: donating the tensor must not change what it shows
             LENT[buffer.data_ptr()] = array
-        return array.view(as_dtype("bfloat16").numpy) if half else array
+        if lanes is None:
+            return array
+        return array.view(as_dtype(str(host.dtype).removeprefix("torch.")).numpy)
 
     def wait(self, buffers: Sequence[torch.Tensor]) -> None:
         if any(b.is_cuda for b in buffers):

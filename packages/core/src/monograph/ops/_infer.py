@@ -15,13 +15,14 @@ from ..spec import Spec
 _MEANING = {
     "float": lambda d: d.is_float,
     "inexact": lambda d: d.is_inexact,
-    "numeric": lambda d: d.kind != "bool",
+    "numeric": lambda d: d.kind not in ("bool", "float8"),
     "real": lambda d: d.kind in ("int", "uint", "float"),
     "integer": lambda d: d.is_integer,
     "signed": lambda d: d.kind in ("int", "float", "complex"),
     "bits": lambda d: d.is_integer or d.kind == "bool",
     "bool": lambda d: d.kind == "bool",
     "complex": lambda d: d.is_complex,
+    "computed": lambda d: d.kind != "float8",
     "any": lambda d: True,
 }
 

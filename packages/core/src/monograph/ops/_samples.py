@@ -59,7 +59,7 @@ def special(d: DType) -> np.ndarray:
     if d.is_complex:
         # engines part where a component is infinite or NaN (C99 Annex G is optional)
         return np.array([0, 1j, -1, 2 - 1j]).astype(d.numpy)
-    if d.is_float:
+    if d.kind in ("float", "float8"):
         return np.array([np.nan, np.inf, 0.0, -0.0, 1.0, -np.inf, -1.0, 100.0, -100.0]).astype(
             d.numpy
         )

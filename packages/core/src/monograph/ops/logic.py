@@ -102,6 +102,7 @@ COMPARE = {
 
 def _compare(a, b, *, direction):
     check_same((a, b))
+    check_kind(a, "computed")
     if direction not in COMPARE:
         raise ArgumentError(f"direction={direction!r} is not one of {', '.join(COMPARE)}")
     if a.dtype.is_complex and direction not in ("EQ", "NE"):

@@ -20,6 +20,8 @@ def _sort(*xs, axis, num_keys, descending):
     for i, x in enumerate(xs):
         if x.shape != xs[0].shape:
             raise ShapeError(f"operands 0 and {i} have shapes {xs[0].shape} and {x.shape}")
+    for x in xs:
+        check_kind(x, "computed")
     return xs
 
 

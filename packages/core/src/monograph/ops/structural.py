@@ -143,6 +143,15 @@ def _convert_samples(d, rng):
             yield Sample((draw(d, rng, shape),), {"dtype": target}, grad=target == "float64")
     for target in ("float64", "float32", "int8", "uint8", "int64", "uint64", "bool"):
         yield Sample((special(d),), {"dtype": target}, grad=False)
+    if d.kind == "float8":  # every bit pattern there; from each kind back, the limits and ties too
+        yield Sample((np.arange(256, dtype="uint8").view(d.numpy),), {"dtype": "float32"})
+        for x in (_patterns(), special(d), np.arange(-600, 600, 7), np.array([False, True])):
+            yield Sample((x,), {"dtype": d}, grad=False)
+
+
+def _patterns():
+    """Floats of every sign and exponent: most round, many are ties, the large ones overflow."""
+    return (np.arange(2**13, dtype="uint32") << 19).view("float32")
 
 
 def _convert_vjp(g, y, x, *, dtype):
@@ -166,7 +175,9 @@ def convert(x, *, dtype):
     """Elementwise change of dtype.
 
     Float to integer truncates toward zero and saturates, NaN becomes 0 (XLA's rule); to bool is
-    ``x != 0``; complex to real drops the imaginary part; integer to integer wraps.
+    ``x != 0``; complex to real drops the imaginary part; integer to integer wraps. To float8 rounds
+    to float32, then to nearest even; what is too large becomes the dtype's infinity, or NaN where it
+    has none (as ml_dtypes does). Through float8 no gradient flows, as through rounding.
     """
     if dtype is bool_:
         return x != 0

@@ -10,6 +10,7 @@ from ..dtypes import float32
 from ..errors import ArgumentError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite
 from ._build import ones_like
+from ._infer import check_kind
 from ._samples import draw
 from .structural import broadcast_in_dim, convert
 from .transcendental import exponential_minus_one, sqrt
@@ -18,6 +19,8 @@ from .transcendental import exponential_minus_one, sqrt
 def _update(scalars, groups):
     def infer(*specs, count, **attrs):
         arrays = specs[scalars:]
+        for x in arrays:
+            check_kind(x, "float", "a parameter")
         per = groups(attrs)
         if len(arrays) != per * count:
             raise ShapeError(f"count={count} needs {per * count} arrays, got {len(arrays)}")

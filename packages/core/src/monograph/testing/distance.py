@@ -10,7 +10,7 @@ from ..dtypes import DType
 
 def distance(got: np.ndarray, want: np.ndarray, d: DType, floor: float = 1e-6) -> float:
     """Largest error in eps of ``d`` relative to the largest finite magnitude, which counts as
-    ``floor`` if it is less; inf where NaNs or infinities disagree. For integers and bools: 0 when
+    ``floor`` if it is less; inf where NaNs or infinities disagree. For other kinds: 0 when
     equal, else inf.
 
     >>> from monograph.dtypes import float32
@@ -18,7 +18,7 @@ def distance(got: np.ndarray, want: np.ndarray, d: DType, floor: float = 1e-6) -
     2.0
     """
     if not d.is_inexact:
-        return 0.0 if np.array_equal(got, want) else np.inf
+        return 0.0 if same(got, want) else np.inf
     wide = np.complex128 if d.is_complex else np.float64
     with np.errstate(all="ignore"):
         rounded = want.astype(d.numpy).astype(wide)  # what overflows in d is infinite in d

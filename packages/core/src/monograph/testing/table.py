@@ -27,6 +27,8 @@ the last column between any two engines. `0` is bit for bit. Dtypes: {dtypes}.
 def short(name: str) -> str:
     """``f32`` for float32."""
     d = dtype(name)
+    if d.kind == "float8":
+        return "f8_" + name.partition("_")[2]
     return (
         "bf16" if name == "bfloat16" else _SHORT[d.kind] + name.lstrip("abcdefghijklmnopqrstuvwxyz")
     )

@@ -9,6 +9,12 @@ import numpy as np
 import torch
 
 HALF = (torch.float16, torch.bfloat16)
+FLOAT8 = {
+    f"float8_{kind}": getattr(torch, f"float8_{kind}")
+    for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")
+}
+# what torch does not show to NumPy goes there in lanes of the same bits
+LANES = {torch.bfloat16: torch.int16} | dict.fromkeys(FLOAT8.values(), torch.uint8)
 
 
 def dtype_of(spec: Any) -> torch.dtype:
@@ -19,8 +25,10 @@ def dtype_of(spec: Any) -> torch.dtype:
 def owned(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """A tensor with a copy of ``array``."""
     copy = np.array(array, copy=True, order="C")
-    if copy.dtype.kind == "V":  # bfloat16, whose kind only ml_dtypes knows
-        return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16).to(device)
+    lanes = LANES.get(getattr(torch, copy.dtype.name, None))
+    if lanes is not None:
+        same = torch.from_numpy(copy.view(f"i{copy.itemsize}"))
+        return same.view(getattr(torch, copy.dtype.name)).to(device)
     return torch.from_numpy(copy).to(device)
 
 
@@ -42,9 +50,9 @@ def fast_half(lower: Callable) -> Callable:
     return wrapped
 
 
-def function(text: str) -> Callable:
-    """Source text of two operands as a function."""
-    return eval(f"lambda x, y: {text.format('x', 'y')}", {"torch": torch})
+def function(text: str, arity: int = 2) -> Callable:
+    """Source text of one or two operands as a function."""
+    return eval(f"lambda {', '.join('xy'[:arity])}: {text.format('x', 'y')}", {"torch": torch})
 
 
 class Writer:

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from monograph import ops
+from monograph.dtypes import float32
 from monograph.op import constant
 
-from .common import call, dtype_of, pointwise
+from .common import FLOAT8, call, dtype_of, function, pointwise
 
 # torch has few kernels for wide unsigned integers: what is modular runs in signed lanes of the same
 # bits, which are views; what asks for the value runs in lanes that hold it
-BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+BITS = {
+    torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64,
+    **dict.fromkeys(FLOAT8.values(), torch.uint8),
+}  # fmt: skip
 VALUES = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
@@ -71,12 +75,35 @@ def ordered(fn: Callable) -> Callable:
     return lower
 
 
-LACKING = frozenset(("uint16", "uint32", "uint64"))  # dtypes torch has few kernels for
+# dtypes torch has few kernels for
+LACKING = frozenset(("uint16", "uint32", "uint64", *FLOAT8))
 
 
 def _convert(node: Any, device: Any) -> str | Callable:
-    (source,), target = node.inputs, node.attrs["dtype"]
-    out, src = dtype_of(node.outputs[0].spec), source.dtype
+    source, target = node.inputs[0].dtype, node.attrs["dtype"]
+    if source.kind == "float8":
+        last = _converted(float32, target)
+        back = function(last, 1) if isinstance(last, str) else last
+        return lambda x: back(x.float())
+    if target.kind == "float8":
+        there = _converted(source, float32)
+        first = function(there, 1) if isinstance(there, str) else there
+        return lambda x: _narrow(first(x), FLOAT8[target.name])
+    return _converted(source, target)
+
+
+# beyond it torch gives the largest number, where the type's rule is NaN
+_LARGEST = {torch.float8_e4m3fn: 464.0}
+
+
+def _narrow(x: torch.Tensor, out: torch.dtype) -> torch.Tensor:
+    if out in _LARGEST:
+        x = torch.where(x.abs() > _LARGEST[out], torch.nan, x)
+    return x.to(out)
+
+
+def _converted(src: Any, target: Any) -> str | Callable:
+    out = getattr(torch, target.name.rstrip("_"))
     if target.kind == "bool":
         return lambda x: signed(x) != 0
     if src.is_complex and not target.is_complex:

@@ -1,0 +1,74 @@
+"""Models and converters without their references, which tests/test_zoo_*.py compare them with."""
+
+import monograph as mg
+import monograph_zoo as zoo
+import numpy as np
+import pytest
+
+
+def test_load_keeps_batch_statistics_out_of_training():
+    store = mg.Store()
+    arrays = {f"norm/{n}": np.ones(3) for n in ("gamma", "beta", "moving_mean", "moving_variance")}
+    zoo.load(store, arrays)
+    assert store.trainable == ["norm/beta", "norm/gamma"]
+    zoo.load(store, {"norm/moving_mean": np.zeros(3)})
+    assert store["norm/moving_mean"].tolist() == [0, 0, 0]
+    with pytest.raises(mg.errors.VariableError, match="shape"):
+        zoo.load(store, {"norm/gamma": np.ones(4)})
+
+
+def test_hugging_face_names_and_layouts():
+    got = zoo.from_huggingface.resnet(
+        {
+            "resnet.embedder.embedder.convolution.weight": np.zeros((64, 3, 7, 5)),
+            "resnet.encoder.stages.0.layers.1.layer.2.normalization.running_var": np.zeros(256),
+            "resnet.encoder.stages.3.layers.0.shortcut.convolution.weight": np.zeros((8, 4, 1, 1)),
+            "resnet.embedder.embedder.normalization.num_batches_tracked": np.zeros(()),
+        }
+    )
+    assert {path: value.shape for path, value in got.items()} == {
+        "stem/conv/kernel": (7, 5, 3, 64),
+        "stage1/block2/layer3/norm/moving_variance": (256,),
+        "stage4/block1/shortcut/conv/kernel": (1, 1, 4, 8),
+    }
+
+
+def test_haiku_names_and_shapes_under_any_outer_module():
+    one = np.ones((1, 1, 1, 4))
+    params = {
+        "net/~/res_net50/~/initial_conv": {"w": np.zeros((7, 7, 3, 64))},
+        "res_net50/~/block_group_1/~/block_0/~/batchnorm_2": {"scale": one, "offset": one},
+        "res_net50/~/block_group_0/~/block_1/~/shortcut_conv": {"w": np.zeros((1, 1, 4, 8))},
+    }
+    state = {
+        "res_net50/~/initial_batchnorm/~/var_ema": {"average": one, "hidden": one, "counter": 1},
+    }
+    got = zoo.from_haiku.resnet(params, state)
+    assert {path: value.shape for path, value in got.items()} == {
+        "stem/conv/kernel": (7, 7, 3, 64),
+        "stage2/block1/layer3/norm/gamma": (4,),
+        "stage2/block1/layer3/norm/beta": (4,),
+        "stage1/block2/shortcut/conv/kernel": (1, 1, 4, 8),
+        "stem/norm/moving_variance": (4,),
+    }
+
+
+def test_kerass_numbered_shortcuts_are_told_apart_by_their_order():
+    names = ["conv2d_9", "batch_normalization_4", "conv2d_10", "batch_normalization_5"]
+    got = zoo.from_keras.xception([(f"{n}/{v}", np.zeros(1)) for n in names for v in ("a", "b")])
+    assert list(got) == [
+        "block2_shortcut/a", "block2_shortcut/b", "block2_shortcut_bn/a", "block2_shortcut_bn/b",
+        "block3_shortcut/a", "block3_shortcut/b", "block3_shortcut_bn/a", "block3_shortcut_bn/b",
+    ]  # fmt: skip
+
+
+def test_dropout_and_statistics_move_in_training_only():
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    store = mg.Store(seed=0)
+    options = dict(alpha=0.125, classes=5, dropout=0.5)
+    calm = store.bind(zoo.mobilenet_v1, "numpy", **options)
+    assert calm(x).tolist() == calm(x).tolist()
+    before = store.numpy()
+    store.bind(zoo.mobilenet_v1, "numpy", training=True, **options)(x)
+    moved = {path for path, value in before.items() if (store[path].numpy() != value).any()}
+    assert moved == {path for path in before if "/moving_" in path}

@@ -1,0 +1,192 @@
+"""ResNet-50 against Hugging Face's and haiku's at full size: random weights and batch statistics.
+
+No weights are downloaded: configurations give the architecture, seeds the numbers.
+"""
+
+import jax
+import monograph as mg
+import monograph_zoo as zoo
+import numpy as np
+import pytest
+import torch
+from monograph_train import sgd
+
+hk = pytest.importorskip("haiku", reason="a reference is haiku")
+transformers = pytest.importorskip("transformers", reason="a reference is transformers")
+
+ENGINES = ("xla", "torch")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """PyTorch's threads spin, which makes many small ops slow where others compute too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def hugging_face(classes, dtype=torch.float32):
+    """ResNet-50 with normalisation that is no identity, so that nothing can be left out."""
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(num_labels=classes)
+    model = transformers.ResNetForImageClassification(config)
+    gen = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for m in model.modules():
+            if isinstance(m, torch.nn.BatchNorm2d):
+                m.weight.uniform_(0.2, 0.6, generator=gen)
+                m.bias.normal_(0, 0.2, generator=gen)
+                m.running_mean.normal_(0, 0.2, generator=gen)
+                m.running_var.uniform_(0.5, 2.0, generator=gen)
+    return model.to(dtype)
+
+
+def images(*shape):
+    return np.random.default_rng(0).normal(size=(*shape, 3)).astype("float32")
+
+
+def channels_first(x):
+    return torch.tensor(x).movedim(-1, 1).contiguous()
+
+
+def loaded(arrays, dtype="float32"):
+    store = mg.Store()
+    zoo.load(store, {path: value.astype(dtype) for path, value in arrays.items()})
+    return store
+
+
+def check_logits(got, want):
+    """Within 1e-4 of logits that are neither zero nor huge: about 50 layers' float32 roundings."""
+    assert 0.1 < want.std() < 10 and np.abs(want).max() < 50
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+
+
+def test_resnet50_has_the_published_number_of_parameters():
+    store = loaded(zoo.from_huggingface.resnet(hugging_face(1000).state_dict()))
+    x = images(1, 32, 32)
+    before = list(store)
+    store.bind(zoo.resnet50, "numpy").trace(x)
+    assert list(store) == before, "the converter gives every variable, and the model asks for all"
+    assert sum(store.spec(path).size for path in store.trainable) == 25_557_032
+    assert len(store) - len(store.trainable) == 2 * 53
+
+
+def test_deeper_resnets_have_the_published_numbers_of_parameters():
+    zero = lambda key, shape, dtype: mg.zeros(shape, dtype=dtype)
+    for model, count in ((zoo.resnet101, 44_549_160), (zoo.resnet152, 60_192_808)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("monograph_zoo.resnets.he_normal", zero)  # random numbers take long
+            store = mg.Store()
+            store.bind(model, "numpy").trace(images(1, 32, 32))
+        assert sum(store.spec(path).size for path in store.trainable) == count
+
+
+def test_logits_are_those_of_hugging_face():
+    model, x = hugging_face(1000).eval(), images(2, 224, 224)
+    with torch.no_grad():
+        want = model(channels_first(x)).logits.numpy()
+    store = loaded(zoo.from_huggingface.resnet(model.state_dict()))
+    for engine in ENGINES:
+        check_logits(store.bind(zoo.resnet50, engine)(x).numpy(), want)
+
+
+def haiku(classes):
+    """Haiku's ResNet50 as a compiled function, and random numbers for its parameters and state."""
+
+    def build(x, is_training):
+        return hk.nets.ResNet50(classes, resnet_v2=False)(x, is_training)
+
+    model, rng = hk.without_apply_rng(hk.transform_with_state(build)), np.random.default_rng(1)
+    init = lambda: model.init(jax.random.key(0), images(1, 32, 32), True)
+
+    def number(module, name, like):
+        if name == "scale" or "var_ema" in module:
+            return rng.uniform(*((0.2, 0.6) if name == "scale" else (0.5, 2.0)), like.shape)
+        fan_in = like.size // like.shape[-1] if name == "w" else 50
+        return rng.normal(0, np.sqrt(2 / fan_in), like.shape)
+
+    params, state = (
+        {m: {n: number(m, n, v).astype(v.dtype) for n, v in d.items()} for m, d in tree.items()}
+        for tree in jax.eval_shape(init)
+    )
+    return jax.jit(lambda p, s, x: model.apply(p, s, x, False)[0]), params, state
+
+
+def test_logits_are_those_of_haiku():
+    apply, params, state = haiku(1000)
+    x = images(2, 224, 224)
+    want = np.asarray(apply(params, state, x))
+    arrays = zoo.from_haiku.resnet(params, state)
+    assert set(arrays) == set(zoo.from_huggingface.resnet(hugging_face(10).state_dict()))
+    store = loaded(arrays)
+    for engine in ENGINES:
+        call = store.bind(zoo.resnet50, engine, padding="same", unbiased=False)
+        check_logits(call(x).numpy(), want)
+
+
+def trained_by_pytorch(x, labels, rate, dtype):
+    """The variables, by our paths, before and after one step per batch."""
+    model = hugging_face(10, dtype).train()
+    first = {k: v.clone() for k, v in model.state_dict().items()}
+    update = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9)
+    for batch, y in zip(x, labels):
+        update.zero_grad()
+        logits = model(channels_first(batch).to(dtype)).logits
+        torch.nn.functional.cross_entropy(logits, torch.tensor(y)).backward()
+        update.step()
+    return [zoo.from_huggingface.resnet(s) for s in (first, model.state_dict())]
+
+
+def trained_by_us(engine, arrays, x, labels, rate, dtype):
+    store, update = loaded(arrays, dtype), sgd(rate, momentum=0.9)
+
+    def step(scope, batch, y):
+        def loss():
+            logits = zoo.resnet50(scope, batch, classes=10, training=True)
+            return mg.mean(mg.cross_entropy(logits, y))
+
+        value, grads = scope.value_and_grad(loss)()
+        update(scope, grads)
+        return value
+
+    bound = store.bind(step, engine)
+    for batch, y in zip(x, labels):
+        bound(batch.astype(dtype), y)
+    return {path: store[path].numpy() for path in arrays}
+
+
+def test_five_training_steps_end_where_pytorchs_do():
+    """Parameters and batch statistics after five steps of gradient descent with momentum.
+
+    Batches are small and the network is deep, so that a difference grows ten thousand times in five
+    steps. So float64 must agree, to 1e-9 of what each array moved; and float32, in which PyTorch's
+    own arrays end some percent of their way from its float64 ones, no more than twice as far.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 4, 40, 40, 3)).astype("float32")
+    labels = rng.integers(0, 10, (5, 4))
+    rate = 2.0**-12  # the optimizer keeps it in float32, which holds it exactly
+    first, exact = trained_by_pytorch(x, labels, rate, torch.float64)
+    _, rounded = trained_by_pytorch(x, labels, rate, torch.float32)
+
+    def apart(got):
+        size = lambda v: np.linalg.norm(v.astype("float64"))
+        assert set(got) == set(exact)
+        return {p: size(got[p] - exact[p]) / size(exact[p] - first[p]) for p in exact}
+
+    assert min(np.abs(exact[p] - first[p]).max() for p in exact) > 1e-7, "all must move"
+    theirs = np.median(list(apart(rounded).values()))
+    for engine in ENGINES:
+        ours = apart(trained_by_us(engine, first, x, labels, rate, "float64"))
+        assert max(ours.values()) < 1e-9, max(ours, key=ours.get)
+        ours = apart(trained_by_us(engine, first, x, labels, rate, "float32"))
+        assert np.median(list(ours.values())) < 2 * theirs
+
+
+def test_features_without_the_top_and_mistaken_padding():
+    store = mg.Store(seed=0)
+    call = store.bind(zoo.resnet, "numpy", blocks=(1, 1), include_top=False)
+    assert call(images(1, 32, 32)).shape == (1, 4, 4, 512)
+    with pytest.raises(mg.errors.ArgumentError, match="padding='valid' is neither"):
+        mg.Store().bind(zoo.resnet50, "numpy", padding="valid")(images(1, 32, 32))
