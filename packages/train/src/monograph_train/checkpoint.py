@@ -19,7 +19,9 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph.dtypes import dtype as as_dtype
+from monograph.engine import resolve
 from monograph.errors import ArgumentError, FileFormatError, VariableError
+from monograph.store import Slot
 
 from . import tensorfile
 from .tensorfile import damaged
@@ -179,7 +181,7 @@ def save_checkpoint(
     >>> again.step, again.metrics, again.store["w"].tolist()
     (10, {'val_loss': 0.5}, [1.0, 2.0])
     """
-    arrays = store.numpy()
+    arrays = {name: _value(store, name) for name in store}  # views where the engine has them
     table, body = tensorfile.layout(arrays)
     about = {
         "version": VERSION, "seed": int(store.seed), "step": int(step),
@@ -299,9 +301,12 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """
     with tensorfile.opened(path) as f:
         header, about = _read_header(f, path)
-        store = mg.Store(about["seed"])
+        store, device = mg.Store(about["seed"]), resolve("numpy")
         for name, array in _tensors(f, path, header, about):
-            store.add(name, array, trainable=about["variables"][name]["trainable"])
+            array.setflags(write=False)
+            value = mg.Tensor(array, mg.Spec(array.shape, array.dtype), device)
+            # what was read is the store's own: store.add would copy it
+            store.slots[name] = Slot(name, value, about["variables"][name]["trainable"])
     return Checkpoint(store, about["step"], about["meta"], about["metrics"], Path(path))
 
 
