@@ -48,6 +48,14 @@ class Over(Walk):
         self.inner.close()
 
 
+def cut(a: np.ndarray, rows: Any) -> Any:
+    """Rows of an array: a copy, or a view that cannot be written."""
+    out = a[rows]
+    if isinstance(out, np.ndarray) and out.base is not None:
+        out.flags.writeable = False
+    return out
+
+
 class RowWalk(Walk):
     """Rows in an order."""
 
