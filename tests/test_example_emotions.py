@@ -49,7 +49,9 @@ def test_weights_of_another_model_are_refused_by_name(example, tmp_path):
 
     with h5py.File(tmp_path / "other.h5", "w") as file:
         group = file.create_group("model_weights/dense_1")
-        group.attrs["weight_names"] = [b"dense_1/kernel:0"]
+        group.attrs["weight_names"] = np.array(
+            [b"dense_1/kernel:0"]
+        )  # of one width, as Keras 2 wrote
         group["dense_1/kernel:0"] = np.zeros((2, 2))
     with pytest.raises(SystemExit, match="another model.*dense_1/kernel"):
         example.load(tmp_path / "other.h5")

@@ -25,6 +25,25 @@ ENGINES = ("xla", "torch")
 TOLERANCE = 1e-5  # of each array's largest magnitude: float32 against float64
 L = keras.layers if keras else None
 
+
+class Listed:
+    """A layer of Keras that takes its inputs and masks as lists, called with them one by one."""
+
+    def __init__(self, layer):
+        self.layer, self.get_config = layer, layer.get_config
+
+    def from_config(self, config):
+        return Listed(self.layer.__class__.from_config(config))
+
+    def __call__(self, *inputs, key_mask=None, **options):
+        mask = None if key_mask is None else [None, key_mask]
+        return self.layer(list(inputs), mask=mask, **options)
+
+    @property
+    def weights(self):
+        return self.layer.weights
+
+
 # name: (Keras's layer, ours, shapes of the inputs (a list of them: a state's), options of the call:
 # values, or shapes of bool masks)
 CASES = {
@@ -112,6 +131,22 @@ CASES = {
         ),
         [(2, 4, 6), (2, 5, 7)], {"return_attention_scores": True, "attention_mask": (2, 4, 5)},
     ),
+    "dot attention": (Listed(L.Attention()), nn.attention, [(2, 3, 4), (2, 5, 4)], {}),
+    "dot attention options": (
+        Listed(L.Attention(use_scale=True, score_mode="concat")),
+        functools.partial(nn.attention, use_scale=True, score_mode="concat"),
+        [(2, 5, 4), (2, 5, 4), (2, 5, 4)],
+        {"use_causal_mask": True, "return_attention_scores": True, "key_mask": (2, 5)},
+    ),
+    "additive_attention": (
+        Listed(L.AdditiveAttention()), nn.additive_attention, [(2, 3, 4), (2, 5, 4)],
+        {"key_mask": (2, 5), "return_attention_scores": True},
+    ),
+    "additive_attention options": (
+        Listed(L.AdditiveAttention(use_scale=False)),
+        functools.partial(nn.additive_attention, use_scale=False),
+        [(2, 5, 4), (2, 5, 4)], {"use_causal_mask": True},
+    ),
     "simple_rnn": (L.SimpleRNN(4), functools.partial(nn.simple_rnn, units=4), [(2, 5, 3)], {}),
     "simple_rnn options": (
         L.SimpleRNN(4, activation="relu", use_bias=False, return_sequences=True, go_backwards=True),
@@ -187,7 +222,7 @@ def split(inputs):
 
 def by_keras(layer, inputs, options, rng):
     """Outputs, weights, new state and gradients of ``sum(output * cotangent)``, and the cotangents."""
-    layer = layer.__class__.from_config(layer.get_config() | {"dtype": "float64"})
+    layer = layer.from_config(layer.get_config() | {"dtype": "float64"})
     leaves = [torch.tensor(x, requires_grad=True) for x in mg.tree.leaves(inputs)]
     given, state = split(mg.tree.unflatten(mg.tree.flatten(inputs)[1], leaves))
     options = options | state

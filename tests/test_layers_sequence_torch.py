@@ -139,29 +139,72 @@ def test_spectral_norm(engine, steps):
         close(store["d/kernel_v"].numpy(), theirs._v.numpy())
 
 
-@on_engines
-def test_rotary_embedding_is_that_of_llama(engine):
+@pytest.fixture(scope="module")
+def llama():
+    """Transformers' LLaMA, and a small configuration with grouped queries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        llama = pytest.importorskip(
-            "transformers.models.llama.modeling_llama", reason="LLaMA's code"
+        found = pytest.importorskip(
+            "transformers.models.llama.modeling_llama", reason="LLaMA's code is the reference"
         )
+    config = found.LlamaConfig(
+        hidden_size=32, num_attention_heads=4, num_key_value_heads=2, attn_implementation="eager",
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
+    )  # fmt: skip
+    return found, config
+
+
+@on_engines
+def test_rotary_embedding_is_that_of_llama(engine, llama):
+    code, config = llama
     x = draw(2, 7, 3, 8)
     positions = np.array([[0, 1, 2, 3, 4, 5, 6], [3, 4, 5, 9, 1, 0, 2]])
-    config = llama.LlamaConfig(
-        hidden_size=24,
-        num_attention_heads=3,
-        rope_parameters={"rope_type": "default", "rope_theta": 500.0},
-    )
-    cos, sin = llama.LlamaRotaryEmbedding(config)(torch.tensor(x), torch.tensor(positions))
+    cos, sin = code.LlamaRotaryEmbedding(config)(torch.tensor(x), torch.tensor(positions))
     at = torch.tensor(x).transpose(1, 2)
-    want = llama.apply_rotary_pos_emb(at, at, cos, sin)[0].transpose(1, 2).numpy()
+    want = code.apply_rotary_pos_emb(at, at, cos, sin)[0].transpose(1, 2).numpy()
     call = mg.Store().bind(
         lambda s, v, p: nn.rotary_embedding(s, v, max_wavelength=500.0, positions=p), engine
     )
     close(call(x, positions).numpy(), want)
     plain = mg.Store().bind(lambda s, v: nn.rotary_embedding(s, v, max_wavelength=500.0), engine)
     close(plain(x).numpy()[0], want[0])
+
+
+@on_engines
+def test_a_block_of_llama_attends_as_theirs(engine, llama):
+    """RMS norm, grouped queries, rotary positions and a causal mask at once."""
+    code, config = llama
+    norm, theirs = code.LlamaRMSNorm(32, 1e-5), code.LlamaAttention(config, 0)
+    for i, p in enumerate((*norm.parameters(), *theirs.parameters())):
+        p.data = torch.tensor(draw(*p.shape, seed=i) * 0.4)
+    x, g = draw(2, 7, 32), draw(2, 7, 32, seed=1)
+    at = torch.tensor(x, requires_grad=True)
+    places = code.LlamaRotaryEmbedding(config)(at, torch.arange(7)[None])
+    hidden = torch.triu(torch.full((7, 7), -torch.inf), 1)[None, None]
+    want = theirs(norm(at), places, hidden)[0]
+    want.backward(torch.tensor(g))
+
+    def model(scope, x):
+        x = nn.rms_norm(scope / "norm", x, epsilon=1e-5)
+        return nn.multi_head_attention(
+            scope / "heads", x, num_heads=4, key_dim=8, num_key_value_heads=2, use_bias=False,
+            rotary=500.0, use_causal_mask=True,
+        )  # fmt: skip
+
+    store = mg.Store(seed=0)
+    store["norm/scale"] = norm.weight.data.numpy()
+    weights = {
+        "query/kernel": (theirs.q_proj, (32, 4, 8)), "key/kernel": (theirs.k_proj, (32, 2, 8)),
+        "value/kernel": (theirs.v_proj, (32, 2, 8)),
+        "attention_output/kernel": (theirs.o_proj, (4, 8, 32)),
+    }  # fmt: skip
+    for path, (linear, shape) in weights.items():
+        store[f"heads/{path}"] = linear.weight.data.numpy().T.reshape(shape)
+    y, grads = gradients(model, store, engine, x, g)
+    close(y, want.detach().numpy())
+    close(grads["input"], at.grad.numpy())
+    for path, (linear, shape) in weights.items():
+        close(grads[f"heads/{path}"], linear.weight.grad.numpy().T.reshape(shape))
 
 
 @on_engines

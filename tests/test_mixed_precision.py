@@ -30,20 +30,17 @@ def cnn(scope, x, training):
 
 
 def transformer(scope, x, training, width=32, heads=4):
-    """Over the eight rows of an image."""
+    """One block over the eight rows of an image."""
     x = dense(scope / "rows", x, width)
     x = x + embedding(scope / "places", mg.arange(8), 8, width)
-    for i in range(2):
-        block = scope / f"block{i}"
-        y = layer_norm(block / "norm1", x)
-        q, k, v = (
-            mg.reshape(dense(block / n, y, width), (-1, 8, heads, width // heads)) for n in "qkv"
-        )
-        y = mg.reshape(mg.attention(q, k, v), x.shape)
-        x = x + dense(block / "out", y, width)
-        y = mg.gelu(dense(block / "wide", layer_norm(block / "norm2", x), 2 * width))
-        x = x + dense(block / "narrow", y, width)
-    return dense(scope / "logits", mg.mean(layer_norm(scope / "norm", x), axis=1), 10)
+    y = layer_norm(scope / "norm1", x)
+    q, k, v = (
+        mg.reshape(dense(scope / n, y, width), (-1, 8, heads, width // heads)) for n in "qkv"
+    )
+    x = x + dense(scope / "out", mg.reshape(mg.attention(q, k, v), x.shape), width)
+    y = mg.gelu(dense(scope / "wide", layer_norm(scope / "norm2", x), 2 * width))
+    x = x + dense(scope / "narrow", y, width)
+    return dense(scope / "logits", mg.reshape(layer_norm(scope / "norm", x), (-1, 8 * width)), 10)
 
 
 class Run:

@@ -80,3 +80,22 @@ def test_logits_and_parameters_are_those_of_keras(what):
     assert set(store) == set(arrays), "the model asks for what the converter gives"
     assert sum(store.spec(path).size for path in store.trainable) == count
     assert count == sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_training_moves_batch_statistics_as_in_keras(engine):
+    options = dict(alpha=0.25, classes=7, dropout=0.0)
+    model, weights = theirs("MobileNet", options, (0.5, 1.2))
+    x = np.random.default_rng(0).normal(size=(4, SIZE, SIZE, 3)).astype("float32")
+    store = mg.Store()
+    zoo.load(store, zoo.from_keras.mobilenet_v1(weights))
+    with torch.no_grad():
+        want = model(x, training=True).numpy()
+    got = store.bind(zoo.mobilenet_v1, engine, training=True, **options)(x).numpy()
+    # each layer divides by its own deviation: roundings grow more than in inference
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-3 * want.std())
+    before = dict(weights)
+    for w in model.non_trainable_weights:
+        want = w.value.detach().numpy()
+        assert not np.allclose(want, before[w.path], rtol=1e-3), "must have moved"
+        np.testing.assert_allclose(store[w.path].numpy(), want, rtol=1e-4, atol=1e-5)

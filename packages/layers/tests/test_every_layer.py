@@ -9,9 +9,17 @@ from monograph_layers.testing import EXAMPLES
 ENGINES = [e.name for e in mg.engines() if e.ok and e.name in ("numpy", "xla", "torch")]
 TOLERANCE = {"float32": 2e-5, "bfloat16": 4e-2, "float16": 5e-3}
 
-every = pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.name)
 on_every_engine = pytest.mark.parametrize("engine", ENGINES)
-training = pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+
+
+def every(examples=EXAMPLES):
+    """Each example in inference, and in training where its layer makes a difference."""
+    runs = [
+        pytest.param(e, training, id=f"{e.name}-{'training' if training else 'inference'}")
+        for e in examples
+        for training in ((False, True) if e.asks_training else (False,))
+    ]
+    return pytest.mark.parametrize("example, training", runs)
 
 
 def store_for(example, dtype="float32"):
@@ -46,9 +54,8 @@ def test_every_layer_has_an_example_and_an_example_in_its_documentation():
     assert len(set(names)) == len(names), "give examples of one layer a note"
 
 
-@every
+@every()
 @on_every_engine
-@training
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_outputs_and_new_state_are_those_of_float64(example, engine, training, dtype):
     store = store_for(example, dtype)
@@ -77,9 +84,8 @@ def loss_of(example, training):
     return loss
 
 
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.smooth], ids=lambda e: e.name)
+@every([e for e in EXAMPLES if e.smooth])
 @on_every_engine
-@training
 def test_gradients_of_parameters_and_inputs_are_the_slopes(example, engine, training):
     store, rng = in_float64(store_for(example)), np.random.default_rng(2)
     inputs = [x.astype("float64") if x.dtype == "float32" else x for x in example.draw()]
@@ -128,9 +134,8 @@ def rebuilt(values, like):
     return out
 
 
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.batched], ids=lambda e: e.name)
+@every([e for e in EXAMPLES if e.batched])
 @on_every_engine
-@training
 def test_an_empty_batch_is_fine_and_leaves_state_finite(example, engine, training):
     store = store_for(example)
     want = [y.shape for y in store.bind(example.model(training), "numpy")(*example.draw())]
@@ -148,9 +153,8 @@ class Mixed:
     param, compute, output = mg.float32, mg.dtypes.dtype("bfloat16"), mg.float32
 
 
-@every
+@every()
 @on_every_engine
-@training
 def test_a_policy_decides_where_variables_are_kept_and_results_leave(example, engine, training):
     store = mg.Store(seed=3)
     model = example.model(training)

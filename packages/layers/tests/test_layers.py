@@ -66,8 +66,77 @@ def test_embedding_takes_rows():
             DTypeError,
             r"layers.py:\d+: embedding: needs integer ids",
         ),
+        (
+            lambda s, v: nn.group_norm(s / "g", v, groups=3),
+            np.ones((2, 4)),
+            ShapeError,
+            r"layers.py:\d+: group_norm 'g': groups=3 must divide the 4 channels",
+        ),
+        (
+            lambda s, v: nn.batch_norm(s, v, training=True, mask=mg.ones((3,), dtype="bool")),
+            np.ones((2, 4)),
+            ShapeError,
+            r"mask \(3,\) must have",
+        ),
+        (lambda s, v: nn.layer_norm(s, v, axis=()), np.ones((2, 4)), ShapeError, "axis to norm"),
+        (lambda s, v: nn.lstm(s, v, 3), np.ones((2, 4)), ShapeError, "lstm: needs .batch, time"),
+        (
+            lambda s, v: nn.lstm(s, v, 3, initial_state=mg.zeros((2, 3))),
+            np.ones((2, 4, 1)),
+            ShapeError,
+            r"initial_state needs 2 arrays \(2, 3\), got \(2, 3\)",
+        ),
+        (
+            lambda s, v: nn.gru(s, v, 3, mask=mg.ones((2, 5), dtype="bool")),
+            np.ones((2, 4, 1)),
+            ShapeError,
+            r"mask \(2, 5\) needs the input's",
+        ),
+        (
+            lambda s, v: nn.bidirectional(s, v, nn.gru, 3, merge_mode="add"),
+            np.ones((2, 4, 1)),
+            ArgumentError,
+            "merge_mode='add' is none of 'concat', 'sum'",
+        ),
+        (
+            lambda s, v: nn.activate(v, "rleu"),
+            np.ones(3),
+            ArgumentError,
+            "activation='rleu' is none of celu",
+        ),
     ],
 )
 def test_mistakes_name_the_layer(layer, x, error, words):
     with pytest.raises(error, match=words):
         run(layer, x.astype("float32"))
+
+
+def test_a_zero_vector_has_a_finite_gradient_in_unit_norm():
+    store = mg.Store()
+    slope = store.bind(
+        lambda s, v: mg.grad(lambda v: mg.sum(nn.unit_norm(s, v)))(v), engine="numpy"
+    )
+    assert np.isfinite(slope(np.zeros((2, 3), "float32")).numpy()).all()
+
+
+def test_masked_statistics_are_those_of_what_is_seen():
+    rng = np.random.default_rng(0)
+    x, seen = rng.normal(size=(8, 5, 3)).astype("float32"), rng.integers(0, 2, (8, 5)).astype(bool)
+    x[~seen] = np.nan
+    store = mg.Store()
+    f = store.bind(
+        lambda s, v, m: nn.batch_norm(s, v, training=True, mask=m, momentum=0.0), engine="numpy"
+    )
+    f(x, seen)
+    np.testing.assert_allclose(store["moving_mean"].numpy(), x[seen].mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(store["moving_variance"].numpy(), x[seen].var(0), rtol=1e-4)
+
+
+def test_weight_transforms_touch_the_weights_they_are_told_to():
+    def model(scope, x):
+        norm = nn.weight_norm(scope, names=("recurrent_kernel",))
+        return nn.lstm(norm / "memory", x, 3)
+
+    store = mg.Store()
+    store.bind(model, engine="numpy")(np.ones((1, 2, 3), "float32"))
+    assert [p for p in store if p.endswith("_g")] == ["memory/recurrent_kernel_g"]

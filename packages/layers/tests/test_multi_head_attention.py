@@ -141,6 +141,18 @@ def test_relative_scores_are_those_of_transformer_xl(engine, causal, queries, ke
     np.testing.assert_allclose(call(x, z).numpy(), want, rtol=1e-5, atol=1e-5)
 
 
+def test_relative_attention_has_as_many_numbers_as_chinchillas():
+    """Hoffmann et al. 2022, table A9: 5 d e + 5 e + d for attention, of width e = heads * dim."""
+    features, heads, dim = 12, 3, 5
+    store = mg.Store(seed=0)
+    store.bind(
+        lambda s, x: nn.multi_head_attention(s, x, num_heads=heads, key_dim=dim, relative=True),
+        "numpy",
+    ).trace(np.zeros((1, 2, features), "float32"))
+    e = heads * dim
+    assert sum(store.spec(p).size for p in store) == 5 * features * e + 5 * e + features
+
+
 def test_rotary_products_depend_on_the_distance_alone():
     q, k = (np.tile(RNG.normal(size=(1, 1, 1, 8)), (1, 12, 1, 1)) for _ in range(2))
     turn = mg.Store().bind(nn.rotary_embedding, "numpy")

@@ -2,7 +2,13 @@
 
 from . import activations, initializers, regularizers
 from .activations import activate, prelu
-from .attention import AttentionCache, attention_cache, multi_head_attention
+from .attention import (
+    AttentionCache,
+    additive_attention,
+    attention,
+    attention_cache,
+    multi_head_attention,
+)
 from .convolution import (
     conv,
     conv1d,
@@ -77,7 +83,7 @@ from .reshaping import (
 from .transforms import spectral_norm, weight_norm
 
 __all__ = [
-    "AttentionCache", "activate", "activations", "activity_regularization",
+    "AttentionCache", "activate", "activations", "activity_regularization", "additive_attention", "attention",
     "adaptive_average_pooling", "adaptive_average_pooling1d", "adaptive_average_pooling2d",
     "adaptive_average_pooling3d", "adaptive_max_pooling", "adaptive_max_pooling1d",
     "adaptive_max_pooling2d", "adaptive_max_pooling3d", "alpha_dropout", "attention_cache",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import monograph as mg
 
 from ._layer import KEPT, layer, refuse
-from .initializers import Init, glorot_uniform, zeros
+from .initializers import Init, glorot_uniform, ones, zeros
 from .positions import relative_encoding, rotated
 from .regularization import dropout as drop
 from .regularizers import Regularizer
@@ -243,19 +243,24 @@ def _softmax(q: Any, k: Any, mask: Any, is_causal: bool) -> Any:
     k = mg.repeat(k, q.shape[2] // k.shape[2], axis=2)
     q = mg.astype(q, wide) / math.sqrt(max(q.shape[3], 1))
     scores = mg.einsum("bqhd,bkhd->bhqk", q, mg.astype(k, wide))
-    seen = None
-    if is_causal:
-        seen = mg.tril(mg.ones(scores.shape[2:], dtype="bool"))
-    if mask is not None and mask.dtype.kind == "bool":
-        seen = mask if seen is None else mg.logical_and(seen, mask)
-    elif mask is not None:
+    seen = [_lower(scores)] if is_causal else []
+    if mask is not None and mask.dtype.kind != "bool":
         scores = scores + mg.astype(mask, wide)
-    low = -0.5 * mg.finfo(wide).max  # finite: no NaN where all is hidden
-    if seen is not None:
-        scores = mg.where(seen, scores, low)
-    hidden = scores <= low
-    weights = mg.softmax(mg.maximum(scores, low), axis=-1)
-    return mg.astype(mg.where(hidden, 0.0, weights), k.dtype)
+    elif mask is not None:
+        seen.append(mask)
+    return mg.astype(_masked_softmax(scores, seen), k.dtype)
+
+
+def _lower(scores: Any) -> Any:
+    return mg.tril(mg.ones(scores.shape[-2:], dtype="bool"))
+
+
+def _masked_softmax(scores: Any, seen: Sequence[Any]) -> Any:
+    """Over the last axis; zeros where a mask is false or the score -inf, and no NaN where all are."""
+    low = -0.5 * mg.finfo(scores.dtype).max
+    for m in seen:
+        scores = mg.where(m, scores, low)
+    return mg.where(scores <= low, 0.0, mg.softmax(mg.maximum(scores, low), axis=-1))
 
 
 def _weighted(weights: Any, v: Any) -> Any:
@@ -289,3 +294,86 @@ def _relative(
     flat = flat[:, :, queries - 1 : queries - 1 + queries * (count - 1)]
     rows = mg.reshape(flat, (*scores.shape[:2], queries, count - 1))[..., :keys]
     return q + u, rows / math.sqrt(max(key_dim, 1))
+
+
+def _attend(
+    scope: mg.Scope, scores: Any, value: Any, *, key_mask: Any = None, use_causal_mask: bool = False,
+    dropout: float = 0.0, return_attention_scores: bool = False, training: bool = False,
+) -> Any:  # fmt: skip
+    """What follows the scores ``[batch, queries, keys]``, by the options of both layers below."""
+    seen = [_lower(scores)] if use_causal_mask else []
+    seen += [] if key_mask is None else [key_mask[:, None, :]]
+    wide = mg.astype(scores, scores.dtype.compute)
+    weights = mg.astype(_masked_softmax(wide, seen), value.dtype)
+    y = drop(scope.with_policy(None), weights, dropout, training=training) @ value
+    return (y, weights) if return_attention_scores else y
+
+
+def _sums(query: Any, key: Any) -> Any:
+    """``[batch, queries, keys, features]``."""
+    return query[:, :, None, :] + key[:, None, :, :]
+
+
+@layer
+def attention(
+    scope: mg.Scope, query: Any, value: Any, key: Any = None, *, use_scale: bool = False,
+    score_mode: str = "dot", training: bool = False, **options: Any,
+) -> Any:  # fmt: skip
+    """Attention by products of queries and keys (Luong et al. 2015), as Keras's Attention.
+
+    Args:
+        scope: holds ``scale []`` with ``use_scale``, ``concat_score_weight []`` with ``"concat"``.
+        query: ``[batch, queries, features]``.
+        value, key: ``[batch, keys, features]``; the key is the value by default.
+        score_mode: ``"dot"``, or ``"concat"`` for the sum of ``tanh(query + key)``.
+        options: ``key_mask`` (bools ``[batch, keys]``), ``use_causal_mask``, ``dropout`` of the weights
+            in training, and ``return_attention_scores``, as of `multi_head_attention`.
+
+    Returns:
+        ``[batch, queries, features]``; a pair of it and the weights where they are asked for.
+
+    Raises:
+        ArgumentError: an unknown ``score_mode``.
+
+    >>> call = mg.Store(seed=0).bind(attention, engine="numpy")
+    >>> call(mg.ones((1, 2, 4)), mg.ones((1, 3, 4))).shape
+    (1, 2, 4)
+    """
+    if score_mode not in ("dot", "concat"):
+        words = f"score_mode={score_mode!r} is neither 'dot' nor 'concat'"
+        refuse(scope, "attention", words, mg.errors.ArgumentError)
+    key = value if key is None else key
+    scale = scope.parameter("scale", (), ones, query.dtype) if use_scale else 1.0
+    if score_mode == "dot":
+        scores = query @ mg.matrix_transpose(key) * scale
+    else:
+        weight = scope.parameter("concat_score_weight", (), ones, query.dtype)
+        scores = weight * mg.sum(mg.tanh(scale * _sums(query, key)), axis=-1)
+    return _attend(scope, scores, value, training=training, **options)
+
+
+@layer
+def additive_attention(
+    scope: mg.Scope, query: Any, value: Any, key: Any = None, *, use_scale: bool = True,
+    training: bool = False, **options: Any,
+) -> Any:  # fmt: skip
+    """Attention by ``sum(scale * tanh(query + key))`` (Bahdanau et al. 2015), as Keras's AdditiveAttention.
+
+    Args:
+        scope: holds ``scale [features]`` with ``use_scale``.
+        query: ``[batch, queries, features]``.
+        value, key: ``[batch, keys, features]``; the key is the value by default.
+        options: as of `attention`.
+
+    Returns:
+        ``[batch, queries, features]``; a pair of it and the weights where they are asked for.
+
+    >>> call = mg.Store(seed=0).bind(additive_attention, engine="numpy")
+    >>> call(mg.ones((1, 2, 4)), mg.ones((1, 3, 4))).shape
+    (1, 2, 4)
+    """
+    terms = mg.tanh(_sums(query, value if key is None else key))
+    if use_scale:
+        shape = (query.shape[-1],)
+        terms = terms * scope.parameter("scale", shape, glorot_uniform, query.dtype)
+    return _attend(scope, mg.sum(terms, axis=-1), value, training=training, **options)

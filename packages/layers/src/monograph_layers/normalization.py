@@ -96,11 +96,11 @@ def _masked(scope: mg.Scope, x: Any, mask: Any, gamma: Any, beta: Any, epsilon: 
             scope, "batch_norm", f"mask {mask.shape} must have the shape of x without its channels, "
             f"{x.shape[:-1]}",
         )  # fmt: skip
-    counts, rest = mg.astype(mask, x.dtype)[..., None], tuple(range(x.ndim - 1))
-    n = mg.maximum(mg.sum(counts), 1.0)
-    mean = mg.sum(x * counts, axis=rest) / n
+    counts, rest = mask[..., None], tuple(range(x.ndim - 1))
+    n = mg.maximum(mg.sum(mg.astype(counts, x.dtype)), 1.0)
+    mean = mg.sum(mg.where(counts, x, 0.0), axis=rest) / n  # not a product: it may hide a NaN
     low = x - mean
-    variance = mg.sum(mg.square(low) * counts, axis=rest) / n
+    variance = mg.sum(mg.square(mg.where(counts, low, 0.0)), axis=rest) / n
     return low * (gamma / mg.sqrt(variance + epsilon)) + beta, mean, variance
 
 

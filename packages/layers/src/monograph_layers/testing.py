@@ -73,6 +73,11 @@ class Example:
         """The layer's name, with the note."""
         return self.layer.__name__ + (f"-{self.note}" if self.note else "")
 
+    @property
+    def asks_training(self) -> bool:
+        """Whether the layer has an option ``training``."""
+        return "training" in inspect.signature(self.layer).parameters
+
     def draw(self, dtype: Any = "float32", empty: bool = False, seed: int = 0) -> tuple:
         """Inputs in the order in which `model` takes them."""
         rng = np.random.default_rng(seed)
@@ -183,6 +188,17 @@ EXAMPLES: list[Example] = [
         HEADS | dict(relative=True),
         {"key_mask": mask(2, 4)},
         note="relative",
+    ),
+    E(
+        nn.attention,
+        [floats(2, 3, 4), floats(2, 3, 4)],
+        dict(use_scale=True, use_causal_mask=True, dropout=0.3),
+    ),
+    E(
+        nn.additive_attention,
+        [floats(2, 3, 4), floats(2, 5, 4)],
+        dict(return_attention_scores=True),
+        {"key_mask": mask(2, 5)},
     ),
     E(nn.simple_rnn, [floats(2, 4, 3)], dict(units=5, go_backwards=True, return_sequences=True)),
     E(nn.lstm, [floats(2, 4, 3)], dict(units=5, return_state=True), {"mask": mask(2, 4)}),

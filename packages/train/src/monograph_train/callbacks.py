@@ -75,7 +75,7 @@ def every(steps: int, fn: Callable[[Any], None], name: str = "every") -> Callbac
     """
     if steps < 1:
         raise mg.errors.ArgumentError(f"every needs a positive number of steps, got {steps}")
-    return LambdaCallback(name, on_step_end=lambda run: run.step % steps or fn(run))
+    return LambdaCallback(name, on_step_end=lambda run: None if run.step % steps else fn(run))
 
 
 class EarlyStopping(Callback):
@@ -103,7 +103,7 @@ class EarlyStopping(Callback):
         self.mode = direction(mode, monitor)
         self.best = baseline if baseline is not None else math.inf * self._sign
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
-        self.wait, self._weights = 0, None  # type: ignore[var-annotated]
+        self.wait, self._weights = 0, None
 
     @property
     def _sign(self) -> int:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,8 +51,9 @@ class Checkpoint:
     path: Path | None = None
 
     def restore(
-        self, store: mg.Store, *, partial: bool = False, map: Renaming | None = None
-    ) -> dict[str, str]:
+        self, store: mg.Store, *, partial: bool = False, add: bool = False,
+        map: Renaming | None = None,
+    ) -> dict[str, str]:  # fmt: skip
         """Put the values into ``store``, in place; nothing is changed when anything does not fit.
 
         An empty store receives every variable with its trainable flag, and the seed. Otherwise
@@ -61,6 +61,8 @@ class Checkpoint:
 
         Args:
             partial: take what fits and leave the rest, for transfer learning.
+            add: make the variables that ``store`` lacks, such as an optimizer's before its first
+                step.
             map: what a path in the file is called in ``store``: a function (None leaves the
                 variable out), or a dict of paths or their first parts, the longest winning.
 
@@ -68,7 +70,8 @@ class Checkpoint:
             Why each variable was left out, by path; empty unless ``partial``.
 
         Raises:
-            VariableError: lists all missing, unexpected and mismatched variables.
+            VariableError: lists all missing, unexpected and mismatched variables; or ``map`` has
+                a key that matches none, or gives two the same path.
 
         >>> import monograph as mg
         >>> old, new = mg.Store(), mg.Store()
@@ -82,11 +85,9 @@ class Checkpoint:
         """
         sources = _renamed(self.store, map)
         if not len(store):
-            for path, source in sources.items():
-                store.add(path, _value(self.store, source), self.store.slots[source].trainable)
-            store.seed = self.store.seed
-            return {}
-        found = {path: self.store.spec(source) for path, source in sources.items()}
+            add, store.seed = True, self.store.seed
+        new = {path: source for path, source in sources.items() if path not in store} if add else {}
+        found = {p: self.store.spec(source) for p, source in sources.items() if p not in new}
         apart = differences(found, {p: store.spec(p) for p in store}, "checkpoint", "store")
         if apart and not partial:
             raise VariableError(
@@ -94,9 +95,10 @@ class Checkpoint:
                 f"variables differ:\n{listed(apart)}\nBuild the model as it was when saved, rename "
                 f"with map=, or take what fits with partial=True."
             )
-        for path, source in sources.items():
-            if path not in apart:
-                store[path] = _value(self.store, source)
+        for path in found.keys() - apart.keys():
+            store[path] = _value(self.store, sources[path])
+        for path, source in new.items():
+            store.add(path, _value(self.store, source), self.store.slots[source].trainable)
         return apart
 
 
@@ -107,7 +109,7 @@ def _value(store: mg.Store, path: str) -> np.ndarray:
 
 def _renamed(store: mg.Store, map: Renaming | None) -> dict[str, str]:
     """Path in the target -> path in ``store``."""
-    rename = map if callable(map) else _by_prefix(map or {})
+    rename = map if callable(map) else _by_prefix(map or {}, store)
     out: dict[str, str] = {}
     for source in store:
         path = rename(source)
@@ -119,9 +121,13 @@ def _renamed(store: mg.Store, map: Renaming | None) -> dict[str, str]:
     return out
 
 
-def _by_prefix(table: Mapping[str, str | None]) -> Callable[[str], str | None]:
+def _by_prefix(table: Mapping[str, str | None], paths: Iterable[str]) -> Callable:
+    idle = [k for k in table if not any(_below(path, k) for path in paths)]
+    if idle:
+        raise VariableError(f"map= names what the checkpoint lacks: {', '.join(idle)}")
+
     def rename(path: str) -> str | None:
-        hits = [k for k in table if path == k or path.startswith(f"{k}/")]
+        hits = [k for k in table if _below(path, k)]
         if not hits:
             return path
         old = max(hits, key=len)
@@ -129,6 +135,10 @@ def _by_prefix(table: Mapping[str, str | None]) -> Callable[[str], str | None]:
         return None if new is None else new + path[len(old) :]
 
     return rename
+
+
+def _below(path: str, part: str) -> bool:
+    return path == part or path.startswith(f"{part}/")
 
 
 def differences(
@@ -208,14 +218,15 @@ def save_checkpoint(
     head[:0] = len(head).to_bytes(8, "little")
     head[_DIGEST] = hashlib.sha256(head).hexdigest().encode()
     with tensorfile.replacing(Path(path)) as f:
-        for part in (head, *body):
-            f.write(part)
+        f.write(head)
+        for part in body:
+            f.write(part.data)
 
 
 def _digests(parts: Sequence[np.ndarray]) -> list[str]:
     """SHA-256 of each, on all cores: hashlib lets go of the interpreter."""
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda raw: hashlib.sha256(raw).hexdigest(), parts))
+        return list(pool.map(lambda raw: hashlib.sha256(raw.data).hexdigest(), parts))
 
 
 def _plain(x: Any) -> Any:
@@ -237,18 +248,16 @@ def _read_header(f: Any, path: Any) -> tuple[tensorfile.Header, dict[str, Any]]:
     header = tensorfile.parse_header(f, bytes(raw), path)
     try:
         about = json.loads(header.metadata["monograph"])
-        if about["version"] != VERSION:
-            raise FileFormatError(
-                f"{path}: a checkpoint of version {about['version']}, this Monograph reads "
-                f"{VERSION}; upgrade monograph-train"
-            )
-        rows = about["variables"]
-        fine = [rows.keys() == {e.name for e in header.entries}]
-        fine += [isinstance(about[k], t) for k, t in _TYPES.items()]
-        fine += [isinstance(r[k], t) for r in rows.values() for k, t in _ROW_TYPES.items()]
-    except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as e:
+        version = about["version"]
+        fine = version != VERSION or _describes(about, header)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
         raise damaged(path, f"its metadata are not those of a checkpoint ({e!r})") from None
-    if not all(fine):
+    if version != VERSION:
+        raise FileFormatError(
+            f"{path}: a checkpoint of version {version}, this Monograph reads {VERSION}; upgrade "
+            f"monograph-train"
+        )
+    if not fine:
         raise damaged(path, "its metadata do not describe its tensors")
     return header, about
 
@@ -257,15 +266,24 @@ _TYPES = {"seed": int, "step": int, "meta": dict, "metrics": dict}
 _ROW_TYPES = {"dtype": str, "trainable": bool, "sha256": str}
 
 
+def _describes(about: dict[str, Any], header: tensorfile.Header) -> bool:
+    rows = about["variables"]
+    return (
+        rows.keys() == {e.name for e in header.entries}
+        and all(isinstance(about[k], t) for k, t in _TYPES.items())
+        and all(isinstance(r[k], t) for r in rows.values() for k, t in _ROW_TYPES.items())
+    )
+
+
 def _tensors(f: Any, path: Any, header: Any, about: Any) -> Iterator[tuple[str, np.ndarray]]:
     for entry in header.entries:
         row, raw = about["variables"][entry.name], tensorfile.read_bytes(f, entry, path)
-        if hashlib.sha256(raw).hexdigest() != row["sha256"]:
+        if hashlib.sha256(raw.data).hexdigest() != row["sha256"]:
             raise damaged(path, f"the tensor {entry.name!r} does not match its checksum")
         dtype = as_dtype(row["dtype"])
-        # a type that the format lacks has a last axis of its parts
-        shape = entry.shape if dtype is entry.dtype else entry.shape[:-1]
-        if math.prod(shape) * dtype.itemsize != entry.nbytes:
+        whole = tensorfile.form(dtype, ()) == (entry.code, [])
+        shape = entry.shape if whole else entry.shape[:-1]
+        if tensorfile.form(dtype, shape) != (entry.code, list(entry.shape)):
             raise damaged(path, f"the tensor {entry.name!r} is not of {dtype}")
         yield entry.name, tensorfile.as_array(raw, dtype, shape)
 

@@ -94,7 +94,7 @@ class Checkpoints:
         """
         if self.metric is None:
             raise ArgumentError('name the metric: Checkpoints(folder, best="val_loss")')
-        return self._first([p for p, _ in self._ranked()])
+        return self._first(self._ranked(self._abouts()))
 
     def _first(self, paths: Sequence[Path]) -> Checkpoint | None:
         problems = []
@@ -123,23 +123,22 @@ class Checkpoints:
                 continue
         return out
 
-    def _ranked(self) -> list[tuple[Path, float]]:
+    def _ranked(self, abouts: Mapping[Path, dict[str, Any]]) -> list[Path]:
         """Files that have the metric, the best first; among equals the later one."""
         sign = 1 if self.mode == "min" else -1
-        scores = [(p, a["metrics"].get(self.metric)) for p, a in self._abouts().items()]
-        with_one = [(p, v) for p, v in scores if v is not None and not math.isnan(v)]
-        with_one.reverse()
-        with_one.sort(key=lambda pair: sign * pair[1])
-        return with_one
+        scores = {p: a["metrics"].get(self.metric, math.nan) for p, a in abouts.items()}
+        found = [p for p, score in scores.items() if not math.isnan(score)]
+        found.reverse()
+        found.sort(key=lambda p: sign * scores[p])
+        return found
 
     def _prune(self, new: Path) -> None:
         if self.keep is None:
             return
-        whole = list(self._abouts())  # a damaged file neither counts nor goes
-        stay = {new, *whole[-self.keep :], *([p for p, _ in self._ranked()[:1]])}
-        for path in whole:
-            if path not in stay:
-                path.unlink(missing_ok=True)
+        abouts = self._abouts()  # a damaged file neither counts nor goes
+        stay = {new, *list(abouts)[-self.keep :], *self._ranked(abouts)[:1]}
+        for path in abouts.keys() - stay:
+            path.unlink(missing_ok=True)
 
 
 def _step_of(path: Path) -> int | None:

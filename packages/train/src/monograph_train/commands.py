@@ -85,20 +85,19 @@ def _parser() -> argparse.ArgumentParser:
 def inspect(args: Any) -> int:
     """Show each variable's path, shape, dtype, size and statistics (of its finite numbers)."""
     about, arrays = _open(args.path)
-    rows = about.get("variables", {})
+    flags, rows, numbers, nbytes, bad = about.get("variables", {}), {}, 0, 0, 0
+    for name, a in arrays:  # one in memory at a time
+        *stats, wrong = _statistics(a)
+        note = "" if flags.get(name, {}).get("trainable", True) else "  (state)"
+        shape = "x".join(map(str, a.shape)) or "scalar"
+        sizes = f"{a.size:,}", f"{a.nbytes:,}"
+        rows[name] = note, shape, a.dtype.name, *sizes, *stats, f"{wrong:,}" if wrong else ""
+        numbers, nbytes, bad = numbers + a.size, nbytes + a.nbytes, bad + wrong
     table = _table(
         "variable", "shape", "dtype", "numbers", "bytes", "mean", "std", "min", "max", "not finite"
     )
-    numbers = nbytes = bad = 0
-    for name, a in sorted(arrays):
-        *stats, wrong = _statistics(a)
-        note = "" if rows.get(name, {}).get("trainable", True) else "  (state)"
-        shape = "x".join(map(str, a.shape)) or "scalar"
-        sizes = f"{a.size:,}", f"{a.nbytes:,}"
-        table.add_row(
-            escape(name) + note, shape, a.dtype.name, *sizes, *stats, f"{wrong:,}" if wrong else ""
-        )
-        numbers, nbytes, bad = numbers + a.size, nbytes + a.nbytes, bad + wrong
+    for name, (note, *cells) in sorted(rows.items()):
+        table.add_row(escape(name) + note, *cells)
     table.add_section()
     table.add_row("total", "", "", f"{numbers:,}", f"{nbytes:,}", "", "", "", "", f"{bad:,}")
     console = _console()

@@ -211,7 +211,7 @@ def parts(item: Any) -> tuple[Any, Any, Any]:
         ArgumentError: the batch is neither a pair nor a triple.
     """
     if isinstance(item, (tuple, list)) and len(item) in (2, 3):
-        return (*item, None) if len(item) == 2 else tuple(item)  # type: ignore[return-value]
+        return (*item, None) if len(item) == 2 else tuple(item)
     raise mg.errors.ArgumentError(
         f"a batch is (x, y) or (x, y, sample_weight), got {type(item).__name__}"
         + (f" of {len(item)}" if isinstance(item, (tuple, list)) else "")

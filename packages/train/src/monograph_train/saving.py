@@ -27,7 +27,7 @@ class SaveCheckpoints(Callback):
         """Go on where the newest checkpoint ends, if there is one."""
         newest = self.checkpoints.latest()
         if newest is not None:
-            newest.restore(run.trainer.store)
+            newest.restore(run.trainer.store, add=True)  # the optimizer's may not be there yet
             run.restore(newest.meta["run"])
 
     def on_step_end(self, run: Any) -> None:

@@ -12,7 +12,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,7 +41,9 @@ class CheckpointError(MonographError, OSError):
     @classmethod
     def of(cls, doing: str, path: Any, cause: OSError) -> CheckpointError:
         """The error to raise for what the system said; `errno` and `filename` are kept."""
-        hint = _HINTS.get(cause.errno or 0, "")
+        hint = (
+            _HINTS.get(cause.errno or 0, "") if doing != "read" else ". Check path and permissions"
+        )
         made = cls(f"cannot {doing} {path}: {cause.strerror or cause}{hint}")
         made.errno, made.filename = cause.errno, str(path)
         return made
@@ -56,7 +58,7 @@ _HINTS = {
     errno.EDQUOT: ". Free some of your quota; earlier files are untouched",
     errno.EACCES: ". Choose a folder that you may write to, or change its permissions",
     errno.EROFS: ". Choose a folder on a file system that is writable",
-    errno.ENOENT: ". Check the path; a folder on the way may be missing",
+    errno.ENOENT: ". The folder must exist",
 }
 
 
@@ -68,19 +70,22 @@ def damaged(path: Any, why: str) -> FileFormatError:
 # ---- writing
 
 
-def stored(array: np.ndarray) -> tuple[str, list[int], np.ndarray]:
-    """The format's type name, the shape in the file, and the bytes of an array.
+def form(dtype: DType, shape: Sequence[int]) -> tuple[str, list[int]]:
+    """The type and shape under which the format holds an array.
 
     Complex numbers become pairs (a last axis of 2); types the format lacks become bytes.
     """
-    name, shape = as_dtype(array.dtype).name, list(array.shape)
+    if dtype.name in _CODE_OF:
+        return _CODE_OF[dtype.name], list(shape)
+    if dtype.is_complex:
+        return f"F{dtype.bits // 2}", [*shape, 2]
+    return "U8", [*shape, dtype.itemsize]
+
+
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """An array as little-endian bytes; the same memory where it can be."""
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    raw = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
-    if name in _CODE_OF:
-        return _CODE_OF[name], shape, raw
-    if array.dtype.kind == "c":
-        return f"F{4 * array.dtype.itemsize}", [*shape, 2], raw
-    return "U8", [*shape, array.dtype.itemsize], raw
+    return np.ascontiguousarray(little).reshape(-1).view(np.uint8)
 
 
 def layout(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -89,7 +94,8 @@ def layout(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[np.nd
         raise VariableError("no variable can be named '__metadata__': the file format reserves it")
     table, body, at = {}, [], 0
     for name, array in sorted(arrays.items(), key=lambda i: (-i[1].dtype.itemsize, i[0])):
-        code, shape, raw = stored(array)
+        code, shape = form(as_dtype(array.dtype), array.shape)
+        raw = as_bytes(array)
         table[name] = {"dtype": code, "shape": shape, "data_offsets": [at, at + raw.nbytes]}
         body.append(raw)
         at += raw.nbytes
@@ -142,8 +148,9 @@ def save_safetensors(
     text = json.dumps(whole).encode()
     text += b" " * (-len(text) % 8)
     with replacing(Path(path)) as f:
-        for part in (len(text).to_bytes(8, "little"), text, *body):
-            f.write(part)
+        f.write(len(text).to_bytes(8, "little") + text)
+        for part in body:
+            f.write(part.data)
 
 
 # ---- reading
@@ -154,6 +161,7 @@ class Entry:
     """One array's place in a file: type and shape as the file says, offset from its start."""
 
     name: str
+    code: str
     dtype: DType
     shape: tuple[int, ...]
     at: int
@@ -233,14 +241,14 @@ def _entry(name: str, row: dict[str, Any], start: int) -> Entry:
     dtype = as_dtype(CODES[code])
     if len(shape) > 64 or b - a != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"the array {name!r} has {b - a} bytes and shape {shape}")
-    return Entry(name, dtype, tuple(shape), start + a, b - a)
+    return Entry(name, code, dtype, tuple(shape), start + a, b - a)
 
 
 def read_bytes(f: BinaryIO, entry: Entry, path: Any) -> np.ndarray:
     """An entry's bytes, in memory of their own."""
     f.seek(entry.at)
     out = np.empty(entry.nbytes, np.uint8)
-    if f.readinto(memoryview(out)) != entry.nbytes:  # type: ignore[attr-defined]
+    if f.readinto(out.data) != entry.nbytes:  # type: ignore[attr-defined]
         raise damaged(path, f"it ends inside {entry.name!r}")
     return out
 
