@@ -73,6 +73,12 @@ def test_inspect_reads_plain_safetensors_but_no_damaged_checkpoint(folder, capsy
     assert status == 2 and "checksum" in err and out == ""
 
 
+def test_names_cannot_command_the_terminal(tmp_path, capsys):
+    save_safetensors({"a\x1b[2Jb\n": np.ones(1)}, tmp_path / "odd")
+    out = run(capsys, "inspect", tmp_path / "odd")[1]
+    assert row(out, "a")[0] == r"a\x1b[2Jb\n"
+
+
 def test_diff_tells_what_differs_and_by_how_much(folder, capsys):
     status, out, _ = run(capsys, "diff", folder / "one.safetensors", folder / "two.safetensors")
     assert status == 1 and "3 variables are the same, 2 differ" in out

@@ -235,3 +235,30 @@ def test_constants_of_a_function_survive_what_is_done_to_its_results():
     for result in f(x):
         update(result)
     assert f(x)[1].numpy().max() == 1
+
+
+def test_a_branch_may_overwrite_what_nobody_reads_after_it():
+    def step(scope, good, g):
+        w = scope.variable("w", (64,), 1.0)
+        scope.cond(good, lambda: w.assign(w.value - g))
+
+    store = mg.Store()
+    run = store.bind(step, "torch")
+    g = np.ones(64, "float32")
+    run(np.True_, g)
+    first = store["w"].numpy()  # a view of the buffer: the next step must leave it alone
+    run(np.True_, g)
+    run(np.False_, g)
+    assert (first == 0).all() and (store["w"].numpy() == -1).all()
+
+
+def test_a_branch_overwrites_no_kept_input():
+    def choose(good, x, y):
+        return mg.cond(good, lambda: (x + y, y), lambda: (y, x))
+
+    run = mg.jit(choose).on("torch")
+    x, y = mg.tensor([1.0, 2.0], device="torch"), mg.tensor([3.0, 4.0], device="torch")
+    for _ in range(2):
+        for good, want in ((True, ([4.0, 6.0], [3.0, 4.0])), (False, ([3.0, 4.0], [1.0, 2.0]))):
+            assert tuple(v.tolist() for v in run(mg.tensor(good, device="torch"), x, y)) == want
+    assert x.tolist() == [1.0, 2.0] and y.tolist() == [3.0, 4.0]

@@ -106,7 +106,10 @@ def _masked(scope: mg.Scope, x: Any, mask: Any, gamma: Any, beta: Any, epsilon: 
 
 def _correction(x: Any, mask: Any) -> Any:
     """``n / (n - 1)``, Bessel's, of the ``n`` rows that count; 1 for a single one."""
-    n = x.size // x.shape[-1] if mask is None else mg.sum(mg.astype(mask, x.dtype.compute))
+    if mask is None:
+        n = x.size // x.shape[-1]
+        return n / max(n - 1, 1)  # Python numbers: exact enough for float64 too
+    n = mg.sum(mg.astype(mask, x.dtype.compute))
     return n / mg.maximum(n - 1.0, 1.0)
 
 

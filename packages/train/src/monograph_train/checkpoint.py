@@ -1,7 +1,9 @@
 """One checkpoint: a store, a step and what else training needs, in one safetensors file.
 
-The file's metadata holds a SHA-256 of every tensor and one of the header, so truncation and every
-changed bit are noticed before a tensor is handed out. Any safetensors reader opens it.
+Truncation and every changed bit are noticed before a tensor is handed out, and any safetensors
+reader opens the file. Its metadata are ``"monograph.sha256"``, the SHA-256 of the length field and
+the header with these 64 digits as zeros; and ``"monograph"``, JSON: version, seed, step, metrics,
+meta, and for each variable its dtype, trainable flag and the SHA-256 of its bytes.
 """
 
 from __future__ import annotations
@@ -191,7 +193,7 @@ def save_checkpoint(
     >>> again.step, again.metrics, again.store["w"].tolist()
     (10, {'val_loss': 0.5}, [1.0, 2.0])
     """
-    arrays = {name: _value(store, name) for name in store}  # views where the engine has them
+    arrays = {name: _value(store, name) for name in store}  # the engine's memory, not a copy
     table, body = tensorfile.layout(arrays)
     about = {
         "version": VERSION, "seed": int(store.seed), "step": int(step),

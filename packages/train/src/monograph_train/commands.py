@@ -97,7 +97,7 @@ def inspect(args: Any) -> int:
         "variable", "shape", "dtype", "numbers", "bytes", "mean", "std", "min", "max", "not finite"
     )
     for name, (note, *cells) in sorted(rows.items()):
-        table.add_row(escape(name) + note, *cells)
+        table.add_row(_shown(name) + note, *cells)
     table.add_section()
     table.add_row("total", "", "", f"{numbers:,}", f"{nbytes:,}", "", "", "", "", f"{bad:,}")
     console = _console()
@@ -119,12 +119,12 @@ def diff(args: Any) -> int:
     table, same = _table("variable", "difference", "absolute", "relative", "numbers", left=2), 0
     for name in sorted({*a, *b}):
         if name not in b or name not in a:
-            table.add_row(escape(name), escape(f"only in {args.a if name in a else args.b}"))
+            table.add_row(_shown(name), escape(f"only in {args.a if name in a else args.b}"))
         elif (a[name].shape, a[name].dtype) != (b[name].shape, b[name].dtype):
             shown = (f"{x.dtype.name}{list(x.shape)}" for x in (a[name], b[name]))
-            table.add_row(escape(name), escape(" and ".join(shown)))
+            table.add_row(_shown(name), escape(" and ".join(shown)))
         elif a[name].tobytes() != b[name].tobytes():
-            table.add_row(escape(name), "values", *_difference(a[name], b[name]))
+            table.add_row(_shown(name), "values", *_difference(a[name], b[name]))
         else:
             same += 1
     console = _console()
@@ -239,17 +239,20 @@ def _difference(a: np.ndarray, b: np.ndarray) -> tuple[str, str, str]:
 
 
 def _console() -> Console:
-    """As wide as the terminal; elsewhere as wide as the lines are, so that no path is broken."""
-    return (
-        Console(highlight=False) if sys.stdout.isatty() else Console(width=10_000, highlight=False)
-    )
+    """As wide as the lines are: no path or number is broken, and each row stays one line."""
+    return Console(width=10_000, highlight=False)
 
 
 def _table(*columns: str, left: int = 3) -> Table:
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for i, name in enumerate(columns):
-        made.add_column(name, justify="left" if i < left else "right", overflow="fold")
+        made.add_column(name, justify="left" if i < left else "right")
     return made
+
+
+def _shown(name: str) -> str:
+    """A variable's name as the table takes it; a file may hold any, terminal codes too."""
+    return escape("".join(c if c.isprintable() else ascii(c)[1:-1] for c in name))
 
 
 def _say(console: Console, text: str) -> None:

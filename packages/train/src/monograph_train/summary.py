@@ -57,9 +57,12 @@ def summary(model: Any, *inputs: Any, store: mg.Store | None = None) -> Table:
     bound = model if hasattr(model, "trace") else (store or mg.Store()).bind(model, "numpy")
     graph = bound.trace(*inputs)
     cost, store = costs(graph, bound.store), bound.store
-    table = Table("path", "shape", "dtype")
+    table = Table()
+    table.add_column("path", overflow="fold")
+    for name in ("shape", "dtype"):
+        table.add_column(name, no_wrap=True)
     for name in ("parameters", "FLOPs", "bytes"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     trainable = set(store.trainable)
     parameters = size = state = 0
     for path in [p for p in store if p in set(graph.input_names)]:
@@ -75,8 +78,9 @@ def summary(model: Any, *inputs: Any, store: mg.Store | None = None) -> Table:
     if cost.get(""):
         table.add_row("other operations", "", "", "", short(cost[""]), "")
     table.add_section()
-    total = f"{parameters:,}" + (f" ({state:,})" if state else "")
-    table.add_row("total", "", "", total, short(sum(cost.values())), short(size))
+    if state:
+        table.add_row("not trained", "", "", f"({state:,})", "", "")
+    table.add_row("total", "", "", f"{parameters:,}", short(sum(cost.values())), short(size))
     return table
 
 

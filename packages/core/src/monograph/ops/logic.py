@@ -54,20 +54,24 @@ def _outside(a, n):
     return (n < 0) | (n >= a.dtype.itemsize * 8)
 
 
+def _shifted(shift, a, n):
+    outside = _outside(a, n)
+    if not outside.any():  # the usual case, and much the faster
+        return shift(a, n)
+    return np.where(outside, a.dtype.type(0), shift(a, np.where(outside, n.dtype.type(0), n)))
+
+
 @_shift
 def shift_left(a, n):
     """``a << n``; 0 when ``n`` is negative or not below the width."""
-    return np.where(_outside(a, n), 0, np.left_shift(a, np.where(_outside(a, n), 0, n))).astype(
-        a.dtype
-    )
+    return _shifted(np.left_shift, a, n)
 
 
 @_shift
 def shift_right_logical(a, n):
     """``a >> n`` filling with zeros; 0 when ``n`` is negative or not below the width."""
-    u = a.view(f"u{a.dtype.itemsize}")
-    shifted = np.right_shift(u, np.where(_outside(a, n), 0, n).astype(u.dtype))
-    return np.where(_outside(a, n), 0, shifted).astype(u.dtype).view(a.dtype)
+    unsigned = f"u{a.dtype.itemsize}"
+    return _shifted(np.right_shift, a.view(unsigned), n.view(unsigned)).view(a.dtype)
 
 
 @_shift

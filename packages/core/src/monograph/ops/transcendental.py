@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -176,12 +177,49 @@ def erfc(x):
     return _erfc(x)
 
 
-def _erf_inv_start(v):
-    # for v in [0, 1): Winitzki's closed form, good to 2e-3, and the tangent where that cancels
-    a = 0.147
-    w = np.log1p(-v * v)
-    t = 2 / (math.pi * a) + w / 2
-    return np.where(v < 1e-3, math.sqrt(math.pi) / 2 * v, np.sqrt(np.sqrt(t * t - w / a) - t))
+# Wichura's approximation of the normal quantile, AS 241 (Applied Statistics 37, 1988): numerator and
+# denominator, lowest power first, near the median, in the tails, and far out
+# fmt: off
+_CENTRE = (
+    (3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
+     1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
+     3.3430575583588128105e4, 2.5090809287301226727e3),
+    (1.0, 4.2313330701600911252e1, 6.8718700749205790830e2, 5.3941960214247511077e3,
+     2.1213794301586595867e4, 3.9307895800092710610e4, 2.8729085735721942674e4,
+     5.2264952788528545610e3),
+)
+_TAIL = (
+    (1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
+     3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
+     2.27238449892691845833e-2, 7.74545014278341407640e-4),
+    (1.0, 2.05319162663775882187e0, 1.67638483018380384940e0, 6.89767334985100004550e-1,
+     1.48103976427480074590e-1, 1.51986665636164571966e-2, 5.47593808499534494600e-4,
+     1.05075007164441684324e-9),
+)
+_FAR = (
+    (6.65790464350110377720e0, 5.46378491116411436990e0, 1.78482653991729133580e0,
+     2.96560571828504891230e-1, 2.65321895265761230930e-2, 1.24266094738807843860e-3,
+     2.71155556874348757815e-5, 2.01033439929228813265e-7),
+    (1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
+     7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
+     2.04426310338993978564e-15),
+)
+# fmt: on
+
+
+def _ratio(tables, r):
+    above, below = (functools.reduce(lambda y, c: y * r + c, reversed(t)) for t in tables)
+    return above / below
+
+
+def _erf_inv(v):
+    # of v in [0, 1): the normal quantile of (1 + v) / 2, over sqrt(2)
+    q = v / 2
+    out = q * _ratio(_CENTRE, 0.180625 - q * q)
+    tail = q > 0.425
+    r = np.sqrt(-np.log((1 - v[tail]) / 2))
+    out[tail] = np.where(r <= 5, _ratio(_TAIL, r - 1.6), _ratio(_FAR, r - 5))
+    return out / math.sqrt(2)
 
 
 @_unary(
@@ -193,13 +231,9 @@ def _erf_inv_start(v):
 )
 def erf_inv(x):
     """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
-    size = np.abs(x.astype(np.float64))
-    v = np.where(size < 1, size, 0.0)
-    y = _erf_inv_start(v)
-    for _ in range(4):  # Halley's step, with the residual from the function that keeps its digits
-        error = np.where(v < 0.5, _erf(y) - v, (1 - v) - _erfc(y))
-        step = error * np.exp(y * y) * (math.sqrt(math.pi) / 2)
-        y = y - step / (1 + y * step)
+    size = np.atleast_1d(np.abs(x.astype(np.float64)))
+    y = _erf_inv(np.where(size < 1, size, 0.0)).reshape(x.shape)
+    size = size.reshape(x.shape)
     return np.copysign(np.where(size < 1, y, np.where(size == 1, np.inf, np.nan)), x)
 
 

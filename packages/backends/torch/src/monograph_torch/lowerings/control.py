@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from monograph import ops
 
-from .common import dtype_of
+from .common import Writer, dtype_of
 
 
 def _sub(graph: Any, device: Any, donate: tuple[int, ...] = ()) -> Any:
@@ -23,14 +23,19 @@ def _turns(body: Any, device: Any, carry: range) -> tuple[Callable, Callable]:
     return _sub(body, device) if later.donated else later, later
 
 
-def _case(node: Any, device: Any) -> Callable:
-    runs = [_sub(b, device) for b in node.attrs["branches"]]
+def _case(node: Any, device: Any) -> Writer:
+    branches = node.attrs["branches"]
 
-    def run(index: torch.Tensor, *xs: torch.Tensor) -> Any:
-        i = int(index)
-        return runs[i if 0 <= i < len(runs) else -1](*xs)
+    def write(free: tuple[int, ...]) -> Callable:
+        runs = [_sub(b, device, tuple(p - 1 for p in free)) for b in branches]
 
-    return run
+        def run(index: torch.Tensor, *xs: torch.Tensor) -> Any:
+            i = int(index)
+            return runs[i if 0 <= i < len(runs) else -1](*xs)
+
+        return run
+
+    return Writer(tuple(range(1, len(node.inputs))), write)
 
 
 def _while(node: Any, device: Any) -> Callable:
