@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import ml_dtypes
 import monograph as mg
@@ -557,3 +558,20 @@ def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):
 def test_no_variable_takes_the_formats_own_name(tmp_path):
     with pytest.raises(VariableError, match="__metadata__"):
         save_checkpoint(store_of({"__metadata__": [1.0]}), tmp_path / "c")
+
+
+@pytest.mark.parametrize("variables", [1, 4])
+def test_writing_and_reading_hold_no_second_copy(tmp_path, variables):
+    store, size = mg.Store(), 32 << 20
+    for i in range(variables):
+        store.add(f"w{i}", np.ones(size // 4 // variables, "float32"))
+    tracemalloc.start()
+    try:
+        save_checkpoint(store, tmp_path / "c.safetensors")
+        assert tracemalloc.get_traced_memory()[1] < size / 16
+        tracemalloc.reset_peak()
+        found = load_checkpoint(tmp_path / "c.safetensors")
+        assert size <= tracemalloc.get_traced_memory()[1] < size * 17 / 16
+    finally:
+        tracemalloc.stop()
+    assert len(found.store) == variables

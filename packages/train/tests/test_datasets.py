@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -211,3 +213,231 @@ def test_a_state_of_another_dataset_is_refused():
     with pytest.raises(ArgumentError, match="state is of epoch 3, not of 2"):
         data.batch(2).iterate(2, state)
     assert len(list(data.batch(2).prefetch(2).iterate(state=state))) == 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from(sorted(SOURCES)),
+    st.integers(0, 12),
+    st.lists(
+        st.tuples(st.sampled_from(sorted(STAGES.keys() - {"batch"})), st.integers(0, 9)), max_size=4
+    ),
+    st.integers(1, 5),
+)
+def test_batches_are_the_samples_in_their_order(source, n, stages, size):
+    data = SOURCES[source](n)
+    for name, k in stages:
+        data = STAGES[name](data, k)
+    whole = [plain(x) for x in data]
+    batches = [plain(b) for b in data.batch(size)]
+    assert batches == [whole[i : i + size] for i in range(0, len(whole), size)]
+    full = [plain(b) for b in data.batch(size, drop_remainder=True)]
+    assert full == [b for b in batches if len(b) == size]
+
+
+def test_batches_of_arrays_take_no_loop_over_samples_through_take_skip_and_repeat():
+    x = np.arange(10)
+    data = Dataset.from_arrays(x).shuffle(0)
+    fetched = []
+    fetch = data.fetch
+    data.fetch = lambda rows: fetched.append(rows) or fetch(rows)
+    got = list(data.skip(1).take(8).repeat(2).batch(3))
+    assert [len(b) for b in got] == [3, 3, 3, 3, 3, 1]
+    assert not any(isinstance(rows, int) for rows in fetched) and len(fetched) == 7
+
+
+def test_an_endless_repeat_goes_on_in_any_round():
+    for source in SOURCES.values():
+        data = source(7).shuffle(3, buffer=4).repeat().batch(4).prefetch()
+        walk = data.iterate()
+        whole = [plain(next(walk)) for _ in range(12)]
+        walk.close()
+        for cut in range(12):
+            first = data.iterate()
+            before = [plain(next(first)) for _ in range(cut)]
+            first.close()
+            second = data.iterate(state=first.state())
+            assert before + [plain(next(second)) for _ in range(12 - cut)] == whole
+            second.close()
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+@pytest.mark.parametrize("source", sorted(SOURCES))
+def test_a_sample_that_failed_was_not_given(source, workers):
+    bad = 5
+
+    def fn(x):
+        if x == bad:
+            raise OSError("not mounted")
+        return int(x)
+
+    data = SOURCES[source](9).map(fn, workers).prefetch(2)
+    walk, before = iter(data), []
+    with pytest.raises(OSError, match="not mounted"):
+        before.extend(walk)
+    assert list(walk) == [], "a walk that failed is over"
+    assert not threads()
+    bad = None
+    whole = list(data)
+    assert before + list(data.iterate(state=walk.state())) == whole
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_source_fails_after_the_samples_before_it(workers):
+    def numbers():
+        yield from range(4)
+        raise OSError("disk")
+
+    got = []
+    with pytest.raises(OSError, match="disk"):
+        got.extend(Dataset.from_generator(numbers).map(lambda x: x, workers).prefetch(2))
+    assert got == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stop_iteration_of_a_function_does_not_end_the_epoch_in_silence(workers):
+    data = Dataset.from_arrays(np.arange(3)).map(lambda x: next(iter(())), workers)
+    with pytest.raises(RuntimeError, match="raised StopIteration at sample 0"):
+        list(data)
+
+
+def test_a_failure_that_is_no_exception_reaches_whoever_waits():
+    def numbers():
+        yield 1
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        list(Dataset.from_generator(numbers).map(lambda x: x, workers=1).prefetch())
+
+
+def test_a_failing_file_is_named(tmp_path):
+    paths = [tmp_path / f"{i}.npy" for i in range(3)]
+    for p in paths:
+        np.save(p, np.zeros(2))
+    paths[1].write_bytes(b"nothing")
+    with pytest.raises(ValueError) as caught:
+        list(Dataset.from_files(paths, np.load))
+    assert caught.value.__notes__ == [f"in Dataset.map, at sample 1 of the epoch: {paths[1]}"]
+
+
+def threads():
+    return [t for t in threading.enumerate() if t.name.startswith("monograph-")]
+
+
+def test_threads_and_generators_have_ended_when_close_returns():
+    ended = []
+
+    def numbers():
+        try:
+            yield from range(10**9)
+        finally:
+            ended.append(True)
+
+    for data in (
+        Dataset.from_generator(numbers).map(lambda x: time.sleep(0.01) or x, workers=2),
+        Dataset.from_generator(numbers).map(double, workers=2).batch(2).prefetch(),
+        Dataset.from_generator(numbers).prefetch().map(double).batch(2).repeat(),
+    ):
+        walk = iter(data)
+        next(walk)
+        assert threads() and not ended
+        walk.close()
+        assert not threads() and ended.pop()
+        assert list(walk) == []
+
+
+def test_threads_have_ended_when_a_stage_after_them_failed():
+    def numbers():
+        yield from ([1], [2, 3], [4])
+
+    data = Dataset.from_generator(numbers).map(np.array, workers=2).prefetch().batch(3)
+    with pytest.raises(ArgumentError, match="one shape") as caught:
+        list(data)
+    assert caught.value.__traceback__ is not None and not threads()
+
+
+def test_threads_work_on_the_engine_of_whoever_iterates():
+    pytest.importorskip("monograph_torch", reason="an engine that is not the default")
+    where = []
+
+    def fn(x):
+        where.append(mg.tensor(1.0).engine)
+        return x
+
+    with mg.engine("torch"):
+        list(Dataset.from_arrays(np.arange(2)).map(fn, workers=1))
+        list(Dataset.from_arrays(np.arange(2)).map(fn).prefetch())
+    assert where == ["torch"] * 4
+
+
+def test_a_program_may_end_with_an_iterator_open():
+    code = (
+        "from monograph_train import Dataset\n"
+        "it = iter(Dataset.from_generator(lambda: iter(int, 1)).map(str, 2).prefetch())\n"
+        "next(it)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_an_error_of_the_source_is_not_taken_for_a_damaged_state():
+    def numbers():
+        raise TypeError("mine")
+
+    data = Dataset.from_generator(numbers)
+    state = {"stages": data.stages(), "epoch": 0, "at": 3}
+    with pytest.raises(TypeError, match="mine"):
+        data.iterate(state=state)
+
+
+def test_what_is_skipped_or_not_taken_is_not_made():
+    made = []
+
+    def fn(x):
+        made.append(int(x))
+        return x
+
+    data = Dataset.from_arrays(np.arange(9)).map(fn, workers=2).skip(3).take(2)
+    assert [int(x) for x in data] == [3, 4] == made
+
+
+def test_python_numbers_become_the_dtypes_that_tensors_have():
+    (batch,) = Dataset.from_generator(lambda: iter([(1.0, 2), (3.0, 4)])).batch(2)
+    assert [a.dtype for a in batch] == [np.float32, np.int64]
+
+
+ROWS = Dataset.from_arrays(np.arange(8)).batch(2)
+NESTED = Dataset.from_generator(lambda: iter(range(9))).map(double).take(5).repeat(2)
+
+
+@pytest.mark.parametrize(
+    "data, change",
+    [
+        (ROWS, {"at": 9}), (ROWS, {"at": -1}), (ROWS, {"at": 1.0}), (ROWS, {"at": {}}),
+        (ROWS, {"epoch": -1}), (ROWS, {"epoch": "0"}), (ROWS, {"stages": None}),
+        (NESTED, {"at": 3}), (NESTED, {"at": {"round": 0, "given": 1}}),
+        (NESTED, {"at": {"round": 0, "given": 1, "inner": {"left": 6, "inner": None}}}),
+        (NESTED, {"at": {"round": -1, "given": 1, "inner": None}}),
+    ],
+)  # fmt: skip
+def test_a_damaged_state_is_refused(data, change):
+    state = data.iterate().state() | change
+    with pytest.raises(ArgumentError, match="is damaged|is no state"):
+        data.iterate(state=state)
+    for broken in ({}, [], 7, {k: v for k, v in state.items() if k not in change}):
+        with pytest.raises(ArgumentError, match="is no state of a dataset"):
+            data.iterate(state=broken)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda d: d.shuffle(-1), "seed=-1"), (lambda d: d.take(-1), "count=-1"),
+        (lambda d: d.skip(1.5), "count=1.5"), (lambda d: d.repeat(-1), "times=-1"),
+        (lambda d: d.map(double, workers=-1), "workers=-1"), (lambda d: d.iterate(-1), "epoch=-1"),
+        (lambda d: d.batch(True), "size=True"), (lambda d: d.map(jitter, seed="a"), "seed='a'"),
+    ],
+)  # fmt: skip
+def test_counts_and_seeds_are_checked_at_once(make, words):
+    with pytest.raises(ArgumentError, match=f"is an integer of at least .*{words}"):
+        make(Dataset.from_arrays(np.arange(3)))

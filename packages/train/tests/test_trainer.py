@@ -1,11 +1,13 @@
 """The Trainer: its step, fit, evaluate and predict, and what goes wrong."""
 
+import contextlib
 import io
 import itertools
 import json
 import math
 import os
 import re
+import threading
 from types import SimpleNamespace
 
 import monograph as mg
@@ -233,6 +235,20 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, engine, at):
     logs = [(tmp_path / f / "log.jsonl").read_text().splitlines() for f in "ab"]
     drop = lambda line: {k: v for k, v in json.loads(line).items() if k != "time"}
     assert [drop(s) for s in logs[0]] == [drop(s) for s in logs[1]] and len(logs[0]) == 3
+
+
+@pytest.mark.parametrize("how", ["raises", "stops"])
+def test_no_thread_of_the_data_outlives_training_that_ends_early(how):
+    def end(run):
+        if how == "raises":
+            raise Crash
+        run.stop()
+
+    data = Dataset.from_arrays(X, Y).map(lambda s: s, workers=2).batch(2).prefetch()
+    with pytest.raises(Crash) if how == "raises" else contextlib.nullcontext() as caught:
+        trainer().fit(data, 2, callbacks=[every(3, end)], progress=False)
+    assert not [t for t in threading.enumerate() if t.name.startswith("monograph-")]
+    assert caught is None or caught.value.__traceback__  # which holds all that ran
 
 
 def test_going_on_after_the_last_epoch_trains_no_more_and_tells_the_history(tmp_path):

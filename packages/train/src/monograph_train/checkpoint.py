@@ -20,7 +20,9 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph.dtypes import dtype as as_dtype
+from monograph.engine import resolve
 from monograph.errors import ArgumentError, FileFormatError, VariableError
+from monograph.store import Slot
 
 from . import tensorfile
 from .tensorfile import damaged
@@ -319,9 +321,12 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """
     with tensorfile.opened(path) as f:
         header, about = _read_header(f, path)
-        store = mg.Store(about["seed"])
+        store, device = mg.Store(about["seed"]), resolve("numpy")
         for name, array in _tensors(f, path, header, about):
-            store.add(name, array, trainable=about["variables"][name]["trainable"])
+            array.setflags(write=False)
+            value = mg.Tensor(array, mg.Spec(array.shape, array.dtype), device)
+            # what was read is the store's own: store.add would copy it
+            store.slots[name] = Slot(name, value, about["variables"][name]["trainable"])
     return Checkpoint(store, about["step"], about["meta"], about["metrics"], Path(path))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .parallel import MapWorkers, PrefetchThread
 from .walks import (
+    BadState,
     BatchWalk,
     BufferWalk,
     MapWalk,
@@ -25,6 +26,8 @@ from .walks import (
     StreamWalk,
     TakeWalk,
     Walk,
+    cut,
+    part,
 )
 
 ArgumentError = mg.errors.ArgumentError
@@ -51,8 +54,15 @@ class Dataset:
     def from_arrays(*arrays: Any) -> Dataset:
         """A sample per row: of one array (or dict, list, tuple of arrays), or a tuple of several.
 
+        Args:
+            arrays: ``[sample, ...]`` each. They are not copied: leave them as they are.
+
         Raises:
             ArgumentError: arrays of different lengths, or without an axis; all are listed.
+
+        >>> images, labels = np.zeros((4, 28, 28)), np.arange(4)
+        >>> [(x.shape, y.tolist()) for x, y in Dataset.from_arrays(images, labels).batch(2)]
+        [((2, 28, 28), [0, 1]), ((2, 28, 28), [2, 3])]
         """
         if not arrays:
             raise ArgumentError("from_arrays needs at least one array")
@@ -74,15 +84,21 @@ class Dataset:
         """Samples of ``fn()``, which is called once per epoch and must give the same ones each time.
 
         A walk that goes on in the middle draws the samples before it anew.
+
+        >>> list(Dataset.from_generator(lambda: (n * n for n in range(4))))
+        [0, 1, 4, 9]
         """
         return Stream(fn)
 
     @staticmethod
     def from_files(paths: Sequence[str | os.PathLike], load: Callable[[Any], Any]) -> Dataset:
-        """A sample ``load(path)`` per file.
+        """A sample ``load(path)`` per file, loaded when it is needed.
+
+        To load with several threads, make paths the samples: ``from_files(paths, str).map(load,
+        workers=8)``. An exception of ``load`` has a note that names the file.
 
         Raises:
-            ArgumentError: files that do not exist; all are listed.
+            ArgumentError: files that do not exist; the first five are listed.
         """
         paths = list(paths)
         if missing := [str(p) for p in paths if not os.path.exists(p)]:
@@ -100,8 +116,14 @@ class Dataset:
                 drawn at a time. What can be indexed is permuted as a whole without it.
 
         Raises:
-            ArgumentError: a stream without ``buffer``.
+            ArgumentError: a stream without ``buffer``, or a number out of range.
+
+        >>> data = Dataset.from_arrays(np.arange(100)).shuffle(seed=3)
+        >>> first, again, second = (list(data.iterate(epoch)) for epoch in (0, 0, 1))
+        >>> first == again, first == second, sorted(first) == sorted(second)
+        (True, False, True)
         """
+        whole("seed", seed)
         if isinstance(self, Map):  # the order of samples and what is made of each are independent
             return Map(self.source.shuffle(seed, buffer), self.fn, self.workers, self.seed)
         if isinstance(self, Rows) and buffer is None:
@@ -119,56 +141,106 @@ class Dataset:
             workers: threads that run ``fn`` ahead; the order stays.
             seed: each sample gets a NumPy generator of its own, made of the seed, the epoch and
                 its place: augmentation that repeats exactly.
+
+        An exception of ``fn`` comes out at its sample, with a note that says which one it was. The
+        walk is over then; one that goes on from its state tries that sample again.
+
+        >>> data = Dataset.from_arrays(np.arange(3.0))
+        >>> [float(x) for x in data.map(lambda x: x / 2, workers=2)]
+        [0.0, 0.5, 1.0]
+        >>> noisy = data.map(lambda x, rng: x + rng.normal(), seed=0)
+        >>> list(noisy) == list(noisy), list(noisy.iterate(0)) == list(noisy.iterate(1))
+        (True, False)
         """
-        return Map(self, fn, workers, seed)
+        return Map(
+            self, fn, whole("workers", workers), seed if seed is None else whole("seed", seed)
+        )
 
     def batch(self, size: int, drop_remainder: bool = False) -> Dataset:
         """``size`` samples stacked; the last batch of an epoch may be smaller, or is dropped.
 
         Raises:
             ArgumentError: ``size`` below 1; while walking, samples of different shapes.
+
+        >>> [b.tolist() for b in Dataset.from_arrays(np.arange(5)).batch(2)]
+        [[0, 1], [2, 3], [4]]
         """
-        if size < 1:
-            raise ArgumentError(f"a batch needs at least one sample, got size={size}")
-        return Batch(self, size, drop_remainder)
+        return Batch(self, whole("size", size, 1), drop_remainder)
 
     def repeat(self, times: int | None = None) -> Dataset:
-        """All of it ``times`` times, or for ever, shuffled anew each time."""
-        return Repeat(self, times)
+        """All of it ``times`` times, or for ever, shuffled anew each time.
+
+        >>> list(Dataset.from_generator(lambda: "ab").repeat(2))
+        ['a', 'b', 'a', 'b']
+        """
+        return Repeat(self, None if times is None else whole("times", times))
 
     def take(self, count: int) -> Dataset:
-        """The first ``count`` of each epoch."""
+        """The first ``count`` of each epoch.
+
+        >>> list(Dataset.from_generator(lambda: "abc").take(2))
+        ['a', 'b']
+        """
+        whole("count", count)
+        if isinstance(self, Map):  # what is not taken is not made
+            return Map(self.source.take(count), self.fn, self.workers, self.seed)
         return Take(self, count)
 
     def skip(self, count: int) -> Dataset:
-        """All but the first ``count`` of each epoch."""
+        """All but the first ``count`` of each epoch.
+
+        >>> list(Dataset.from_generator(lambda: "abc").skip(2))
+        ['c']
+        """
+        whole("count", count)
+        if isinstance(self, Map) and self.seed is None:  # else places in the epoch would be others
+            return Map(self.source.skip(count), self.fn, self.workers)
         return Skip(self, count)
 
     def prefetch(self, count: int = 2, engine: Any = None) -> Dataset:
-        """A thread keeps ``count`` items ready, as tensors on ``engine`` where one is named."""
-        if count < 1:
-            raise ArgumentError(f"prefetch needs at least one item, got count={count}")
-        return Prefetch(self, count, engine)
+        """A thread keeps ``count`` items ready, as tensors on ``engine`` where one is named.
+
+        The thread ends with its walk: at the last item, an exception, `Samples.close`, or when the
+        walk is dropped. Put it last, so that all before it is done ahead.
+
+        >>> list(Dataset.from_generator(lambda: "abc").prefetch())
+        ['a', 'b', 'c']
+        """
+        return Prefetch(self, whole("count", count, 1), engine)
 
     # walking
 
     def iterate(self, epoch: int | None = None, state: dict[str, Any] | None = None) -> Samples:
         """A walk through one epoch, from its start or from where ``state`` was taken.
 
+        Args:
+            epoch: its number, from 0, which decides the order together with the seeds; 0 when None.
+            state: of `Samples.state`, of this dataset or one of the same stages; how many threads
+                work does not matter.
+
         Raises:
-            ArgumentError: a state of another dataset or epoch.
+            ArgumentError: a state of another dataset or epoch, or a damaged one.
         """
-        inner = None
-        if state is not None:
-            if state["stages"] != self.stages():
-                raise ArgumentError(
-                    f"this state is of the dataset {' -> '.join(state['stages'])}; it does not fit "
-                    f"{' -> '.join(self.stages())}"
-                )
-            if epoch not in (None, state["epoch"]):
-                raise ArgumentError(f"this state is of epoch {state['epoch']}, not of {epoch}")
-            epoch, inner = state["epoch"], state["at"]
-        return Samples(self, epoch or 0, inner)
+        if epoch is not None:
+            whole("epoch", epoch)
+        if state is None:
+            return Samples(self, epoch or 0, None)
+        try:
+            stages, found, at = list(state["stages"]), state["epoch"], state["at"]
+            whole("epoch", found)
+        except (KeyError, TypeError, ArgumentError) as e:
+            raise ArgumentError(f"this is no state of a dataset: {state!r} ({e})") from None
+        if stages != self.stages():
+            raise ArgumentError(
+                f"this state is of the dataset {' -> '.join(map(str, stages))}; it does not fit "
+                f"{' -> '.join(self.stages())}"
+            )
+        if epoch not in (None, found):
+            raise ArgumentError(f"this state is of epoch {found}, not of {epoch}")
+        try:
+            return Samples(self, found, at)
+        except BadState as e:
+            raise ArgumentError(f"this state of {self!r} is damaged: {state!r} ({e})") from None
 
     def __iter__(self) -> Samples:
         return self.iterate()
@@ -207,24 +279,38 @@ class Samples(Iterator):
     def __init__(self, data: Dataset, epoch: int, at: Any):
         self._stages, self._epoch, self._walk = data.stages(), epoch, data.walk(epoch, at)
 
+        self._at, self._ended = self._walk.state(), False
+
     def __next__(self) -> Any:
-        return next(self._walk)
+        if self._ended:
+            raise StopIteration
+        try:
+            out = next(self._walk)
+        except StopIteration:
+            self._at = self._walk.state()
+            self.close()
+            raise
+        except BaseException:  # what failed was not given: a walk from here tries it again
+            self.close()
+            raise
+        self._at = self._walk.state()
+        return out
 
     def state(self) -> dict[str, Any]:
         """Where it stands, as JSON: what came out so far is not given again, all else is."""
-        return {"stages": self._stages, "epoch": self._epoch, "at": self._walk.state()}
+        return {"stages": self._stages, "epoch": self._epoch, "at": self._at}
 
     def close(self) -> None:
-        """Stop its threads, if it has any. Dropping the iterator does so too."""
+        """End it here, and wait for its threads, if it has any. Dropping the iterator ends them too."""
+        self._ended = True
         self._walk.close()
 
 
-def cut(a: np.ndarray, rows: Any) -> Any:
-    """Rows of an array: a copy, or a view that cannot be written."""
-    out = a[rows]
-    if isinstance(out, np.ndarray) and out.base is not None:
-        out.flags.writeable = False
-    return out
+def whole(name: str, x: Any, least: int = 0) -> int:
+    """``x`` as an int. Raises `ArgumentError`: no integer, or below ``least``."""
+    if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or x < least:
+        raise ArgumentError(f"{name} is an integer of at least {least}; got {name}={x!r}")
+    return int(x)
 
 
 class Rows(Dataset):
@@ -249,7 +335,7 @@ class Rows(Dataset):
 
     def walk(self, epoch: int, at: Any) -> Walk:
         """One row at a time."""
-        return RowWalk(self.fetch, self.order(epoch), self.count, 1, False, at, single=True)
+        return RowWalk(self.fetch, self.order(epoch), self.count, at)
 
 
 class Stream(Dataset):
@@ -289,7 +375,7 @@ class Map(Stage):
     def walk(self, epoch: int, at: Any) -> Walk:
         """In this thread, or in several."""
         seed = None if self.seed is None else (self.seed, epoch)
-        start = None if at is None else at["inner"]
+        start = part(at, "inner")
         walk = MapWorkers if self.workers else MapWalk
         return walk(self.source.walk(epoch, start), self.fn, seed, at, self.workers)
 
@@ -311,11 +397,8 @@ class Batch(Stage):
         return n if n is None else n // self.size if self.drop else -(-n // self.size)
 
     def walk(self, epoch: int, at: Any) -> Walk:
-        """Rows are fetched a batch at a time."""
-        rows = self.source
-        if isinstance(rows, Rows):
-            return RowWalk(rows.fetch, rows.order(epoch), rows.count, self.size, self.drop, at)
-        return BatchWalk(rows.walk(epoch, at), self.size, self.drop)
+        """As many at once as the source can give."""
+        return BatchWalk(self.source.walk(epoch, at), self.size, self.drop)
 
 
 class Buffer(Stage):
@@ -375,9 +458,7 @@ class Take(Stage):
 
     def walk(self, epoch: int, at: Any) -> Walk:
         """Until enough were given."""
-        return TakeWalk(
-            self.source.walk(epoch, None if at is None else at["inner"]), self.count, at
-        )
+        return TakeWalk(self.source.walk(epoch, part(at, "inner")), self.count, at)
 
 
 class Skip(Stage):

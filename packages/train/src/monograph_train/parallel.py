@@ -8,11 +8,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import monograph as mg
 
-from .walks import Walk, apply
+from .walks import Walk, apply, counted, part
 
 
 class MapWorkers(Walk):
@@ -20,35 +21,40 @@ class MapWorkers(Walk):
 
     def __init__(self, inner: Walk, fn: Callable, seed: tuple | None, at: Any, workers: int):
         self.inner, self.fn, self.seed = inner, fn, seed
-        self.place = 0 if at is None else at["place"]
+        self.place = counted("place", part(at, "place"))
         self.pool = ThreadPoolExecutor(workers, "monograph-map")
         self.pending: deque[tuple[Future, Any]] = deque()
-        self.ahead = 2 * workers
+        self.ahead, self.error = 2 * workers, None  # type: tuple[int, BaseException | None]
         self.last = {"inner": inner.state(), "place": self.place} if at is None else at
 
     def __next__(self) -> Any:
-        while len(self.pending) < self.ahead:
+        while self.error is None and len(self.pending) < self.ahead:
             try:
                 sample = next(self.inner)
-            except StopIteration:
+            except BaseException as e:  # the end, or a failure: after the samples before it
+                self.error = e
                 break
-            job = self.pool.submit(apply, self.fn, self.seed, sample, self.place)
+            # a context of its own: the engine chosen here is the one of fn too
+            job = self.pool.submit(
+                copy_context().run, apply, self.fn, self.seed, sample, self.place
+            )
             self.place += 1
             self.pending.append((job, {"inner": self.inner.state(), "place": self.place}))
         if not self.pending:
             self.close()
-            raise StopIteration
+            raise self.error  # type: ignore[misc]
         job, state = self.pending.popleft()
+        out = job.result()
         self.last = state
-        return job.result()
+        return out
 
     def state(self) -> Any:
         """That of the last sample that came out."""
         return self.last
 
     def close(self) -> None:
-        """End the threads; what is not begun is dropped."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        """End the threads and wait for them; what is not begun is dropped."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
         self.inner.close()
 
 
@@ -64,8 +70,8 @@ class PrefetchThread(Walk):
         self.last = inner.state() if at is None else at
         self.done = False
         thread = threading.Thread(
-            target=fill, args=(inner, self.ready, self.stopped, engine), name="monograph-prefetch",
-            daemon=True,
+            target=copy_context().run, args=(fill, inner, self.ready, self.stopped, engine),
+            name="monograph-prefetch", daemon=True,
         )  # fmt: skip
         # the thread knows nothing of this object, so that dropping it ends the thread
         self._finalizer = weakref.finalize(self, stop, self.ready, self.stopped, thread)
@@ -97,7 +103,7 @@ class PrefetchThread(Walk):
 def fill(inner: Walk, ready: queue.Queue, stopped: threading.Event, engine: Any) -> None:
     """The thread: items with the state behind each, then the end or the error."""
 
-    def offer(item: Any, state: Any, error: Exception | None) -> None:
+    def offer(item: Any, state: Any, error: BaseException | None) -> None:
         while not stopped.is_set():
             try:
                 return ready.put((item, state, error), timeout=0.1)
@@ -114,7 +120,7 @@ def fill(inner: Walk, ready: queue.Queue, stopped: threading.Event, engine: Any)
             if stopped.is_set():
                 break
         offer(END, None, None)
-    except Exception as e:
+    except BaseException as e:  # SystemExit too: whoever waits must hear of it
         offer(None, None, e)
     finally:
         inner.close()

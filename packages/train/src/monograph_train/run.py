@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -142,16 +143,18 @@ class Run:
         if position is None:
             self.batch, self.totals = 0, self.trainer._totals()
         self.iterator = self.data.iterate(epoch=self.epoch - 1, state=position)
-        self._call("on_epoch_begin")
-        for item in self.iterator:
-            x, y, weight = parts(item)
-            self.totals.add(self.trainer._advance(x, y, weight))
-            self.batch += 1
-            self.step += 1
-            for c in at_step:
-                c.on_step_end(self)
-            if self.stop_reason:
-                break
+        # its threads end here, also when an exception's traceback keeps this run alive
+        with closing(self.iterator):
+            self._call("on_epoch_begin")
+            for item in self.iterator:
+                x, y, weight = parts(item)
+                self.totals.add(self.trainer._advance(x, y, weight))
+                self.batch += 1
+                self.step += 1
+                for c in at_step:
+                    c.on_step_end(self)
+                if self.stop_reason:
+                    break
         if not self.batch:
             raise mg.errors.ArgumentError(
                 f"the training data gave no batch in epoch {self.epoch}; it has no samples, or fewer "
