@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import monograph as mg
 import monograph_layers as nn
 import monograph_train as train
 import numpy as np
