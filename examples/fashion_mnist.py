@@ -86,6 +86,7 @@ def main():
             engine=engine,
             policy=dtypes.policy(args.policy),
             loss_scale=dtypes.DynamicLossScale() if args.policy == "mixed_float16" else None,
+            average=0.99,
         )
         history = trainer.fit(data, args.epochs, validation=test, progress=console)
         curves[engine] = [e.metrics["val_accuracy"] for e in history]

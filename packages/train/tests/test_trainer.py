@@ -320,3 +320,24 @@ def test_inputs_may_be_any_structure():
     x = {"a": X, "b": np.zeros((50, 2), "float32")}
     t.fit((x, Y), epochs=1, batch_size=20, progress=False)
     assert t.predict(x).shape == (50, 2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_running_means_of_the_parameters_are_what_is_evaluated(engine):
+    t, plain = trainer(engine, average=0.5), trainer(engine)
+    assert t.evaluate((X, Y)) == plain.evaluate((X, Y)), "nothing was averaged yet"
+    weights = []
+    for i in range(3):
+        for made in (t, plain):
+            made.step(X[i::3], Y[i::3])
+        weights.append(plain.store["w"].numpy())
+    mean = 0.25 * weights[0] + 0.25 * weights[1] + 0.5 * weights[2]
+    np.testing.assert_allclose(t.store["w"].numpy(), weights[-1], rtol=1e-6)
+    plain.store["w"] = mean.astype("float32")
+    b = plain.store["b"].numpy()
+    np.testing.assert_allclose(
+        t.predict(X) - train.wrappers.averaged(t.store)["b"].numpy(),
+        plain.predict(X) - b,
+        atol=1e-5,
+    )
+    assert t.evaluate((X, Y))["loss"] != trainer(engine, store=t.store).evaluate((X, Y))["loss"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -12,6 +13,7 @@ import monograph as mg
 import numpy as np
 from rich.console import Console
 
+from . import wrappers
 from .callbacks import Callback
 from .checkpoints import Checkpoints
 from .datasets import Dataset
@@ -38,6 +40,8 @@ class Trainer:
         engine: where to run; None follows `mg.engine`.
         policy: dtypes, such as `monograph_dtypes.mixed_bfloat16`; see `Scope.with_policy`.
         loss_scale: such as `monograph_dtypes.DynamicLossScale()`, which float16 needs.
+        average: keep running means of the parameters with this decay, such as 0.99, and evaluate and
+            predict with them (`wrappers.average`); None does not.
 
     >>> import numpy as np
     >>> from monograph_train import Trainer, mean_squared_error, sgd
@@ -54,8 +58,12 @@ class Trainer:
         self, model: Callable, loss: Callable, optimizer: Optimizer | None = None,
         metrics: Sequence[Callable | Metric] = (), *, store: mg.Store | None = None, seed: int = 0,
         engine: Any = None, policy: Any = None, loss_scale: Any = None,
+        average: float | None = None,
     ):  # fmt: skip
         self.model, self.loss, self.optimizer = model, loss, optimizer or adam()
+        if average is not None:
+            self.optimizer = wrappers.average(self.optimizer, average)
+        self.average = average
         self.metrics = [as_metric(m) for m in metrics]
         self.totals = [LOSS, *self.metrics]  # what every batch reports
         names = [m.name for m in self.totals]
@@ -193,14 +201,21 @@ class Trainer:
             ArgumentError: no samples.
         """
         totals, seen = self._totals(), False
-        for item in as_dataset(data, batch_size):
-            x, y, weight = parts(item)
-            self._check(x, y, weight)
-            totals.add(self._evaluate(x, y, weight)[1])
-            seen = True
+        with self._for_inference():
+            for item in as_dataset(data, batch_size):
+                x, y, weight = parts(item)
+                self._check(x, y, weight)
+                totals.add(self._evaluate(x, y, weight)[1])
+                seen = True
         if not seen:
             raise mg.errors.ArgumentError("evaluate was given no samples")
         return totals.results()
+
+    def _for_inference(self) -> Any:
+        """With the averages in place, where they are kept and there are some already."""
+        if self.average is None or "optimizer/averages" not in self.store:
+            return contextlib.nullcontext()
+        return wrappers.swapped(self.store)
 
     def _totals(self) -> Totals:
         return Totals(self.totals, skips=self.loss_scale is not None)
@@ -208,7 +223,8 @@ class Trainer:
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
         """The model's outputs for every row of ``x``, as NumPy arrays, in inference mode."""
         data = x if isinstance(x, Dataset) else Dataset.from_arrays(x).batch(batch_size)
-        outs = [mg.tree.map(lambda v: v.numpy(), self._predict(batch)) for batch in data]
+        with self._for_inference():
+            outs = [mg.tree.map(lambda v: v.numpy(), self._predict(batch)) for batch in data]
         if not outs:
             raise mg.errors.ArgumentError("predict was given no samples")
         return mg.tree.map(lambda *vs: np.concatenate(vs), outs[0], *outs[1:])
