@@ -29,7 +29,7 @@ def model(scope, images, training=False):
     """Logits [batch, 10] of images [batch, 28, 28, 1]: a stem, then two pairs of separable convolutions."""
 
     def norm(name, x):
-        return nn.batch_norm(scope / name, x, training=training, momentum=0.9)
+        return nn.batch_norm(scope / name, x, training=training)
 
     x = nn.conv2d(scope / "stem", images, 32, 3, padding="same", use_bias=False)
     x = nn.max_pooling2d(scope, mg.relu(norm("stem_norm", x)))
