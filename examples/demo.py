@@ -30,9 +30,8 @@ def model(scope, images, training=False):
 
 def trainer(engine, store=None):
     loss = partial(train.sparse_categorical_crossentropy, from_logits=True)
-    return train.Trainer(
-        model, loss, train.adam(1e-3), [train.accuracy], store=store, seed=7, engine=engine
-    )
+    adam = train.adam(train.schedules.cosine_decay(4e-3, decay_steps=15 * 45))
+    return train.Trainer(model, loss, adam, [train.accuracy], store=store, seed=7, engine=engine)
 
 
 console = Console()
@@ -41,7 +40,6 @@ images = (digits.images[..., None] / 16).astype("float32")
 train_x, test_x, train_y, test_y = train_test_split(
     images, digits.target, test_size=0.2, random_state=0
 )
-
 rows, parameters, trained = [], [], []
 for engine in ("xla", "torch"):
     console.rule(engine)
@@ -57,9 +55,7 @@ for engine in ("xla", "torch"):
     trained.append(t)
 
 apart = max(np.abs(x - parameters[1][path]).max() for path, x in parameters[0].items())
-table = Table(
-    "engine", "compile s", "step ms", "test accuracy", "largest difference after 10 steps"
-)
+table = Table("engine", "compile s", "step ms", "test accuracy", "apart after 10 steps")
 for engine, compile_s, step_ms, score in rows:
     table.add_row(engine, f"{compile_s:.2f}", f"{step_ms:.2f}", f"{score:.2%}", f"{apart:.1e}")
 console.print(table)
@@ -71,7 +67,6 @@ with tempfile.TemporaryDirectory() as folder:  # save on one engine, load on the
     other = trainer("torch", train.load_checkpoint(path).store).predict(test_x)
 agree = np.abs(logits - other).max()
 console.print(f"saved on xla, loaded on torch: logits differ by at most {agree:.1e}")
-
 figure = Figure(figsize=(8, 4.6))
 figure.suptitle("Predictions (red: wrong)")
 for i, (image, guess, truth) in enumerate(zip(test_x[:32], logits.argmax(-1), test_y)):
