@@ -66,7 +66,7 @@ def main():
     parser.add_argument("--engines", nargs="+", default=["xla", "torch"])
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=0.01, help="the highest learning rate")
+    parser.add_argument("--rate", type=float, default=0.006, help="the highest learning rate")
     parser.add_argument("--policy", default="float32", choices=POLICIES)
     parser.add_argument("--plot", type=Path, help="draw the curves to this file")
     args = parser.parse_args()
@@ -81,7 +81,7 @@ def main():
         trainer = train.Trainer(
             model,
             partial(train.sparse_categorical_crossentropy, from_logits=True),
-            train.adam(warmup(cosine_decay(args.rate, steps), steps // 20)),
+            train.adam(warmup(cosine_decay(args.rate, steps), steps // 10)),
             [train.accuracy],
             engine=engine,
             policy=dtypes.policy(args.policy),
