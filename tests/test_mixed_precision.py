@@ -7,7 +7,6 @@ is 4 of these, so each number is a mean over seeds; they share initial weights a
 import monograph as mg
 import numpy as np
 import pytest
-import torch
 from monograph_dtypes import DynamicLossScale, Policy, mixed_bfloat16, mixed_float16
 from monograph_layers import batch_norm, conv2d, dense, embedding, layer_norm
 from monograph_train import adam
@@ -89,13 +88,7 @@ class Run:
         return float(np.mean(self.predict(asked).numpy() == labels))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Batches are small: torch's threads would wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

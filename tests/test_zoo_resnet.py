@@ -17,13 +17,7 @@ transformers = pytest.importorskip("transformers", reason="a reference is transf
 ENGINES = ("xla", "torch")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """PyTorch's threads spin, which makes many small ops slow where others compute too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def hugging_face(classes, dtype=torch.float32, blocks=(3, 4, 6, 3)):

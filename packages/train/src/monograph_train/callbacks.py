@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import monograph as mg
 import numpy as np
 
+from .checkpoint import held
+
 if TYPE_CHECKING:
     from .run import Run
 
@@ -147,12 +149,13 @@ def direction(mode: str, monitor: str) -> str:
     return "min" if any(w in monitor for w in ("loss", "error", "divergence")) else "max"
 
 
-def first_not_finite(values: Mapping[str, np.ndarray]) -> list[str]:
+def not_finite(store: mg.Store) -> list[str]:
     """Paths of the variables that hold NaN or infinity, with how many."""
     found = []
-    for path, value in values.items():
-        if mg.dtypes.dtype(value.dtype).is_inexact:
-            bad = int(np.size(value) - np.count_nonzero(np.isfinite(value.astype("complex128"))))
+    for path in store:
+        if store.spec(path).dtype.kind in ("float", "float8", "complex"):
+            value = held(store, path)
+            bad = value.size - np.count_nonzero(np.isfinite(value))
             if bad:
                 found.append(f"{path} ({bad:,} of {value.size:,})")
     return found

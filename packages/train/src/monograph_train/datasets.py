@@ -278,7 +278,6 @@ class Samples(Iterator):
 
     def __init__(self, data: Dataset, epoch: int, at: Any):
         self._stages, self._epoch, self._walk = data.stages(), epoch, data.walk(epoch, at)
-
         self._at, self._ended = self._walk.state(), False
 
     def __next__(self) -> Any:

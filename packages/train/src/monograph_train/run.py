@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import monograph as mg
 
-from .callbacks import Callback, first_not_finite
+from .callbacks import Callback, not_finite
 from .datasets import Dataset
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ class Run:
         batches: steps in an epoch, None where that is not known before the first ended.
         step: steps done in all, those before a resumption included.
         history: the epochs that are over.
-        batch_size: rows of the last batch.
     """
 
     def __init__(
@@ -78,7 +77,6 @@ class Run:
         self.iterator: Any = None
         self.stop_reason: str | None = None
         self._position: Any = None  # where to go on within the epoch
-        self._looked = 0.0
 
     def stop(self, reason: str = "a callback asked for it") -> None:
         """End after this step, without an error."""
@@ -97,7 +95,7 @@ class Run:
         return self.totals.results()
 
     def _diverged(self, what: str, batch: int) -> None:
-        bad = first_not_finite(self.trainer.store.numpy())
+        bad = not_finite(self.trainer.store)
         raise Diverged(
             f"{what} at epoch {self.epoch}, batch {batch} (step {self.step - self.batch + batch}). "
             + (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .callbacks import Callback, first_not_finite
+from .callbacks import Callback, not_finite
 from .checkpoints import Checkpoints
 from .progress import numbers
 from .run import Diverged
@@ -41,7 +41,7 @@ class SaveCheckpoints(Callback):
 
     def _save(self, run: Any, metrics: dict[str, Any]) -> None:
         store = run.trainer.store
-        if bad := first_not_finite(store.numpy()):
+        if bad := not_finite(store):
             raise Diverged(
                 f"not finite after step {run.step} (epoch {run.epoch}): {', '.join(bad[:5])}; no "
                 f"checkpoint is written, those of before are intact"

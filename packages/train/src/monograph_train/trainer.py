@@ -41,7 +41,8 @@ class Trainer:
         policy: dtypes, such as `monograph_dtypes.mixed_bfloat16`; see `Scope.with_policy`.
         loss_scale: such as `monograph_dtypes.DynamicLossScale()`, which float16 needs.
         average: keep running means of the parameters with this decay, such as 0.99, and evaluate and
-            predict with them (`wrappers.average`); None does not.
+            predict with them (`wrappers.average`, around the optimizer; with `wrappers.accumulate`
+            put it inside that by hand); None does not.
 
     >>> import numpy as np
     >>> from monograph_train import Trainer, mean_squared_error, sgd
@@ -119,7 +120,7 @@ class Trainer:
     def _report(self, loss: Any, y: Any, y_pred: Any, weight: Any) -> tuple[dict, dict]:
         """What `step` returns: this batch's values; and the sums of which epochs' are made."""
         rows = mg.tree.leaves(y)[0].shape[0]
-        states = {"loss": {"total": loss * rows, "count": mg.asarray(float(rows))}}
+        states = {"loss": LOSS.measure(loss, mg.asarray(float(rows)))}
         states |= {m.name: m.measure(y, y_pred, weight) for m in self.metrics}
         values = {m.name: m.result(states[m.name]) for m in self.metrics}
         return {"loss": loss, **values}, states
@@ -236,11 +237,12 @@ class Trainer:
         Console().print(summary(self._predict, x))
 
 
-def _sums(loss: Any, *_: Any) -> dict[str, Any]:
-    raise NotImplementedError("the Trainer measures the loss itself")
-
-
-LOSS = Metric("loss", _sums, lambda state: state["total"] / state["count"])
+# of a batch's loss and its rows: penalties are in it, which no function of predictions knows
+LOSS = Metric(
+    "loss",
+    lambda loss, rows: {"total": loss * rows, "count": rows},
+    lambda state: state["total"] / state["count"],
+)
 
 
 def _takes(fn: Callable, name: str) -> bool:
