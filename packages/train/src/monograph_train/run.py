@@ -88,10 +88,9 @@ class Run:
         Raises:
             Diverged: the loss of a step was NaN or infinite.
         """
-        for i, states in enumerate(reversed(self.totals.fetch())):
-            loss = states["loss"]["total"]
+        for i, loss in enumerate(reversed(self.totals.fetch())):
             if not math.isfinite(loss) and not self.totals.skips:
-                self._diverged(f"loss is {loss / states['loss']['count']}", self.batch - i)
+                self._diverged(f"loss is {loss}", self.batch - i)
         return self.totals.results()
 
     def _diverged(self, what: str, batch: int) -> None:
@@ -146,7 +145,7 @@ class Run:
             self._call("on_epoch_begin")
             for item in self.iterator:
                 x, y, weight = parts(item)
-                self.totals.add(self.trainer._advance(x, y, weight))
+                self.trainer._advance(self.totals, x, y, weight)
                 self.batch += 1
                 self.step += 1
                 for c in at_step:

@@ -66,8 +66,7 @@ class Trainer:
             self.optimizer = wrappers.average(self.optimizer, average)
         self.average = average
         self.metrics = [as_metric(m) for m in metrics]
-        self.totals = [LOSS, *self.metrics]  # what every batch reports
-        names = [m.name for m in self.totals]
+        names = ["loss", *[m.name for m in self.metrics]]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise mg.errors.ArgumentError(
                 f"several metrics are called {', '.join(twice)}; give each a name of its own"
@@ -119,9 +118,7 @@ class Trainer:
 
     def _report(self, loss: Any, y: Any, y_pred: Any, weight: Any) -> tuple[dict, dict]:
         """What `step` returns: this batch's values; and the sums of which epochs' are made."""
-        rows = mg.tree.leaves(y)[0].shape[0]
-        states = {"loss": LOSS.measure(loss, mg.asarray(float(rows)))}
-        states |= {m.name: m.measure(y, y_pred, weight) for m in self.metrics}
+        states = {m.name: m.measure(y, y_pred, weight) for m in self.metrics}
         values = {m.name: m.result(states[m.name]) for m in self.metrics}
         return {"loss": loss, **values}, states
 
@@ -136,10 +133,11 @@ class Trainer:
         self._check(x, y, sample_weight)
         return self._step(x, y, sample_weight)[0]
 
-    def _advance(self, x: Any, y: Any, weight: Any) -> dict:
-        """`step`, giving the sums."""
+    def _advance(self, totals: Totals, x: Any, y: Any, weight: Any) -> None:
+        """`step`, its sums added to ``totals``."""
         self._check(x, y, weight)
-        return self._step(x, y, weight)[1]
+        values, states = self._step(x, y, weight)
+        totals.add(values["loss"], rows(y), states)
 
     def _check(self, x: Any, y: Any, weight: Any) -> None:
         """Labels out of range would train on nonsense: found on the host, before anything changes."""
@@ -206,7 +204,8 @@ class Trainer:
             for item in as_dataset(data, batch_size):
                 x, y, weight = parts(item)
                 self._check(x, y, weight)
-                totals.add(self._evaluate(x, y, weight)[1])
+                values, states = self._evaluate(x, y, weight)
+                totals.add(values["loss"], rows(y), states)
                 seen = True
         if not seen:
             raise mg.errors.ArgumentError("evaluate was given no samples")
@@ -219,7 +218,7 @@ class Trainer:
         return wrappers.swapped(self.store)
 
     def _totals(self) -> Totals:
-        return Totals(self.totals, skips=self.loss_scale is not None)
+        return Totals(self.metrics, skips=self.loss_scale is not None)
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
         """The model's outputs for every row of ``x``, as NumPy arrays, in inference mode."""
@@ -237,12 +236,9 @@ class Trainer:
         Console().print(summary(self._predict, x))
 
 
-# of a batch's loss and its rows: penalties are in it, which no function of predictions knows
-LOSS = Metric(
-    "loss",
-    lambda loss, rows: {"total": loss * rows, "count": rows},
-    lambda state: state["total"] / state["count"],
-)
+def rows(y: Any) -> int:
+    """How many samples a batch has."""
+    return mg.tree.leaves(y)[0].shape[0]
 
 
 def _takes(fn: Callable, name: str) -> bool:

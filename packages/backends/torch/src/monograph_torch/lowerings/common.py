@@ -25,11 +25,10 @@ def dtype_of(spec: Any) -> torch.dtype:
 def owned(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """A tensor with a copy of ``array``."""
     copy = np.array(array, copy=True, order="C")
-    lanes = LANES.get(getattr(torch, copy.dtype.name, None))
-    if lanes is not None:
-        same = torch.from_numpy(copy.view(f"i{copy.itemsize}"))
-        return same.view(getattr(torch, copy.dtype.name)).to(device)
-    return torch.from_numpy(copy).to(device)
+    if copy.dtype.isbuiltin == 1:  # not one of ml_dtypes, which NumPy shows to torch in lanes only
+        return torch.from_numpy(copy).to(device)
+    same = torch.from_numpy(copy.view(f"i{copy.itemsize}"))
+    return same.view(getattr(torch, copy.dtype.name)).to(device)
 
 
 def call(fn: Callable) -> Callable:
