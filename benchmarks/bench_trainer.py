@@ -43,7 +43,7 @@ def measure(engine: str, rounds: int) -> None:
     batches = list(data)
     loss = functools.partial(train.sparse_categorical_crossentropy, from_logits=True)
     trainer = train.Trainer(model, loss, train.adam(), [train.accuracy], engine=engine)
-    bare = trainer.store.bind(trainer._train, engine)
+    bare = trainer._step  # the compiled step itself
 
     def compiled() -> None:
         for bx, by in batches:
@@ -63,10 +63,17 @@ def measure(engine: str, rounds: int) -> None:
 
         for fn in (compiled, step, fit):
             fn()
-        times = [(timed(compiled), timed(step), timed(fit)) for _ in range(rounds)]
-    base = statistics.median(t[0] for t in times)
-    added = [statistics.median(t[i] - t[0] for t in times) for i in (1, 2)]
-    print(f"{engine:<7}{base:14.1f}{added[0]:14.1f}{added[1]:14.1f}", flush=True)
+        base, added = [], ([], [])  # type: tuple[list[float], tuple[list[float], list[float]]]
+        for i in range(rounds):
+            for fn, differences in zip((step, fit), added):
+                pair = (compiled, fn) if i % 2 else (fn, compiled)  # neither always comes first
+                took = dict(zip(pair, map(timed, pair)))
+                differences.append(took[fn] - took[compiled])
+                base.append(took[compiled])
+    print(
+        f"{engine:<7}" + "".join(f"{statistics.median(t):14.1f}" for t in (base, *added)),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
