@@ -5,6 +5,7 @@
 [2.0, 4.0]
 """
 
+import importlib as _importlib
 import sys
 from typing import Any as _Any
 
@@ -55,8 +56,15 @@ __all__ = [
 __all__ += api.__all__
 
 
+# name -> the module below that has it, or is it: imported when first asked for
+_LAZY: dict[str, str] = {}
+
+
 def __getattr__(name: str) -> _Any:
-    """Dtypes that plug-ins bring, such as ``mg.bfloat16``."""
+    """What is imported late, and dtypes that plug-ins bring, such as ``mg.bfloat16``."""
+    if name in _LAZY:
+        module = _importlib.import_module(f"{__name__}.{_LAZY[name]}")
+        return module if name == _LAZY[name] else getattr(module, name)
     if not name.startswith("_"):
         found = dtypes._TABLE.get(name) or dtypes._from_plugin(name)
         if found is not None:

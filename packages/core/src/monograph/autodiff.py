@@ -49,7 +49,7 @@ def backward(
         flow = [cotangents.get(v) if v in wanted else cotangents.pop(v, None) for v in node.outputs]
         if all(g is None for g in flow) or not any(v in depends for v in node.outputs):
             continue
-        with source_of(node):
+        with source_of(node, backward=True):
             for v, c in zip(node.inputs, _rule(node, flow)):
                 if c is None or v not in depends:
                     continue

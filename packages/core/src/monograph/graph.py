@@ -26,11 +26,18 @@ _numbers = itertools.count()
 
 
 class Source(NamedTuple):
-    """Where in the user's program a node was asked for."""
+    """Where in the user's program a node was asked for.
+
+    Attributes:
+        scope: path of the layer's scope it was recorded in, empty outside layers.
+        backward: a gradient rule recorded it; the line is that of the operation differentiated.
+    """
 
     file: str
     line: int
     function: str
+    scope: str = ""
+    backward: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,9 @@ class Op:
         bits: the result depends on the bit pattern, so 16-bit floats are not computed in float32.
         shareable: two equal nodes may become one (not so for barriers).
         prune: ``(node, inputs, live) -> values``, records the op without its unread outputs.
+        batch: how `vmap` runs it on many inputs at once (see `monograph.batching`); None derives it.
+        lower: an op from outside brings its own lowerings, ``{engine's name: table entry}``; an
+            engine that has none calls the reference on the host.
     """
 
     def __init__(
@@ -105,11 +108,13 @@ class Op:
         bits: bool = False,
         shareable: bool = True,
         prune: Callable | None = None,
+        batch: Callable | None = None,
+        lower: Mapping[str, Any] | None = None,
     ):
         self.name = fn.__name__.rstrip("_")
         self.__doc__, self.__module__, self.__wrapped__ = fn.__doc__, fn.__module__, fn
         self.vjp, self.samples, self.ulps, self.multi, self.bits = vjp, samples, ulps, multi, bits
-        self.shareable, self.prune = shareable, prune
+        self.shareable, self.prune, self.batch, self.lower = shareable, prune, batch, lower or {}
         self.dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
         self.reference: Any = None if is_composite else fn
         self.body: Any = fn if is_composite else None
@@ -209,6 +214,8 @@ def op(
     bits: bool = False,
     shareable: bool = True,
     prune: Callable | None = None,
+    batch: Callable | None = None,
+    lower: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable], Op]:
     """Declare a primitive; the decorated function is its NumPy reference.
 
@@ -221,11 +228,11 @@ def op(
         ulps: accepted error, in eps of the result's dtype, relative to its largest magnitude.
         multi: the op yields a tuple.
         bits: works on bit patterns (no computing 16-bit floats in float32).
-        shareable, prune: see `Op`.
+        shareable, prune, batch, lower: see `Op`.
     """
     return functools.partial(
         Op, infer=infer, vjp=vjp, samples=samples, dtypes=dtypes, ulps=ulps, multi=multi,
-        bits=bits, shareable=shareable, prune=prune, is_composite=False,
+        bits=bits, shareable=shareable, prune=prune, batch=batch, lower=lower, is_composite=False,
     )  # fmt: skip
 
 

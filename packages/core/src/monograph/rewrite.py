@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .errors import GraphError
 from .graph import Graph, Node, Value
 from .op import Op
 from .tracing import Trace, current, source_of, tracing, user_source
@@ -20,20 +21,35 @@ def rebuild(graph: Graph, rewrite: Rewriter) -> Graph:
     """Copy a graph node by node; where ``rewrite(node, new_inputs)`` gives values, they stand in.
 
     The way of passes: return None to keep the node, or the values that replace its outputs
-    (recorded with ordinary ops). Specs must stay; inputs and structure do.
+    (recorded with ordinary ops). Inputs and structure stay.
+
+    Raises:
+        GraphError: a replacement of another shape or dtype; the graph given is unchanged.
     """
     t = Trace(None, graph.name)
 
     def execute(node: Node, xs: list) -> Sequence[Value]:
         with source_of(node):
             outs = rewrite(node, xs)
-            return copy_node(node, xs) if outs is None else outs
+            if outs is None:
+                return copy_node(node, xs)
+            want, got = ([v.spec for v in vs] for vs in (node.outputs, outs))
+            if got != want:
+                raise GraphError(
+                    f"{node.source}: {_name(rewrite)} replaces {node.op.name}, which yields {want}, by "
+                    f"{got}; shapes and dtypes must stay (convert or reshape the replacement)"
+                )
+            return outs
 
     with tracing(t):
         inputs = [t.add_input(v.spec, v.node.attrs["name"]) for v in graph.inputs]
         outputs = graph.replay(inputs, execute)
     t.open = False
     return Graph(inputs, outputs, graph.in_tree, graph.out_tree, graph.name)
+
+
+def _name(fn: Callable) -> str:
+    return getattr(fn, "__qualname__", type(fn).__name__).replace(".<locals>", "")
 
 
 def copy_node(
@@ -110,7 +126,7 @@ def decompose(graph: Graph, supports: Callable[[Op], bool]) -> tuple[Graph, dict
     def rewrite(node: Node, xs: list) -> Sequence[Value]:
         op, attrs = node.op, node.attrs
         if supports(op):
-            nested = {k: _map_graphs(a, inner) for k, a in attrs.items()}
+            nested = {k: map_graphs(a, inner) for k, a in attrs.items()}
             return copy_node(node, xs, nested)
         if op.body is None:
             missing.setdefault(op.name, str(user_source()))
@@ -127,7 +143,8 @@ def decompose(graph: Graph, supports: Callable[[Op], bool]) -> tuple[Graph, dict
     return rebuild(graph, rewrite), missing
 
 
-def _map_graphs(a: Any, fn: Callable[[Graph], Graph]) -> Any:
+def map_graphs(a: Any, fn: Callable[[Graph], Graph]) -> Any:
+    """An attribute with ``fn`` applied to the graphs it holds, singly or in a tuple."""
     if isinstance(a, Graph):
         return fn(a)
     if isinstance(a, tuple) and any(isinstance(g, Graph) for g in a):

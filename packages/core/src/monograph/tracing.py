@@ -75,6 +75,7 @@ class Trace:
 
 _current: ContextVar[Trace | None] = ContextVar("monograph_trace", default=None)
 _source: ContextVar[Source | None] = ContextVar("monograph_source", default=None)
+_scope: ContextVar[str] = ContextVar("monograph_scope", default="")
 
 
 def current() -> Trace | None:
@@ -93,9 +94,20 @@ def tracing(t: Trace | None) -> Iterator[Trace | None]:
 
 
 @contextmanager
-def source_of(node: Node) -> Iterator[None]:
+def in_scope(path: str) -> Iterator[None]:
+    """Nodes made inside carry this path in their `Source`: what layers do with their scope's."""
+    token = _scope.set(path)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+@contextmanager
+def source_of(node: Node, backward: bool = False) -> Iterator[None]:
     """Nodes made inside carry this node's line: a backward op points at its forward line."""
-    token = _source.set(node.source)
+    source = node.source
+    token = _source.set(source._replace(backward=True) if backward and source else source)
     try:
         yield
     finally:
@@ -112,7 +124,7 @@ def user_source() -> Source | None:
         name = frame.f_globals.get("__name__", "")
         if not name.startswith("monograph") and not name.startswith(("contextlib", "functools")):
             code = frame.f_code
-            return Source(code.co_filename, frame.f_lineno, code.co_name)
+            return Source(code.co_filename, frame.f_lineno, code.co_name, _scope.get())
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

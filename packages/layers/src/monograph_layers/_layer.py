@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import monograph as mg
-from monograph.tracing import at_user_line
+from monograph.tracing import at_user_line, in_scope
 
 F = TypeVar("F", bound=Callable)
 
@@ -23,16 +23,17 @@ def layer(fn: F) -> F:
     """Make ``fn(scope, x, ...)`` a layer.
 
     Under a scope's policy its floating inputs arrive in ``policy.compute``, and its floating
-    results leave in ``policy.output`` (None: as they are).
+    results leave in ``policy.output`` (None: as they are). What it records knows the scope's path.
     """
 
     @functools.wraps(fn)
     def call(scope: mg.Scope, *args: Any, **kwargs: Any) -> Any:
         policy = scope.policy
-        if policy is None:
-            return fn(scope, *args, **kwargs)
-        args, kwargs = _cast((args, kwargs), policy.compute)
-        return _cast(fn(scope, *args, **kwargs), policy.output)
+        with in_scope(scope.path):
+            if policy is None:
+                return fn(scope, *args, **kwargs)
+            args, kwargs = _cast((args, kwargs), policy.compute)
+            return _cast(fn(scope, *args, **kwargs), policy.output)
 
     LAYERS[fn.__name__] = call
     return call  # type: ignore[return-value]
