@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from monograph import Spec
 from monograph.dtypes import dtype as as_dtype
+from monograph.native import Kernel
 from monograph.op import Op
 from monograph.outside import blamed, call, fits, listed
 
@@ -16,9 +17,11 @@ from .lowerings.common import LANES, dtype_of, function, owned
 
 
 def on_host(op: Op) -> Callable:
-    """A lowering that calls the op's NumPy body; on a GPU by way of copies."""
+    """A lowering that calls the op's NumPy body; on a GPU by way of copies. A C function by address."""
 
     def lower(node: Any, device: torch.device) -> Callable:
+        if isinstance(op.reference, Kernel) and device.type == "cpu":
+            return _native(node)
         ins, outs = _specs(node)
 
         def run(*xs: torch.Tensor) -> Any:
@@ -44,6 +47,23 @@ def _shown(x: torch.Tensor) -> np.ndarray:
         array = array.view(as_dtype(str(host.dtype).removeprefix("torch.")).numpy)
     array.setflags(write=False)
     return array
+
+
+def _native(node: Any) -> Callable:
+    op, (ins, _) = node.op, _specs(node)
+    plan = op.reference.plan(ins, node.attrs)
+    results = [(s.shape, dtype_of(s)) for s in plan.outs]
+
+    def run(*xs: torch.Tensor) -> Any:
+        xs = tuple([x.resolve_conj().resolve_neg().contiguous() for x in xs])
+        ys = [torch.empty(shape, dtype=dtype) for shape, dtype in results]
+        try:
+            plan(*[x.data_ptr() for x in xs], *[y.data_ptr() for y in ys])
+        except Exception as e:
+            raise blamed(e, op, "C function", node.source)  # noqa: B904  (its cause is set)
+        return tuple(ys) if op.multi else ys[0]
+
+    return run
 
 
 def checked(node: Any, how: Any) -> Any:

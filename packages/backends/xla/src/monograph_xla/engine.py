@@ -18,7 +18,7 @@ from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .lowerings import LOWER, replay
-from .outside import WIDE, explain
+from .outside import PLATFORM, WIDE, explain
 
 _KINDS = {"gpu": "cuda"}
 
@@ -46,6 +46,7 @@ class XlaEngine(Engine):
         sharding = jax.sharding.SingleDeviceSharding(options.device.handle)
 
         def run(*args: Any) -> list[Any]:
+            PLATFORM.set(options.device.kind)
             return replay(graph, args)
 
         with jax.enable_x64(True), warnings.catch_warnings():

@@ -11,6 +11,7 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,15 @@ import numpy as np
 from jax import lax
 from monograph import Spec
 from monograph.dtypes import dtype as as_dtype
+from monograph.errors import EngineError
 from monograph.op import Op
 from monograph.outside import Table, blamed, call, fits, listed
 from monograph.tracing import user_source
+
+from . import native
+
+PLATFORM: ContextVar[str] = ContextVar("monograph_xla_platform", default="")
+"""What is being compiled for: ``cpu``, ``cuda``."""
 
 
 class Lowerings(Table):
@@ -57,12 +64,15 @@ def _checked(op: Op, fn: Callable, *xs: Any, **attrs: Any) -> Any:
 
 
 def on_host(op: Op) -> Callable:
-    """A lowering that calls the op's NumPy body."""
+    """A lowering that calls the op's NumPy body; a C function by address."""
     return partial(_on_host, op)
 
 
 def _on_host(op: Op, *xs: Any, **attrs: Any) -> Any:
     source, (ins, outs) = user_source(), _specs(op, xs, attrs)
+    if native.callable_natively(op, PLATFORM.get()):
+        got = native.call(op, xs, attrs, ins, source)
+        return tuple(got) if op.multi else got[0]
 
     def body(*lanes: Any) -> list[np.ndarray]:
         try:
@@ -116,6 +126,7 @@ def _from_lanes(x: np.ndarray, s: Spec) -> np.ndarray:
 _ids = itertools.count()
 _raised: OrderedDict[int, BaseException] = OrderedDict()
 _MARK = re.compile(r"monograph exception (\d+)\b")
+_FAILED = re.compile(r"monograph op <<(.*?)>>", re.DOTALL)
 
 
 class _Told(Exception):
@@ -131,9 +142,15 @@ def _keep(e: BaseException) -> str:
 
 
 def explain(error: BaseException) -> BaseException:
-    """The exception of a body that lies behind one of XLA's, or that one itself."""
-    found = _MARK.search(str(error))
-    return _raised.get(int(found[1]), error) if found else error
+    """What a body or a C function said that lies behind an exception of XLA's, or that one itself."""
+    text = str(error)
+    if found := _MARK.search(text):
+        return _raised.get(int(found[1]), error)
+    if found := _FAILED.search(text):
+        made = EngineError(found[1])
+        made.__cause__ = error
+        return made
+    return error
 
 
 def _not_ours(record: logging.LogRecord) -> bool:

@@ -15,10 +15,11 @@ from ..errors import ArgumentError, DTypeError, GraphError, NativeError
 from ..op import NOT_DIFFERENTIABLE, Op
 from ..spec import Spec
 from ..tracing import at_user_line, user_source
+from . import abi
 from .call import Kernel, Plan
 from .compile import HEADERS, SUFFIXES, NoCompiler, build, exported
 
-__all__ = ["HEADERS", "Kernel", "NoCompiler", "Plan", "build", "custom_op_from_c"]
+__all__ = ["HEADERS", "Kernel", "NoCompiler", "Plan", "abi", "build", "custom_op_from_c"]
 
 _LIBRARIES = (".so", ".dylib", ".dll")
 _loaded: dict[str, str] = {}  # path of a library that is loaded -> digest of its content
