@@ -53,8 +53,7 @@ def execute(node: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """One node: the reference, with 16-bit floats computed in float32, cast to the inferred spec."""
     op = node.op
     if op.outside:
-        ins, outs = [v.spec for v in node.inputs], [v.spec for v in node.outputs]
-        return call(op, xs, node.attrs, ins, outs, node.source)
+        return call(op, xs, node.attrs, node.inputs, node.outputs, node.source)
     if not op.bits:
         xs = [_widen(x, v.dtype) for x, v in zip(xs, node.inputs)]
     out = op.reference(*xs, **node.attrs)

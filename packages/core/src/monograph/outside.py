@@ -63,14 +63,14 @@ class Table(dict):
 
 
 def call(
-    op: Op, xs: Sequence[np.ndarray], attrs: dict[str, Any], ins: Sequence[Spec],
-    outs: Sequence[Spec], source: Any,
+    op: Op, xs: Sequence[np.ndarray], attrs: dict[str, Any], ins: Sequence[Any],
+    outs: Sequence[Any], source: Any,
 ) -> list[np.ndarray]:  # fmt: skip
-    """Run an op's NumPy body; the arrays that come out are new, row-major, and of the specs ``outs``.
+    """Run an op's NumPy body; the arrays that come out are new, row-major, and of the specs inferred.
 
     Args:
-        xs: operands, of the specs ``ins``; 16-bit floats are handed over as float32, unless
-            `Op.bits`.
+        xs: operands; 16-bit floats are handed over as float32, unless `Op.bits`.
+        ins, outs: specs of operands and results, or values that have them.
         source: the line that used the op, for errors.
 
     Raises:
@@ -85,7 +85,8 @@ def call(
         raise blamed(e, op, "NumPy body", source)  # noqa: B904  (its cause is set)
     if getattr(op.reference, "checked", False):  # a C function's outputs were made for it
         return list(got) if op.multi else [got]
-    return [_fitted(op, y, s, source) for y, s in zip(listed(op, got, outs, source), outs)]
+    wants = [Spec.of(x) for x in outs]
+    return [_fitted(op, y, s, source) for y, s in zip(listed(op, got, wants, source), wants)]
 
 
 def listed(op: Op, got: Any, outs: Sequence[Spec], source: Any) -> Sequence[Any]:

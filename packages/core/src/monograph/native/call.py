@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ class Kernel:
             plan = self._plans[key] = self.plan([Spec.of(x) for x in xs], attrs)
         xs = tuple([_in_one_piece(x) for x in xs])
         ys = [np.empty(shape, dtype) for shape, dtype in plan.results]
-        plan(*[x.ctypes.data for x in xs], *[y.ctypes.data for y in ys])
+        plan(*[address(x) for x in xs], *[address(y) for y in ys])
         return tuple(ys) if self.multi else ys[0]
 
     def plan(self, ins: Sequence[Spec], attrs: dict[str, Any]) -> Plan:
@@ -56,6 +57,26 @@ class Kernel:
             made = Plan(self, ins, out if isinstance(out, tuple) else (out,), attrs)
             found = self._plans.setdefault(key, made)
         return found
+
+
+_at, _HEAD = ctypes.c_size_t.from_address, object.__basicsize__
+
+
+def address(x: np.ndarray) -> int:
+    """Where an array's data begin: the first field of NumPy's public ``PyArrayObject``.
+
+    A tenth of the time of ``x.ctypes.data``, which stands in where that is not so.
+    """
+    return _at(id(x) + _HEAD).value
+
+
+def _address(x: np.ndarray) -> int:
+    return x.ctypes.data
+
+
+_PROBE = np.arange(4)[1:]
+if sys.implementation.name != "cpython" or address(_PROBE) != _address(_PROBE):
+    address = _address
 
 
 def _in_one_piece(x: np.ndarray) -> np.ndarray:
