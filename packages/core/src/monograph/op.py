@@ -277,7 +277,10 @@ def get(name: str) -> Op:
             plugins.load("monograph.ops", name)
             found = _REGISTRY.get(name)
     if found is None:
-        raise GraphError(f"there is no op {name!r}; python -m monograph ops lists them")
+        raise GraphError(
+            f"there is no op {name!r}: python -m monograph ops lists core's; one from outside is there "
+            f"once the module that defines it is imported"
+        )
     return found
 
 

@@ -102,11 +102,11 @@ def listed(op: Op, got: Any, outs: Sequence[Spec], source: Any) -> Sequence[Any]
     return got
 
 
-def fits(op: Op, shape: Sequence[int], dtype: DType | None, want: Spec, source: Any) -> None:
+def fits(op: Op, shape: Sequence[int], dtype: DType, want: Spec, source: Any) -> None:
     """Raise an `EngineError` unless a result of this shape and dtype can stand for ``want``.
 
     The shape must be the one inferred. A dtype may be of another width, or of a lower kind (an int
-    for a float): it is converted; None stands for one that is not known here.
+    for a float): it is converted.
     """
     if (
         tuple(shape) == want.shape
@@ -114,7 +114,7 @@ def fits(op: Op, shape: Sequence[int], dtype: DType | None, want: Spec, source: 
         and _RANK[dtype.kind] <= _RANK[want.dtype.kind]
     ):
         return
-    got = Spec(tuple(shape), dtype) if dtype is not None else f"something of shape {tuple(shape)}"
+    got = Spec(tuple(shape), dtype)
     raise EngineError(
         f"{source}: op {op.name!r} returned {got}, expected {want}: what its shape rule says and what "
         f"it computes differ; mend either in {op.__module__}"
@@ -123,16 +123,17 @@ def fits(op: Op, shape: Sequence[int], dtype: DType | None, want: Spec, source: 
 
 def _fitted(op: Op, y: Any, want: Spec, source: Any) -> np.ndarray:
     try:
-        y = np.asarray(y)
-        dtype = Spec((), y.dtype).dtype
-    except (DTypeError, ValueError, TypeError):  # objects, strings, None
+        array = np.asarray(y)
+        dtype = Spec((), array.dtype).dtype
+    except (DTypeError, ValueError):  # objects, strings, lists of uneven lengths
+        what = f"an array of {y.dtype}" if isinstance(y, np.ndarray) else type(y).__name__
         raise EngineError(
-            f"{source}: op {op.name!r} returned {type(y).__name__} of {getattr(y, 'dtype', 'objects')}"
-            f", expected {want}"
+            f"{source}: op {op.name!r} returned {what}, which holds no numbers of one shape and dtype; "
+            f"expected {want}"
         ) from None
-    fits(op, y.shape, dtype, want, source)
+    fits(op, array.shape, dtype, want, source)
     # a copy: the body may keep what it returned, and write to it
-    return np.array(y, dtype=want.dtype.numpy, order="C", copy=True)
+    return np.array(array, dtype=want.dtype.numpy, order="C", copy=True)
 
 
 def blamed(e: Exception, op: Op, what: str, source: Any) -> MonographError:
