@@ -301,7 +301,13 @@ class custom_vjp:
         trees: list[Any] = []
 
         def flat(*xs: Value) -> Any:
-            out, res = self.fwd(*tree.unflatten(treedef, xs))  # type: ignore[misc]
+            pair = self.fwd(*tree.unflatten(treedef, xs))  # type: ignore[misc]
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ArgumentError(
+                    f"{user_source()}: fwd of custom_vjp {self.__name__} returns (output, residuals), "
+                    f"got {type(pair).__name__}"
+                )
+            out, res = pair
             (outs, out_tree), (ress, res_tree) = tree.flatten(out), tree.flatten(res)
             trees[:] = [out_tree, res_tree, len(outs), len(ress)]
             return (*outs, *ress)
@@ -311,6 +317,11 @@ class custom_vjp:
 
         def bwd(res: Sequence[Value], gs: Sequence[Value], xs: Sequence[Value]) -> Sequence[Any]:
             got = self.bwd(tree.unflatten(res_tree, res), tree.unflatten(out_tree, gs))  # type: ignore[misc]
+            if got is None:  # a forgotten return, not a gradient of zero
+                raise ArgumentError(
+                    f"{user_source()}: bwd of custom_vjp {self.__name__} returns None; it returns a "
+                    f"tuple of cotangents, with None in it for zero"
+                )
             got = got if isinstance(got, tuple) else (got,)
             if len(got) != len(args):
                 raise ArgumentError(

@@ -137,6 +137,13 @@ def at_user_line(error: MonographError) -> MonographError:
     return error
 
 
+def at_line(error: MonographError, source: Any) -> MonographError:
+    """The error with ``source`` in front, in place of the file and line it had, if any."""
+    message = str(error.args[0]) if error.args else ""
+    error.args = (f"{source}: {_LOCATED.sub('', message, count=1)}", *error.args[1:])
+    return error
+
+
 _LOCATED = re.compile(r"[^\n]+?:\d+: ")
 
 

@@ -12,10 +12,12 @@ import numpy as np
 from jax import lax
 from monograph import Graph, ops
 from monograph.op import constant
+from monograph.tracing import source_of
 
 from .collectives import COLLECTIVES
 from .halves import in_float32
 from .linalg import LINALG
+from .outside import Lowerings, on_host
 from .products import convolution, dot, input_grad, kernel_grad
 
 
@@ -23,7 +25,8 @@ def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:
     """Run a graph on jax values: what is traced into XLA."""
 
     def execute(node: Any, xs: list[Any]) -> Sequence[Any]:
-        out = LOWER[node.op](*xs, **node.attrs)
+        with source_of(node):
+            out = LOWER[node.op](*xs, **node.attrs)
         return out if node.op.multi else (out,)
 
     return graph.replay(args, execute)
@@ -222,7 +225,7 @@ def _scan(
     return (*carry, *ys, *past)
 
 
-LOWER: dict[Any, Callable] = {
+_ENTRIES: dict[Any, Callable] = {
     constant: lambda *, value: jnp.asarray(value.array),
     ops.alias: lambda x: x, ops.stop_gradient: lambda x: x,
     ops.reshape: lambda x, *, shape: lax.reshape(x, shape),
@@ -295,3 +298,5 @@ LOWER: dict[Any, Callable] = {
     ops.case: _case, ops.while_: _while, ops.scan: _scan,
     **COLLECTIVES, **LINALG,
 }  # fmt: skip
+
+LOWER = Lowerings("xla", _ENTRIES, on_host)
