@@ -53,12 +53,13 @@ __all__ = [
     "scan", "switch", "tensor", "trace", "tree", "uint8", "uint16", "uint32", "uint64",
     "value_and_grad", "vjp", "while_loop",
 ]  # fmt: skip
-__all__ += api.__all__
-
 
 # name -> the module below that has it, or is it: imported when first asked for
-_LAZY: dict[str, str] = {"custom_op_from_c": "native"}
-__all__ += _LAZY
+_LAZY: dict[str, str] = {
+    "custom_op_from_c": "native",
+    "vmap": "batching",
+}
+__all__ += [*api.__all__, *_LAZY]
 
 
 def __getattr__(name: str) -> _Any:

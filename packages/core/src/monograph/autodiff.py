@@ -32,7 +32,7 @@ def backward(
         return []
     oldest = min(x.node.id for x in xs)
     nodes = ancestors(ys, stop=lambda n: n.id < oldest)
-    depends = set(xs)
+    depends = {x for x in xs if x.dtype.is_inexact}
     for node in nodes:
         if node.op.vjp is not ZERO_GRADIENT and any(v in depends for v in node.inputs):
             depends.update(v for v in node.outputs if v.dtype.is_inexact)

@@ -42,7 +42,8 @@ def _pull(graph, primals, gs):
     return backward(inline(graph, xs), gs, xs)
 
 
-def _trace(fn, specs, name):
+def trace_closed(fn, specs, name):
+    """``fn`` as a nested graph, which may read its inputs only."""
     from ..rewrite import simplify
     from ..tracing import trace_flat
 
@@ -86,7 +87,7 @@ def _case_vjp(g, y, index, *operands, branches):
             got = _pull(branch, args[:n], gs)
             return _or_zero([got[i] for i in smooth], [specs[i] for i in smooth])
 
-        return _trace(run, [*specs, *[c.spec for c in g_live]], f"{branch.name}_vjp")
+        return trace_closed(run, [*specs, *[c.spec for c in g_live]], f"{branch.name}_vjp")
 
     out = case(index, *operands, *g_live, branches=tuple(pullback(b) for b in branches))
     grads = dict(zip(smooth, out))
@@ -95,8 +96,8 @@ def _case_vjp(g, y, index, *operands, branches):
 
 def _case_samples(d, rng):
     spec = Spec((3,), d)
-    up = _trace(lambda x: x * x, [spec], "square")
-    down = _trace(lambda x: x + x, [spec], "double")
+    up = trace_closed(lambda x: x * x, [spec], "square")
+    down = trace_closed(lambda x: x + x, [spec], "double")
     x = rng.uniform(0.5, 2, (3,)).astype(d.numpy)
     for i in (-1, 0, 1, 7):
         yield Sample((np.asarray(i, "int32"), x), {"branches": (up, down)})
@@ -132,8 +133,8 @@ def _while_samples(d, rng):
     specs = [Spec((), "int32"), Spec((3,), d), Spec((), "int32")]
     from .logic import compare
 
-    cond = _trace(lambda i, x, n: compare(i, n, direction="LT"), specs, "cond")
-    body = _trace(lambda i, x, n: (i + 1, x + x), specs, "body")
+    cond = trace_closed(lambda i, x, n: compare(i, n, direction="LT"), specs, "cond")
+    body = trace_closed(lambda i, x, n: (i + 1, x + x), specs, "body")
     x = rng.uniform(-1, 1, (3,)).astype(d.numpy)
     for n in (0, 3):
         operands = (np.asarray(0, "int32"), x, np.asarray(n, "int32"))
@@ -222,7 +223,7 @@ def _scan_vjp(g, y, *operands, body, num_consts, num_carry, length, reverse, his
     ]
     out = scan(
         *consts, *first, *scanned,
-        body=_trace(step, specs, f"{body.name}_vjp"),
+        body=trace_closed(step, specs, f"{body.name}_vjp"),
         num_consts=num_consts, num_carry=n_c + n_k, length=length, reverse=not reverse,
     )  # fmt: skip
     grads = dict(zip(smooth, out[: n_c + n_k + len(s_xs)]))
@@ -256,7 +257,7 @@ def _scan_samples(d, rng):
         return rng.uniform(-1, 1, shape).astype(d.numpy)
 
     specs = [Spec((), d), Spec((2,), d), Spec((2,), d)]
-    body = _trace(lambda w, c, x: (c * w + x, c * x), specs, "step")
+    body = trace_closed(lambda w, c, x: (c * w + x, c * x), specs, "step")
     for n, reverse in ((3, False), (2, True), (0, False)):
         attrs = {"body": body, "num_consts": 1, "num_carry": 1, "length": n, "reverse": reverse}
         yield Sample((draw(), draw(2), draw(n, 2)), attrs)
