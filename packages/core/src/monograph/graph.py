@@ -19,6 +19,7 @@ from .errors import GraphError, TraceError
 from .spec import Spec
 
 if TYPE_CHECKING:
+    from .cost import Cost
     from .op import Op
     from .tracing import Trace
 
@@ -313,6 +314,17 @@ class Graph:
         from .dot import graph_dot
 
         return graph_dot(self)
+
+    def cost(self) -> Cost:
+        """Floating-point operations, bytes moved and memory needed, per op and per source line.
+
+        >>> import monograph as mg
+        >>> mg.trace(lambda x, w: x @ w, mg.Spec((2, 3)), mg.Spec((3, 5))).cost()
+        Cost(main: flops=60, bytes=124, peak=124)
+        """
+        from .cost import Cost
+
+        return Cost(self)
 
     def verify(self) -> Graph:
         """Check every rule of the representation; returns itself. Raises `GraphError`."""
