@@ -50,7 +50,7 @@ __all__ = [
     "complex64", "complex128", "composite", "cond", "custom_vjp", "dtypes", "engine", "engines",
     "errors", "fft", "float32", "float64", "fori_loop", "grad", "hessian", "int8", "int16", "int32",
     "int64", "jacobian", "jit", "jvp", "linalg", "op", "ops", "optimization_barrier", "random",
-    "scan", "switch", "tensor", "trace", "transforms", "tree", "uint8", "uint16", "uint32", "uint64",
+    "scan", "switch", "tensor", "trace", "tree", "uint8", "uint16", "uint32", "uint64",
     "value_and_grad", "vjp", "while_loop",
 ]  # fmt: skip
 __all__ += api.__all__
@@ -60,6 +60,7 @@ __all__ += api.__all__
 _LAZY: dict[str, str] = {
     "transforms": "transforms",
 }
+__all__ += list(_LAZY)
 
 
 def __getattr__(name: str) -> _Any:

@@ -108,10 +108,10 @@ def walk_costs(graph: Graph, times: int = 1) -> Iterator[tuple[Node, int]]:
 
 
 class Row(NamedTuple):
-    """One line of a cost table: ``count`` nodes that share a `key`."""
+    """One line of a cost table: ``runs`` nodes that share a `key`."""
 
     key: str
-    count: int
+    runs: int
     flops: int
     bytes: int
 
@@ -172,10 +172,10 @@ class Cost:
         rows = self.rows(by)
         shown = rows[:limit]
         width = max([len(by), 5, *(len(r.key) for r in shown)])
-        lines = [f"{by:{width}}  {'count':>6}  {'flops':>9}  {'share':>5}  {'bytes':>9}"]
+        lines = [f"{by:{width}}  {'runs':>6}  {'flops':>9}  {'share':>5}  {'bytes':>9}"]
         for r in shown:
             lines.append(
-                f"{r.key:{width}}  {r.count:6}  {number(r.flops):>9}  "
+                f"{r.key:{width}}  {r.runs:6}  {number(r.flops):>9}  "
                 f"{r.flops / max(self.flops, 1):5.0%}  {number(r.bytes):>8}B"
             )
         if len(rows) > len(shown):

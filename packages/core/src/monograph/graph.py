@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .cost import Cost
     from .op import Op
     from .tracing import Trace
+    from .transforms import Split
 
 _numbers = itertools.count()
 
@@ -314,6 +315,12 @@ class Graph:
         from .dot import graph_dot
 
         return graph_dot(self)
+
+    def split(self, cuts: Sequence[Any]) -> Split:
+        """Take the graph apart; see `monograph.transforms.split`."""
+        from .transforms import split
+
+        return split(self, cuts)
 
     def replace(self, changes: Mapping[Value, Any]) -> Graph:
         """Replace values by others; see `monograph.transforms.replace`."""

@@ -3,6 +3,10 @@
 A graph is never changed in place, so whatever fails leaves it as it was.
 """
 
+from .balance import balanced_cuts
 from .edit import extract, inline, map_ops, replace
+from .split import Part, Split, split
 
-__all__ = ["extract", "inline", "map_ops", "replace"]
+__all__ = [
+    "Part", "Split", "balanced_cuts", "extract", "inline", "map_ops", "replace", "split",
+]  # fmt: skip
