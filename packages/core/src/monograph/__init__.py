@@ -58,6 +58,7 @@ __all__ += api.__all__
 
 # name -> the module below that has it, or is it: imported when first asked for
 _LAZY: dict[str, str] = {
+    "microbatch": "transforms",
     "transforms": "transforms",
 }
 __all__ += list(_LAZY)

@@ -3,10 +3,13 @@
 A graph is never changed in place, so whatever fails leaves it as it was.
 """
 
+from . import policies
 from .balance import balanced_cuts
 from .edit import extract, inline, map_ops, replace
+from .microbatching import microbatch
 from .split import Part, Split, split
 
 __all__ = [
-    "Part", "Split", "balanced_cuts", "extract", "inline", "map_ops", "replace", "split",
+    "Part", "Split", "balanced_cuts", "extract", "inline", "map_ops", "microbatch", "policies",
+    "replace", "split",
 ]  # fmt: skip
