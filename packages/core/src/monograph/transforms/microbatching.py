@@ -8,9 +8,9 @@ from typing import Any
 
 from .. import tree
 from ..api import mean, moveaxis, reshape, sum as sum_
+from ..array import Array
 from ..control import scan
 from ..errors import ArgumentError
-from ..graph import Value
 from ..jit import jit
 from ..tracing import as_value, current, user_source
 
@@ -95,7 +95,7 @@ def _argnums(argnums: int | Iterable[int] | None, count: int, name: str) -> list
     return list(dict.fromkeys(i % count for i in picked))
 
 
-def _chunks(x: Value, n: int, axis: int, where: str, name: str) -> Value:
+def _chunks(x: Array, n: int, axis: int, where: str, name: str) -> Array:
     """``x`` with the batch axis first and in two: ``[n, length / n, ...]``."""
     if not -x.ndim <= axis < x.ndim:
         raise ArgumentError(
@@ -112,7 +112,7 @@ def _chunks(x: Value, n: int, axis: int, where: str, name: str) -> Value:
     return reshape(front, (n, length // n, *front.shape[1:]))
 
 
-def _joined(y: Value, axis: int, reduce: str, name: str) -> Value:
+def _joined(y: Array, axis: int, reduce: str, name: str) -> Array:
     """A result of all chunks ``[n, ...]`` as the whole batch's."""
     if y.ndim == 1:
         if reduce == "mean" and not y.dtype.is_inexact:
