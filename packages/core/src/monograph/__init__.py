@@ -57,6 +57,8 @@ __all__ = [
 # name -> the module below that has it, or is it: imported when first asked for
 _LAZY: dict[str, str] = {
     "custom_op_from_c": "native",
+    "microbatch": "transforms",
+    "transforms": "transforms",
     "vmap": "batching",
 }
 __all__ += [*api.__all__, *_LAZY]

@@ -14,6 +14,7 @@ from monograph import Graph, ops
 from monograph.op import constant
 from monograph.tracing import source_of
 
+from .barrier import barrier
 from .collectives import COLLECTIVES
 from .halves import in_float32
 from .linalg import LINALG
@@ -277,7 +278,7 @@ _ENTRIES: dict[Any, Callable] = {
     ops.pad: lambda x, v, *, low, high, interior: lax.pad(x, v, list(zip(low, high, interior))),
     ops.concatenate: lambda *xs, axis: lax.concatenate(xs, axis),
     ops.reverse: lambda x, *, axes: lax.rev(x, axes),
-    ops.optimization_barrier: lambda *xs: lax.optimization_barrier(xs),
+    ops.optimization_barrier: barrier,
     # products
     ops.dot_general: dot, ops.convolution: convolution, ops.convolution_input_grad: input_grad,
     ops.convolution_kernel_grad: kernel_grad,
