@@ -57,7 +57,8 @@ __all__ += api.__all__
 
 
 # name -> the module below that has it, or is it: imported when first asked for
-_LAZY: dict[str, str] = {}
+_LAZY: dict[str, str] = {"transforms": "transforms"}
+__all__ += _LAZY
 
 
 def __getattr__(name: str) -> _Any:
