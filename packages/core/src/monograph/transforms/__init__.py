@@ -20,6 +20,7 @@ from .exact import EXACT
 from .fast import FAST_MATH
 from .folding import fold_constants, fold_up_to
 from .pattern import Pattern
+from .recognise import COMPOSITES, composites
 from .rule import Rule, apply, node_rule, rule
 
 DEFAULT = (simplify, fold_constants, *EXACT, simplify)
