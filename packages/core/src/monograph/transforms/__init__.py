@@ -17,11 +17,12 @@ from __future__ import annotations
 from ..rewrite import common_subexpressions, prune, rebuild, simplify
 from .constants import known
 from .exact import EXACT
-from .fast import FAST_MATH
+from .fast import FAST_MATH, fast_math
 from .folding import fold_constants, fold_up_to
 from .pattern import Pattern
 from .recognise import COMPOSITES, composites
 from .rule import Rule, apply, node_rule, rule
+from .transposes import LAYOUT, layout
 
 DEFAULT = (simplify, fold_constants, *EXACT, simplify)
 """What changes no bit: dead code and equal nodes go, constants are computed, `EXACT` is applied.
@@ -30,6 +31,6 @@ Not run unless asked for: ``graph.transform(transforms.DEFAULT)``.
 """
 
 __all__ = [
-    "DEFAULT", "EXACT", "FAST_MATH", "Pattern", "Rule", "apply", "common_subexpressions",
-    "fold_constants", "fold_up_to", "known", "node_rule", "prune", "rebuild", "rule", "simplify",
+    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Pattern", "Rule", "apply",
+    "common_subexpressions", "composites", "fast_math", "fold_constants", "fold_up_to", "known", "layout", "node_rule", "prune", "rebuild", "rule", "simplify",
 ]  # fmt: skip

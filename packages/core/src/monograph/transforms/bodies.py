@@ -46,9 +46,9 @@ def _same(b: Value, v: Value, known: dict[Value, Value]) -> bool:
 
 
 @node_rule("transpose")
-def attention_body(node: Node, root: Value) -> Any:
+def attention_body(node: Node, x: Value) -> Any:
     """What `attention` is made of, where an engine's lack or `decompose` took it apart."""
-    parts = applied(_before(root, "reshape"), "divide")
+    parts = applied(_before(x, "reshape"), "divide")
     weighted = applied(parts[0], "dot_general") if parts else ()
     if not weighted or not applied(weighted[0], "exponential"):
         return None
