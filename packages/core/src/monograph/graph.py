@@ -363,6 +363,12 @@ class Graph:
 
         return verify(self)
 
+    def transform(self, *passes: Any) -> Graph:
+        """The graph after these passes, in order; see `monograph.transforms.apply`."""
+        from .transforms import apply
+
+        return apply(self, passes)
+
     def save(self, path: Any) -> None:
         """Write to one file: JSON, raw constants, checksum; no pickle. See `Graph.load`."""
         from .files import save_graph
