@@ -57,7 +57,14 @@ __all__ += api.__all__
 
 
 # name -> the module below that has it, or is it: imported when first asked for
-_LAZY: dict[str, str] = {}
+_LAZY: dict[str, str] = {
+    "allow_nonfinite": "examine",
+    "check_finite": "examine",
+    "compare": "examine",
+    "examine": "examine",
+    "nan_guard": "guarding",
+}
+__all__ += [name for name, module in _LAZY.items() if name != module]
 
 
 def __getattr__(name: str) -> _Any:

@@ -58,6 +58,16 @@ class EngineError(MonographError, RuntimeError):
     """An engine that is unknown, not installed, unhealthy, or failed while it ran."""
 
 
+class NonFinite(MonographError, FloatingPointError):
+    """A NaN or an infinity that an operation made of finite numbers, found by `mg.nan_guard`.
+
+    Attributes:
+        report: what was found (`monograph.examine.Report`): operation, line, scope, statistics.
+    """
+
+    report: object = None
+
+
 class PluginError(MonographError, RuntimeError):
     """A plug-in that could not be found, loaded or told apart from another."""
 
