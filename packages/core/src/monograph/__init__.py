@@ -56,8 +56,13 @@ __all__ = [
 
 # name -> the module below that has it, or is it: imported when first asked for
 _LAZY: dict[str, str] = {
+    "allow_nonfinite": "examine",
+    "check_finite": "examine",
+    "compare": "examine",
     "custom_op_from_c": "native",
+    "examine": "examine",
     "microbatch": "transforms",
+    "nan_guard": "guarding",
     "transforms": "transforms",
     "vmap": "batching",
 }
