@@ -103,7 +103,7 @@ def loops_in_loops(m, w, x, k):
 
 def loop_that_must_not_start(m, w, x, k):
     # where the other branch is taken this loop would never end: 0 * 2 stays below 5
-    up = lambda v: m.while_loop(lambda s: s < 5, lambda s: s * 2, m.stop_gradient(v))  # noqa: E731
+    up = lambda v: m.while_loop(lambda s: s < 5, lambda s: s * 2, m.stop_gradient(v))
     y = m.where(x[0] > 0, x[0], 0.0)
     return m.cond(y > 0, up, lambda v: v * 1.0, y) * x[1]
 
@@ -137,7 +137,7 @@ def own_gradient(m, w, x, k):
 
 
 def gradient_inside(m, w, x, k):
-    energy = lambda v: m.sum(m.tanh(m.matmul(w, v)) ** 2)  # noqa: E731
+    energy = lambda v: m.sum(m.tanh(m.matmul(w, v)) ** 2)
     return m.fori_loop(0, 4, lambda i, v: v - 0.1 * m.grad(energy)(v), x).sum()
 
 
@@ -178,7 +178,7 @@ def everything(m, program):
     """Values and derivatives, batch of and by: one function of arrays."""
 
     def run(w, x, k):
-        f = lambda w, x, k: program(m, w, x, k)  # noqa: E731
+        f = lambda w, x, k: program(m, w, x, k)
         axes = (None, 0, 0)
         batch = m.vmap(f, axes)
         each = m.vmap(m.grad(f, (0, 1)), axes)(w, x, k)
@@ -190,7 +190,7 @@ def everything(m, program):
 
 def one_by_one(program):
     """The same by jax, an example at a time."""
-    f = lambda w, x, k: program(JAX, w, x, k)  # noqa: E731
+    f = lambda w, x, k: program(JAX, w, x, k)
     grad = jax.jit(jax.value_and_grad(f, (0, 1)))
     ys, gs = zip(*[grad(W, x, k) for x, k in zip(X, KEEP)])
     ys, gw, gx = np.stack(ys), np.stack([g for g, _ in gs]), np.stack([g for _, g in gs])
