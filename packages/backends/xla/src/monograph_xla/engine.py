@@ -13,12 +13,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from monograph import Engine, Graph
+from monograph import Engine, Graph, Tensor
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .lowerings import LOWER, replay
 
+REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 _KINDS = {"gpu": "cuda"}
 _WIDE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
 
@@ -71,6 +72,22 @@ class XlaEngine(Engine):
 
     def get(self, buffer: Any) -> np.ndarray:
         return np.asarray(buffer)
+
+    def dlpack(self, buffer: Any) -> Any:
+        if buffer.platform() == "cpu":  # elsewhere the consumer's stream waits for ours
+            buffer.block_until_ready()
+        return buffer
+
+    def borrow(self, x: Tensor, device: Device) -> Any:
+        try:
+            with jax.enable_x64(True):
+                shared = jax.dlpack.from_dlpack(x.device.engine.dlpack(x.buffer))
+        except REFUSALS:
+            return self.put(x.numpy(), device)
+        # executables take row-major arrays only
+        row_major = shared.format.layout.major_to_minor == tuple(range(shared.ndim))
+        there = shared.devices() == {device.handle}
+        return shared if row_major and there else self.put(x.numpy(), device)
 
     def wait(self, buffers: Sequence[Any]) -> None:
         jax.block_until_ready(buffers)

@@ -7,9 +7,10 @@ from . import policies
 from .balance import balanced_cuts
 from .edit import extract, inline, map_ops, replace
 from .microbatching import microbatch
+from .pipeline import Pipeline, pipeline
 from .split import Part, Split, split
 
 __all__ = [
-    "Part", "Split", "balanced_cuts", "extract", "inline", "map_ops", "microbatch", "policies",
-    "replace", "split",
+    "Part", "Pipeline", "Split", "balanced_cuts", "extract", "inline", "map_ops", "microbatch",
+    "pipeline", "policies", "replace", "split",
 ]  # fmt: skip
