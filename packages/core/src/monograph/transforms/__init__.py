@@ -26,6 +26,7 @@ from .microbatching import microbatch
 from .pattern import Pattern
 from .recognise import COMPOSITES, composites
 from .rule import Rule, apply, node_rule, rule
+from .pipeline import Pipeline, pipeline
 from .split import Part, Split, split
 from .transposes import LAYOUT, layout
 
@@ -36,8 +37,8 @@ Not run unless asked for: ``graph.transform(transforms.DEFAULT)``.
 """
 
 __all__ = [
-    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Part", "Pattern", "Rule", "Split",
+    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Part", "Pattern", "Pipeline", "Rule", "Split",
     "apply", "balanced_cuts", "common_subexpressions", "composites", "extract", "fast_math",
     "fold_constants", "fold_up_to", "inline", "known", "layout", "map_ops", "microbatch",
-    "node_rule", "policies", "prune", "rebuild", "replace", "rule", "simplify", "split",
+    "node_rule", "pipeline", "policies", "prune", "rebuild", "replace", "rule", "simplify", "split",
 ]  # fmt: skip
