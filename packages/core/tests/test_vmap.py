@@ -132,6 +132,24 @@ def test_nodes_keep_the_line_of_the_function_mapped():
     assert node.source.function == "fn"
 
 
+def test_a_number_in_every_element_stays_one_for_engines_to_see():
+    graph = mg.trace(mg.vmap(lambda x: x * 2.0 + 1.0), np.ones((4, 3)))
+    spread = [n for n in graph.nodes if n.op is ops.broadcast_in_dim]
+    assert [v.shape for n in spread for v in (*n.inputs, *n.outputs)] == [(), (4, 3)] * 2
+
+
+def test_a_jacobian_takes_up_to_64_rows_at_once_and_more_in_blocks():
+    def fn(x):
+        return mg.sin(x) * mg.sum(x)
+
+    for n, loops in ((64, 0), (65, 1), (130, 1)):
+        x = RNG.normal(size=n)
+        assert count(mg.jacobian(fn), x).get("scan", 0) == loops
+        want = np.diag(np.cos(x) * x.sum()) + np.sin(x)[:, None]
+        np.testing.assert_allclose(mg.jacobian(fn)(x).numpy(), want, rtol=1e-12, atol=1e-12)
+    assert mg.jacobian(lambda x: x[:0])(np.ones(3)).shape == (0, 3)
+
+
 # ---- where it may be called
 
 
