@@ -121,6 +121,13 @@ class Compiled:
                 x.buffer, x._device = None, gone
 
 
+def guarded_class() -> type[Compiled]:
+    """`Guarded`, which takes `Compiled`'s place under a NaN guard; imported when first needed."""
+    from .examine.guard import Guarded
+
+    return Guarded
+
+
 class _Donated:
     """Stands where a donated tensor's engine was; whatever it is asked, it says what happened."""
 

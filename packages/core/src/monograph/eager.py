@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from . import guarding
 from .engine import Device, Options, _selected, failed, resolve
 from .errors import EngineError, MonographError, TraceError
 from .graph import Graph, Value
@@ -39,13 +40,8 @@ def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]
     """
     tensors = [x if type(x) is Tensor else _tensor(x) for x in operands]
     device = common_device(tensors)
-    key = (op, device, tuple([x.spec for x in tensors]), tuple(attrs.items()))
-    found = _compiled.get(key)
-    if found is None:
-        if len(_compiled) >= _LIMIT:
-            _compiled.clear()
-        found = _compiled[key] = _compile(op, key[2], attrs, device)
-    executable, specs = found
+    given = tuple([x.spec for x in tensors])
+    executable, specs = compiled(op, given, attrs, device)
     try:
         outs = executable(
             *[x.buffer if x._device is device else x.on(device).buffer for x in tensors]
@@ -53,11 +49,29 @@ def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]
     except Exception as e:
         error = e
         if not isinstance(e, MonographError):
-            error = failed(device, f"to compute {op.name} of {', '.join(map(str, key[2]))}", e)
+            error = failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e)
         if isinstance(error, MonographError):  # the program may be an earlier call's, with its line
             at_line(error, user_source())
         raise error  # noqa: B904  (its cause is set)
-    return wrap(outs, specs, device)
+    results = wrap(outs, specs, device)
+    if guarding.on and guarding.current() is not None:
+        from .examine.guard import check_eager
+
+        check_eager(op, attrs, tensors, results)
+    return results
+
+
+def compiled(
+    op: Op, specs: tuple[Spec, ...], attrs: dict[str, Any], device: Device
+) -> tuple[Any, tuple[Spec, ...]]:
+    """One op as an executable, and the specs of its results; kept for the next time."""
+    key = (op, device, specs, tuple(attrs.items()))
+    found = _compiled.get(key)
+    if found is None:
+        if len(_compiled) >= _LIMIT:
+            _compiled.clear()
+        found = _compiled[key] = _compile(op, specs, attrs, device)
+    return found
 
 
 def _tensor(x: Any) -> Tensor:

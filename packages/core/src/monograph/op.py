@@ -89,7 +89,8 @@ class Op:
         bits: the result depends on the bit pattern, so 16-bit floats are not computed in float32.
         shareable: two equal nodes may become one (not so for barriers).
         prune: ``(node, inputs, live) -> values``, records the op without its unread outputs.
-        batch: how `vmap` runs it on many inputs at once (see `monograph.batching`); None derives it.
+        batch: ``(op, xs, batched, lanes, **attrs) -> outputs``, how `vmap` runs it on many inputs at
+            once (see `monograph.batching.lanes`); None derives it.
         lower: an op from outside brings its own lowerings, ``{engine's name: table entry}``; an
             engine that has none calls the reference on the host.
         outside: whether it was written outside core.

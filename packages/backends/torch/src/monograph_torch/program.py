@@ -108,7 +108,7 @@ class Program:
         self.steps = kept[::-1]
 
 
-RENAMING = frozenset({ops.alias, ops.stop_gradient})
+RENAMING = frozenset({ops.alias, ops.stop_gradient, ops.check_finite, ops.allow_nonfinite})
 # their results must not depend on when they run, or hold what a loop does
 NEVER_FOLDED = frozenset({ops.optimization_barrier, ops.case, ops.while_, ops.scan})
 

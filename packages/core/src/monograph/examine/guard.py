@@ -1,0 +1,212 @@
+"""`Guarded`: a compiled graph that tells whether its results are finite, and why not."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from .. import guarding, ops, tree
+from ..api._common import asarray
+from ..array import Array
+from ..compiled import Compiled, _gone
+from ..engine import Buffer
+from ..errors import NonFinite
+from ..graph import Graph
+from ..op import Op
+from ..tensor import Tensor
+from ..tracing import current, user_source
+from .blame import judge
+from .flags import can_be_nonfinite, flagged, watched
+from .report import Report, described, picture
+from .statistics import NAN, Statistics, kinds
+from .walk import together, walk
+
+
+class NonFiniteWarning(RuntimeWarning):
+    """What a `nan_guard` in mode ``"skip"`` warns with."""
+
+
+class Guarded(Compiled):
+    """A graph compiled with a flag that tells whether its results are finite; see `nan_guard`.
+
+    It lends the engine no input to overwrite: what was handed in is still there when the flag falls.
+
+    Args:
+        donate: as for `Compiled`; those tensors are used up when the call returned.
+        state: the last results are these inputs' next values, by position. In mode ``"skip"`` a call
+            that trips gives the inputs back instead.
+        variables: inputs from this position on are variables, those before it arguments.
+    """
+
+    __slots__ = ("state", "variables", "innocent", "told")
+
+    def __init__(
+        self, graph: Graph, engine: Any = None, donate: Sequence[int] = (),
+        state: Sequence[int] = (), variables: int | None = None,
+    ):  # fmt: skip
+        super().__init__(flagged(graph), engine)
+        self.graph, self._specs, self.state = graph, graph.output_specs, tuple(state)
+        self.variables = len(graph.inputs) if variables is None else variables
+        self._gone = [(i, _gone(graph.name, graph.input_names[i])) for i in donate]
+        # results that were infinite by right: (position, kinds)
+        self.innocent: set[tuple[int, int]] = set()
+        self.told: set[Any] = set()
+
+    def execute(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Buffers from buffers.
+
+        Raises:
+            NonFinite: in mode ``"raise"``, when an operation is to blame for what is not finite.
+        """
+        *outs, ok = super().execute(buffers)
+        if self.device.engine.get(ok):
+            return outs
+        return self._tripped(list(buffers), outs)
+
+    def _tripped(self, buffers: list[Buffer], outs: list[Buffer]) -> Sequence[Buffer]:
+        get = self.device.engine.get
+        bad = {i: kinds(get(outs[i])) for i in watched(self.graph)}
+        odd = {(i, k) for i, k in bad.items() if k}
+        if odd and odd <= self.innocent:
+            return outs
+        report = self._diagnose(buffers, [i for i, _ in odd])
+        if report is None:
+            self.innocent |= {(i, k) for i, k in odd if not k & NAN}
+            return outs
+        guard = guarding.current()
+        if guard is None or guard.mode == "raise":
+            raise nonfinite(report)
+        key = (report.kind, report.op, report.source, report.name)
+        if key not in self.told:
+            self.told.add(key)
+            _warn(f"{report}\n{_SKIPPED}")
+        first = len(outs) - len(self.state)
+        return [*outs[:first], *[buffers[i] for i in self.state]]
+
+    def _diagnose(self, buffers: list[Buffer], bad: list[int]) -> Report | None:
+        """What is to blame; None where the results are infinite by right."""
+        graph, device = self.graph, self.device
+        finding, shown = None, False
+        for run in (walk, together):
+            trail = run(graph, buffers, device)
+            shown = any(trail.kinds.get(graph.outputs[i]) for i in bad)
+            finding = judge(trail)
+            if finding is not None or shown:
+                break
+        guard = guarding.current() or guarding.Guard("raise")
+        known = {
+            "engine": str(device), "what": guard.what, "bad": tuple(self._named(i) for i in bad),
+        }  # fmt: skip
+        if finding is None:
+            return None if shown else Report("unknown", **known)
+        if finding.given is not None:
+            at = graph.inputs.index(finding.given)
+            known["kind"] = "variable" if at >= self.variables else "argument"
+        return described(finding, buffers=buffers, picture=picture(finding, guard.folder), **known)
+
+    def _named(self, i: int) -> str:
+        first = len(self.graph.outputs) - len(self.state)
+        if i >= first:
+            return f"variable {self.graph.input_names[self.state[i - first]]}"
+        out_tree = self.graph.out_tree
+        if out_tree is None or out_tree is tree.LEAF:
+            return f"result {i}" if first > 1 else "the result"
+        return f"result{tree.paths(tree.unflatten(out_tree, range(first)))[i]}"
+
+
+_SKIPPED = "  The call's results are handed out; variables keep their values from before it."
+
+
+def _warn(text: str) -> None:
+    source = user_source()
+    file, line = (source.file, source.line) if source else ("monograph", 1)
+    warnings.warn_explicit(text, NonFiniteWarning, file, line)
+
+
+def nonfinite(report: Report) -> NonFinite:
+    """The error of a report."""
+    error = NonFinite(str(report))
+    error.report = report
+    return error
+
+
+# ---- eager operations, and the two marks
+
+
+def check_eager(
+    op: Op, attrs: dict[str, Any], operands: Sequence[Tensor], results: Sequence[Tensor]
+) -> None:
+    """Look at what an eager operation made.
+
+    Raises:
+        NonFinite: NaN or infinity of finite operands, or NaN of operands without one.
+    """
+    guard = guarding.current()
+    if guard is None or op is ops.allow_nonfinite or op.name == "constant":
+        return
+    made = _kinds(results)
+    if not made:
+        return
+    given = _kinds(operands)
+    if given and not (made & NAN and not given & NAN):
+        return
+    report = _eager_report(op, attrs, operands, results, guard.what)
+    if guard.mode == "raise":
+        raise nonfinite(report)
+    _warn(str(report))
+
+
+def _kinds(xs: Sequence[Tensor]) -> int:
+    found = 0
+    for x in xs:
+        if can_be_nonfinite(x):  # type: ignore[arg-type]
+            found |= kinds(x.numpy())
+    return found
+
+
+def _eager_report(
+    op: Op, attrs: dict[str, Any], operands: Sequence[Tensor], results: Sequence[Tensor], what: str
+) -> Report:
+    point = op is ops.check_finite
+    source = user_source()
+    return Report(
+        kind="point" if point else "operation", op=op.name, source=source,
+        operands=tuple(Statistics.of(x.numpy(), x.spec) for x in operands),
+        results=tuple(Statistics.of(x.numpy(), x.spec) for x in results),
+        name=attrs["name"] if point else "", engine=str(results[0].device), what=what,
+        scope=source.scope if source else "",
+    )  # fmt: skip
+
+
+def check_finite(x: Any, name: str, /) -> Array:
+    """``x`` itself, which shall be finite: the place is named when it is not.
+
+    Eagerly that is looked at once, always. In a traced function it is under a `nan_guard`, also where
+    the value never reaches a result, and in loops, branches and gradients: the gradient that comes back
+    through here is looked at too. Use what it returns; a value that nobody reads is not computed.
+
+    Raises:
+        NonFinite: eagerly, or under a guard: NaN or infinity.
+
+    >>> import monograph as mg
+    >>> mg.check_finite(mg.tensor([1.0, 2.0]), "lengths").tolist()
+    [1.0, 2.0]
+    """
+    y = ops.check_finite(asarray(x), name=str(name))
+    if current() is None and _kinds([y]):
+        raise nonfinite(_eager_report(ops.check_finite, {"name": str(name)}, [y], [y], ""))
+    return y
+
+
+def allow_nonfinite(x: Any, /) -> Array:
+    """``x`` itself, in which NaN and infinities are meant to be: masks of ``-inf``, for instance.
+
+    What made it is never blamed by a `nan_guard`, nor is what passes its infinities on.
+
+    >>> import monograph as mg
+    >>> with mg.nan_guard():
+    ...     mg.jit(lambda x: mg.allow_nonfinite(mg.log(x)))(mg.tensor([0.0])).tolist()
+    [-inf]
+    """
+    return ops.allow_nonfinite(asarray(x))
