@@ -1,8 +1,4 @@
-"""Operations from outside core: the lowering they bring, checked, or their NumPy body on the host.
-
-The host is reached by `jax.pure_callback`. It hands arrays over as jax would make them in the thread
-that runs the program, where 64-bit types are off: so these travel as twice as many 32-bit lanes.
-"""
+"""Operations from outside core: the lowering they bring, checked, or their NumPy body on the host."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ from monograph.op import Op
 from monograph.outside import Table, blamed, call, fits, listed
 from monograph.tracing import user_source
 
-from . import native
+from . import host, native
 
 PLATFORM: ContextVar[str] = ContextVar("monograph_xla_platform", default="")
 """What is being compiled for: ``cpu``, ``cuda``."""
@@ -74,17 +70,35 @@ def _on_host(op: Op, *xs: Any, **attrs: Any) -> Any:
         got = native.call(op, xs, attrs, ins, source)
         return tuple(got) if op.multi else got[0]
 
-    def body(*lanes: Any) -> list[np.ndarray]:
+    def body(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         try:
-            arrays = [_from_lanes(np.asarray(x), s) for x, s in zip(lanes, ins)]
-            return [_lanes(y) for y in call(op, arrays, attrs, ins, outs, source)]
+            return call(op, arrays, attrs, ins, outs, source)
         except BaseException as e:
             raise _Told(_keep(e)) from None
 
+    if PLATFORM.get() == "cpu":
+        name = f"{op.__module__}.{op.__qualname__} {attrs} {source}"
+        got = host.call(body, xs, ins, outs, (op, tuple(attrs.items()), name), name)
+    else:
+        got = _callback(body, xs, ins, outs)
+    return tuple(got) if op.multi else got[0]
+
+
+# ---- by jax's callback, for devices that are not the CPU
+
+
+def _callback(
+    fn: host.Function, xs: Sequence[Any], ins: Sequence[Spec], outs: Sequence[Spec]
+) -> list:
+    """`jax.pure_callback`, whose arrays are those of the thread that runs the program, where 64-bit
+    types are off: so these travel as twice as many 32-bit lanes."""
+
+    def body(*lanes: Any) -> list[np.ndarray]:
+        return [_lanes(y) for y in fn([_from_lanes(np.asarray(x), s) for x, s in zip(lanes, ins)])]
+
     shapes = [jax.ShapeDtypeStruct(*_lane_spec(s)) for s in outs]
     got = jax.pure_callback(body, shapes, *map(_to_lanes, xs))
-    made = [_to_wide(y, s) for y, s in zip(got, outs)]
-    return tuple(made) if op.multi else made[0]
+    return [_to_wide(y, s) for y, s in zip(got, outs)]
 
 
 WIDE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
