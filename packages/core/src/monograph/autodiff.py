@@ -9,12 +9,12 @@ For complex values the gradient is the conjugate one (as in PyTorch): ``x - lr *
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import ops, tree
 from .errors import ArgumentError, DTypeError, GraphError, MonographError, NotDifferentiable
-from .graph import Value, ancestors
+from .graph import Graph, Node, Value, ancestors
 from .jit import Jitted, jit
 from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT
 from .spec import Spec
@@ -31,8 +31,30 @@ def backward(
     if not xs:
         return []
     oldest = min(x.node.id for x in xs)
-    nodes = ancestors(ys, stop=lambda n: n.id < oldest)
-    depends = set(xs)
+    return _pull(ancestors(ys, stop=lambda n: n.id < oldest), ys, gs, xs, lambda v: v)
+
+
+def pullback(
+    graph: Graph, known: Mapping[Value, Value], gs: Sequence[Value | None]
+) -> list[Value | None]:
+    """Cotangents of a graph's inputs given those of its outputs, without running the graph.
+
+    Args:
+        known: per value of the graph the value of the current trace that has its number; however
+            they came by it, the gradient flows through ``graph``.
+    """
+    return _pull(graph.nodes, graph.outputs, gs, graph.inputs, known.__getitem__)
+
+
+def _pull(
+    nodes: Sequence[Node],
+    ys: Sequence[Value],
+    gs: Sequence[Value | None],
+    xs: Sequence[Value],
+    number: Callable[[Value], Value],
+) -> list[Value | None]:
+    """The walk: over ``nodes`` in reverse, with rules that read ``number(value)``."""
+    depends = {x for x in xs if x.dtype.is_inexact}
     for node in nodes:
         if node.op.vjp is not ZERO_GRADIENT and any(v in depends for v in node.inputs):
             depends.update(v for v in node.outputs if v.dtype.is_inexact)
@@ -50,7 +72,8 @@ def backward(
         if all(g is None for g in flow) or not any(v in depends for v in node.outputs):
             continue
         with source_of(node, backward=True):
-            for v, c in zip(node.inputs, _rule(node, flow)):
+            rule = _rule(node, flow, [number(v) for v in node.inputs], number)
+            for v, c in zip(node.inputs, rule):
                 if c is None or v not in depends:
                     continue
                 if c.spec is not v.spec:
@@ -62,7 +85,7 @@ def backward(
     return [cotangents.get(x) for x in xs]
 
 
-def _rule(node: Any, g: list) -> Sequence[Any]:
+def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -> Sequence[Any]:
     op = node.op
     if op.vjp is NOT_DIFFERENTIABLE:
         raise NotDifferentiable(
@@ -72,12 +95,13 @@ def _rule(node: Any, g: list) -> Sequence[Any]:
     if op.vjp is None:  # a composite: through its body, recomputed
         from .tracing import inline
 
-        xs = [ops.alias(v) for v in node.inputs]
-        ys = inline(op.body_graph([v.spec for v in node.inputs], node.attrs), xs)
+        xs = [ops.alias(v) for v in inputs]
+        ys = inline(op.body_graph([v.spec for v in inputs], node.attrs), xs)
         return backward(ys, g, xs)
-    given = (tuple(g), node.outputs) if op.multi else (g[0], node.outputs[0])
+    outputs = tuple([number(v) for v in node.outputs])
+    given = (tuple(g), outputs) if op.multi else (g[0], outputs[0])
     try:
-        out = op.vjp(*given, *node.inputs, **node.attrs)
+        out = op.vjp(*given, *inputs, **node.attrs)
     except MonographError as e:
         raise at_user_line(e) from None
     if len(out) != len(node.inputs):

@@ -52,8 +52,11 @@ class Compiled:
             raise
         except Exception as e:
             error = failed(self.device, f"to compile graph {self.graph.name!r}", e)
-            error.add_note("This is a defect of the engine: please report it with graph.save().")
-            raise error from e
+            if error.__cause__ is e:
+                error.add_note(
+                    "This is a defect of the engine: please report it with graph.save()."
+                )
+            raise error  # noqa: B904  (its cause is set)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         leaves, in_tree = tree.flatten_call(args, kwargs)
@@ -95,7 +98,7 @@ class Compiled:
         except MonographError:
             raise
         except Exception as e:
-            raise failed(self.device, f"while it ran graph {self.graph.name!r}", e) from e
+            raise failed(self.device, f"while it ran graph {self.graph.name!r}", e)  # noqa: B904
 
     def _claim(self, leaves: Sequence[Any]) -> None:
         """A donated tensor must not come in a second time: its memory is overwritten meanwhile."""

@@ -17,7 +17,7 @@ from .graph import Graph, Value
 from .op import Op
 from .spec import Spec
 from .tensor import Tensor, wrap
-from .tracing import trace_flat, tracing, user_source
+from .tracing import at_line, trace_flat, tracing, user_source
 
 _compiled: dict[tuple, Any] = {}
 _LIMIT = 4096
@@ -46,10 +46,13 @@ def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]
         outs = executable(
             *[x.buffer if x._device is device else x.on(device).buffer for x in tensors]
         )
-    except MonographError:
-        raise
     except Exception as e:
-        raise failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e) from e
+        error = e
+        if not isinstance(e, MonographError):
+            error = failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e)
+        if isinstance(error, MonographError):  # the program may be an earlier call's, with its line
+            at_line(error, user_source())
+        raise error  # noqa: B904  (its cause is set)
     results = wrap(outs, specs, device)
     if guarding.on and guarding.current() is not None:
         from .examine.guard import check_eager

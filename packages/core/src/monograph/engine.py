@@ -63,7 +63,8 @@ class Engine:
 
     Attributes:
         name: as in ``mg.jit(f).on(name)``.
-        LOWER: op -> lowering; what an entry looks like is the engine's own business.
+        LOWER: op -> lowering; what an entry looks like is the engine's own business. A
+            `monograph.outside.Table` also answers for ops that were written outside core.
         unsupported_dtypes: names of dtypes it cannot hold.
     """
 
@@ -101,6 +102,10 @@ class Engine:
 
     def wait(self, buffers: Sequence[Buffer]) -> None:
         """Return once the buffers are computed; for engines that work ahead."""
+
+    def explain(self, error: BaseException) -> BaseException:
+        """What lies behind an exception of the engine's own: that of an op's body, or itself."""
+        return error
 
     def supports(self, op: Op) -> bool:
         """Whether it runs ``op`` natively."""
@@ -217,14 +222,19 @@ def _automatic() -> Device:
     return resolve("numpy")
 
 
-def failed(device: Device, doing: str, cause: Exception) -> EngineError:
-    """What to raise, from ``cause``, for an exception of the engine's own."""
+def failed(device: Device, doing: str, cause: Exception) -> BaseException:
+    """What to raise for an exception of the engine's own, its cause set."""
     from .tracing import user_source
 
-    return EngineError(
+    behind = device.engine.explain(cause)
+    if not isinstance(behind, Exception) or isinstance(behind, MonographError):
+        return behind
+    error = EngineError(
         f"{user_source()}: engine {device.engine.name!r} failed {doing} on {device}: "
         f"{type(cause).__name__}: {str(cause)[:2000]}"
     )
+    error.__cause__ = cause
+    return error
 
 
 @contextlib.contextmanager

@@ -58,6 +58,10 @@ class EngineError(MonographError, RuntimeError):
     """An engine that is unknown, not installed, unhealthy, or failed while it ran."""
 
 
+class NativeError(MonographError, RuntimeError):
+    """C or C++ code that does not compile or cannot be loaded, or a cache for it that is not safe."""
+
+
 class NonFinite(MonographError, FloatingPointError):
     """A NaN or an infinity that an operation made of finite numbers, found by `mg.nan_guard`.
 

@@ -18,9 +18,9 @@ from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .lowerings import LOWER, replay
+from .outside import PLATFORM, WIDE, explain
 
 _KINDS = {"gpu": "cuda"}
-_WIDE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
 
 
 class XlaEngine(Engine):
@@ -46,6 +46,7 @@ class XlaEngine(Engine):
         sharding = jax.sharding.SingleDeviceSharding(options.device.handle)
 
         def run(*args: Any) -> list[Any]:
+            PLATFORM.set(options.device.kind)
             return replay(graph, args)
 
         with jax.enable_x64(True), warnings.catch_warnings():
@@ -65,12 +66,15 @@ class XlaEngine(Engine):
 
     def feed(self, array: np.ndarray, device: Device) -> Any:
         # a call takes a host array in 1 us where device_put needs 27, but reads 64-bit numbers as 32
-        if array.dtype in _WIDE:
+        if array.dtype in WIDE:
             return self.put(array, device)
         return np.array(array, copy=True, order="C")
 
     def get(self, buffer: Any) -> np.ndarray:
         return np.asarray(buffer)
+
+    def explain(self, error: BaseException) -> BaseException:
+        return explain(error)
 
     def wait(self, buffers: Sequence[Any]) -> None:
         jax.block_until_ready(buffers)
