@@ -139,7 +139,9 @@ def test_products_of_transposes_of_any_kind(left, right, contracted, batch):
     )
 
     def fn(a, b):
-        a, b = (ops.transpose(v, permutation=np.argsort(p).tolist()) for v, p in ((a, left), (b, right)))
+        a, b = (
+            ops.transpose(v, permutation=np.argsort(p).tolist()) for v, p in ((a, left), (b, right))
+        )
         axes = tuple(range(batch, batch + contracted))
         over = {"lhs_batching": tuple(range(batch)), "rhs_batching": tuple(range(batch))}
         out = ops.dot_general(a, b, lhs_contracting=axes, rhs_contracting=axes, **over)

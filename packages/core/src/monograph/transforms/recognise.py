@@ -69,7 +69,7 @@ def log_softmax(x, total):
         core = lies_on(total, _others(total, axis))
         if core is None:
             continue
-        if (inside := _under_log_sum(core, axis)) is x:
+        if _under_log_sum(core, axis) is x:
             return ops.log_softmax(_unshifted(x, axis), axis=axis)
         for logs, top in both_ways(core, "add"):
             inside = _under_log_sum(logs, axis)
@@ -127,7 +127,8 @@ def _one_plus(v: Value, name: str) -> tuple[float, Value] | None:
 
 def _within(v: Value) -> Iterator[Value]:
     """Values that ``v`` may be a multiple of: down its products, sums and powers."""
-    todo, seen = [v], set()
+    todo: list[Value] = [v]
+    seen: set[Value] = set()
     while todo and len(seen) < 40:
         u = peeled(todo.pop())
         if u in seen or number(u) is not None:
