@@ -150,7 +150,7 @@ def ordered(m, w, x, k):
 
 
 def systems(m, w, x, k):
-    a = w + 5 * m.eye(3)
+    a = w + 5 * m.eye(3, dtype="float64")
     return m.sum(m.solve(a, x) * m.solve(a + m.stack([x, x, x]), w[0])) + m.det(a * x[0])
 
 
@@ -220,3 +220,124 @@ def test_values_and_gradients_agree_with_jax(program, engine, wanted):
     names = ("values", "each by w", "each by x", "total by w", "total by x")
     for name, g, w in zip(names, got, wanted(program), strict=True):
         np.testing.assert_allclose(g.numpy(), w, rtol=1e-9, atol=1e-9, err_msg=name)
+
+
+def convolved(m, kernel, image):
+    # [height, width, channels] of one example; a maximum over windows after it
+    y = m.conv(image, kernel)
+    return m.sum(m.tanh(m.pool(y)) ** 2)
+
+
+def jax_conv(image, kernel):
+    dims = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        image[None], kernel, (2, 1), [(1, 0), (1, 1)], dimension_numbers=dims, feature_group_count=2
+    )[0]
+
+
+def mg_conv(image, kernel):
+    return mg.ops.convolution(
+        image[None], kernel, strides=(2, 1), padding=((1, 0), (1, 1)), lhs_dilation=(1, 1),
+        rhs_dilation=(1, 1), feature_groups=2,
+    )[0]  # fmt: skip
+
+
+def jax_pool(y):
+    return jax.lax.reduce_window(y, -jnp.inf, jax.lax.max, (2, 2, 1), (2, 2, 1), "VALID")
+
+
+def mg_pool(y):
+    ones = (1, 1, 1)
+    return mg.ops.reduce_window_max(
+        y, window=(2, 2, 1), strides=(2, 2, 1), padding=((0, 0),) * 3, base_dilation=ones,
+        window_dilation=ones,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", [(None, 0), (0, 0), (0, None)], ids=str)
+@pytest.mark.parametrize("engine", ["numpy", "xla", "torch"])
+def test_gradients_of_a_convolution_per_sample(engine, axes):
+    kernels = RNG.normal(size=(4, 3, 2, 2, 6))
+    images = RNG.normal(size=(4, 7, 6, 4))
+    args = [a if axis == 0 else a[0] for a, axis in zip((kernels, images), axes)]
+
+    def both(m):
+        f = lambda kernel, image: convolved(m, kernel, image)
+        return m.vmap(m.grad(f, (0, 1)), axes)
+
+    with jax.enable_x64(True):
+        ns = SimpleNamespace(**vars(JAX), conv=jax_conv, pool=jax_pool)
+        want = both(ns)(*args)
+    ns = SimpleNamespace(**vars(MG), conv=mg_conv, pool=mg_pool)
+    for g, w in zip(mg.jit(both(ns), engine=engine)(*args), want, strict=True):
+        np.testing.assert_allclose(g.numpy(), w, rtol=1e-11, atol=1e-12)
+
+
+def second_derivatives(m, w, x):
+    """A jacobian and a hessian made by vmap, and the library's own under it."""
+    f = lambda v: m.tanh(m.matmul(w, v)) * m.sum(v * v)
+    loss = lambda v: m.sum(f(v) ** 2)
+    by_rows = lambda v: m.vmap(m.vjp(f, v)[1])(m.eye(3, dtype="float64"))[0]
+    by_columns = lambda v: m.vmap(lambda t: m.jvp(f, (v,), (t,))[1], out_axes=1)(
+        m.eye(3, dtype="float64")
+    )
+    hessian = lambda v: m.vmap(lambda t: m.jvp(m.grad(loss), (v,), (t,))[1])(
+        m.eye(3, dtype="float64")
+    )
+    each = [by_rows, by_columns, hessian, m.jacobian(f), m.hessian(loss)]
+    return [m.vmap(g)(x) for g in each]
+
+
+@pytest.mark.parametrize("engine", ["numpy", "xla", "torch"])
+def test_second_derivatives_agree_with_jax(engine):
+    with jax.enable_x64(True):
+        want = second_derivatives(JAX, W, X)
+    got = mg.jit(lambda w, x: second_derivatives(MG, w, x), engine=engine)(W, X)
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g.numpy(), w, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "xla", "torch"])
+def test_each_lane_has_random_numbers_of_its_own_key(engine):
+    def draws(m):
+        def one(key, x):
+            a, b = m.split(key)
+            return m.uniform(a, (2, 2)) * x, m.uniform(b, (3,))
+
+        return lambda keys, x: m.vmap(one)(keys, x)
+
+    keys = np.asarray(jax.random.split(jax.random.PRNGKey(3), 5))
+    x = np.arange(5, dtype="float32")
+    for g, w in zip(mg.jit(draws(MG), engine=engine)(keys, x), draws(JAX)(keys, x), strict=True):
+        np.testing.assert_array_equal(g.numpy(), w)
+
+
+def axes_everywhere(m, a, b, tree, named):
+    inner = lambda x, y, t, *, scale: {
+        "sum": x + y[0] * t["w"],
+        "outer": x[:, None] * t["b"][0],
+        "shared": t["b"][1] * 2 * scale[0],
+    }
+    once = m.vmap(
+        lambda x, y, t: inner(x, y, t, scale=t["b"][1]),
+        in_axes=(1, None, {"w": -1, "b": (0, None)}),
+        out_axes={"sum": 1, "outer": -1, "shared": None},
+    )
+    keyword = m.vmap(lambda x, *, scale: x * scale[1], in_axes=2)
+    deep = m.vmap(m.vmap(m.vmap(lambda u, v: m.sum(u * v), (0, None)), (None, 0), 1), (0, -1), -1)
+    return once(a, b, tree), keyword(a, scale=named), deep(named, a)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "xla", "torch"])
+def test_trees_axes_keywords_and_maps_in_maps_agree_with_jax(engine):
+    a, b = RNG.normal(size=(2, 3, 4)), RNG.normal(size=(5,))
+    named = RNG.normal(size=(4, 2))
+    tree = {"w": RNG.normal(size=(2, 4, 3)), "b": (RNG.normal(size=(3, 4)), RNG.normal(size=(4,)))}
+    with jax.enable_x64(True):
+        want = axes_everywhere(JAX, a, b, tree, named)
+    got = mg.jit(lambda *xs: axes_everywhere(MG, *xs), engine=engine)(a, b, tree, named)
+    leaves, structure = jax.tree.flatten(want)
+    mine, other = jax.tree.flatten(got)
+    assert structure == other
+    for g, w in zip(mine, leaves, strict=True):
+        np.testing.assert_allclose(g.numpy(), w, rtol=1e-12)

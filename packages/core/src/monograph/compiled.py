@@ -59,20 +59,9 @@ class Compiled:
             raise error  # noqa: B904  (its cause is set)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, in_tree = tree.flatten_call(args, kwargs)
-        want = self.graph.in_tree
-        if want is not None and in_tree != want:
-            raise ArgumentError(
-                f"{user_source()}: {self.graph.name} takes arguments nested as "
-                f"{tree.describe(want)}, got {tree.describe(in_tree)}"
-            )
+        leaves = arguments(self.graph, args, kwargs)
         fed = [feed(x, self.device) for x in leaves]
-        for (spec, _), v, name in zip(fed, self.graph.inputs, self.graph.input_names):
-            if spec is not v.spec:
-                raise ArgumentError(
-                    f"{user_source()}: {self.graph.name}: input {name!r} is {spec}, the graph was "
-                    f"traced for {v.spec}"
-                )
+        check_specs(self.graph, [spec for spec, _ in fed])
         return self.run([buffer for _, buffer in fed], leaves)
 
     def run(self, buffers: Sequence[Any], leaves: Sequence[Any] = ()) -> Any:
@@ -126,6 +115,32 @@ def guarded_class() -> type[Compiled]:
     from .examine.guard import Guarded
 
     return Guarded
+
+
+def arguments(graph: Any, args: tuple, kwargs: dict[str, Any]) -> list:
+    """The leaves of a call's arguments, once it is sure that they nest as the graph's inputs."""
+    leaves, in_tree = tree.flatten_call(args, kwargs)
+    want = graph.in_tree
+    if want is not None and in_tree != want:
+        raise ArgumentError(
+            f"{user_source()}: {graph.name} takes arguments nested as "
+            f"{tree.describe(want)}, got {tree.describe(in_tree)}"
+        )
+    if len(leaves) != len(graph.input_specs):
+        raise ArgumentError(
+            f"{user_source()}: {graph.name} takes {len(graph.input_specs)} arrays, got {len(leaves)}"
+        )
+    return leaves
+
+
+def check_specs(graph: Any, specs: Sequence[Any]) -> None:
+    """Raise if an argument has not the spec that the graph was traced for."""
+    for spec, want, name in zip(specs, graph.input_specs, graph.input_names):
+        if spec is not want:
+            raise ArgumentError(
+                f"{user_source()}: {graph.name}: input {name!r} is {spec}, the graph was "
+                f"traced for {want}"
+            )
 
 
 class _Donated:

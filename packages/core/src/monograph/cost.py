@@ -47,7 +47,8 @@ FLOPS: dict[str, Callable[[Node], int]] = {
 # fmt: off
 FREE = frozenset((
     "alias", "all_gather", "all_to_all", "allow_nonfinite", "bitcast_convert", "broadcast_in_dim",
-    "check_finite", "collective_broadcast", "concatenate", "constant", "convert", "dynamic_slice",
+    "check_finite", "collective_broadcast", "concatenate", "constant", "convert", "copy_into",
+    "dynamic_slice",
     "dynamic_update_slice", "gather", "iota", "optimization_barrier", "pad", "parameter",
     "random_bits", "replica_id", "reshape", "reverse", "select", "slice", "sort", "stop_gradient",
     "threefry_2x32", "top_k", "transpose",

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .dtypes import DType
 from .errors import EngineError, MonographError, PluginError, UnsupportedOp
 from .graph import Graph
 from .op import Op
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 Buffer = Any  # whatever the engine holds an array in
 Executable = Callable[..., Sequence[Buffer]]
@@ -97,8 +100,17 @@ class Engine:
         raise NotImplementedError(f"engine {self.name!r} cannot give arrays out")
 
     def dlpack(self, buffer: Buffer) -> Any:
-        """An object with ``__dlpack__`` for the buffer."""
+        """An object with ``__dlpack__`` for the buffer: its own memory, not to be written to."""
         return self.get(buffer)
+
+    def borrow(self, x: Tensor, device: Device) -> Buffer:
+        """A buffer over the memory of ``x``, a tensor of another engine, for one call.
+
+        Nobody writes to it: executables leave inputs alone that are not donated, and their results
+        share no memory with them. What cannot be shared (another device, an alignment or a dtype
+        that is refused) is copied; this default always copies.
+        """
+        return self.put(x.numpy(), device)
 
     def wait(self, buffers: Sequence[Buffer]) -> None:
         """Return once the buffers are computed; for engines that work ahead."""

@@ -311,10 +311,28 @@ class Graph:
         return graph_text(self)
 
     def dot(self) -> str:
-        """The graph in Graphviz's DOT language."""
+        """The graph in Graphviz's DOT language, clustered by scope and coloured by cost."""
         from .dot import graph_dot
 
         return graph_dot(self)
+
+    def svg(self, path: Any = None) -> str:
+        """The graph drawn by Graphviz as SVG, also written to ``path`` if one is given.
+
+        Raises:
+            MonographError: Graphviz is not installed; says how to install it.
+        """
+        from .dot import graph_svg
+
+        return graph_svg(self, path)
+
+    def html(self) -> str:
+        """The graph as a self-contained page: a folded tree by scope with shapes, cost, lines."""
+        from .html import graph_html
+
+        return graph_html(self)
+
+    _repr_html_ = html
 
     def split(self, cuts: Sequence[Any]) -> Split:
         """Take the graph apart; see `monograph.transforms.split`."""

@@ -13,13 +13,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from monograph import Engine, Graph
+from monograph import Engine, Graph, Tensor
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .lowerings import LOWER, replay
 from .outside import PLATFORM, WIDE, explain
 
+REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 _KINDS = {"gpu": "cuda"}
 
 
@@ -75,6 +76,22 @@ class XlaEngine(Engine):
 
     def explain(self, error: BaseException) -> BaseException:
         return explain(error)
+
+    def dlpack(self, buffer: Any) -> Any:
+        if buffer.platform() == "cpu":  # elsewhere the consumer's stream waits for ours
+            buffer.block_until_ready()
+        return buffer
+
+    def borrow(self, x: Tensor, device: Device) -> Any:
+        try:
+            with jax.enable_x64(True):
+                shared = jax.dlpack.from_dlpack(x.device.engine.dlpack(x.buffer))
+        except REFUSALS:
+            return self.put(x.numpy(), device)
+        # executables take row-major arrays only
+        row_major = shared.format.layout.major_to_minor == tuple(range(shared.ndim))
+        there = shared.devices() == {device.handle}
+        return shared if row_major and there else self.put(x.numpy(), device)
 
     def wait(self, buffers: Sequence[Any]) -> None:
         jax.block_until_ready(buffers)

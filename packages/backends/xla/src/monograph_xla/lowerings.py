@@ -229,7 +229,7 @@ def _scan(
 _ENTRIES: dict[Any, Callable] = {
     constant: lambda *, value: jnp.asarray(value.array),
     ops.alias: lambda x: x, ops.stop_gradient: lambda x: x, ops.allow_nonfinite: lambda x: x,
-    ops.check_finite: lambda x, *, name: x,
+    ops.check_finite: lambda x, *, name: x, ops.copy_into: lambda x, spare: x,
     ops.reshape: lambda x, *, shape: lax.reshape(x, shape),
     ops.transpose: lambda x, *, permutation: lax.transpose(x, permutation),
     ops.broadcast_in_dim: lambda x, *, shape, dims: lax.broadcast_in_dim(x, shape, dims),

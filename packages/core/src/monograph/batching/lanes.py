@@ -48,8 +48,11 @@ class Lanes(NamedTuple):
         """``x`` with the lanes in front: repeated unless it is batched."""
         if batched:
             return x
-        dims = tuple(range(1, x.ndim + 1))
-        return ops.broadcast_in_dim(x, shape=(self.size, *x.shape), dims=dims)
+        source, dims = x, tuple(range(x.ndim))
+        if x.node.op is ops.broadcast_in_dim:  # a number in every element stays one for engines
+            source, dims = x.node.inputs[0], x.node.attrs["dims"]
+        shape = (self.size, *x.shape)
+        return ops.broadcast_in_dim(source, shape=shape, dims=tuple([d + 1 for d in dims]))
 
     def all(self, xs: Sequence[Any], batched: Sequence[bool]) -> list:
         """`of` each."""

@@ -28,14 +28,32 @@ def watched(graph: Graph) -> list[int]:
     ]
 
 
-def flagged(graph: Graph) -> Graph:
-    """The graph with one more output, a 0-d bool: all that is watched is finite."""
+_IN_PLACE = frozenset({ops.adam_update, ops.sgd_update})
+"""What engines do in the memory of its operands, if they may."""
+
+
+def flagged(graph: Graph, spared: Sequence[int] = ()) -> Graph:
+    """The graph with one more output, a 0-d bool: all that is watched is finite.
+
+    Args:
+        spared: inputs that must stay but would be overwritten if they need not. For each of them
+            there is one more input, of its spec, that is free to be overwritten instead.
+    """
     carried = carry_points(graph)
     base = graph if carried is None else carried
     t = Trace(None, graph.name)
+
+    def execute(node: Node, xs: list) -> Sequence[Value]:
+        if node.op in _IN_PLACE:
+            with source_of(node):
+                xs = [ops.copy_into(x, spare[x]) if x in spare else x for x in xs]
+        return copied(node, xs)
+
     with tracing(t):
         inputs = [t.add_input(v.spec, v.node.attrs["name"]) for v in base.inputs]
-        outs = base.replay(inputs, copied)
+        spare = {inputs[i]: t.add_input(inputs[i].spec, "spare") for i in spared}
+        outs = base.replay(inputs, execute)
+        inputs += spare.values()
         ok = [] if carried is None else [outs.pop()]
         # the same value twice is looked at once
         found = list(dict.fromkeys(outs[i] for i in watched(graph)))

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import guarding, ops, tree
 from ..api._common import asarray
 from ..array import Array
@@ -31,6 +33,7 @@ class Guarded(Compiled):
     """A graph compiled with a flag that tells whether its results are finite; see `nan_guard`.
 
     It lends the engine no input to overwrite: what was handed in is still there when the flag falls.
+    What the state was two calls ago is the memory that it writes into, so state takes twice the memory.
 
     Args:
         donate: as for `Compiled`; those tensors are used up when the call returned.
@@ -39,13 +42,18 @@ class Guarded(Compiled):
         variables: inputs from this position on are variables, those before it arguments.
     """
 
-    __slots__ = ("state", "variables", "innocent", "told")
+    __slots__ = ("state", "variables", "spared", "spares", "innocent", "told")
+
+    SPARED = 1 << 14  # bytes from which on memory that is there already beats new memory
 
     def __init__(
         self, graph: Graph, engine: Any = None, donate: Sequence[int] = (),
         state: Sequence[int] = (), variables: int | None = None,
     ):  # fmt: skip
-        super().__init__(flagged(graph), engine)
+        n = len(graph.inputs)
+        self.spared = [i for i in state if graph.inputs[i].spec.nbytes >= self.SPARED]
+        self.spares: list[Buffer] | None = None
+        super().__init__(flagged(graph, self.spared), engine, range(n, n + len(self.spared)))
         self.graph, self._specs, self.state = graph, graph.output_specs, tuple(state)
         self.variables = len(graph.inputs) if variables is None else variables
         self._gone = [(i, _gone(graph.name, graph.input_names[i])) for i in donate]
@@ -59,10 +67,17 @@ class Guarded(Compiled):
         Raises:
             NonFinite: in mode ``"raise"``, when an operation is to blame for what is not finite.
         """
-        *outs, ok = super().execute(buffers)
+        # taken away while in use: another thread makes its own
+        spares, self.spares = self.spares or self._new_spares(), None
+        *outs, ok = super().execute([*buffers, *spares])
         if self.device.engine.get(ok):
+            self.spares = [buffers[i] for i in self.spared]
             return outs
         return self._tripped(list(buffers), outs)
+
+    def _new_spares(self) -> list[Buffer]:
+        put, specs = self.device.engine.put, [self.graph.inputs[i].spec for i in self.spared]
+        return [put(np.zeros(s.shape, s.dtype.numpy), self.device) for s in specs]
 
     def _tripped(self, buffers: list[Buffer], outs: list[Buffer]) -> Sequence[Buffer]:
         get = self.device.engine.get

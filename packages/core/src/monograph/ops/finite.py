@@ -1,4 +1,4 @@
-"""Marks that the NaN guard reads, and the one flag it computes (`monograph.examine`)."""
+"""What the NaN guard stands on (`monograph.examine`): marks, its flag, and memory to write into."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 from ..op import NOT_DIFFERENTIABLE, Sample, composite, op
 from ..spec import Spec
 from ._build import literal
-from ._infer import unary_any
+from ._infer import nary, unary_any
 from ._samples import awkward, draw, shaped
 from .complexes import imag, real
 from .logic import and_
@@ -74,4 +74,18 @@ def _of_gradient(name):
 )
 def allow_nonfinite(x):
     """The same value, which a NaN guard takes for finite: what made it is never blamed."""
+    return x
+
+
+def _copy_into_samples(d, rng):
+    for shape in ((2, 3), (), (0,)):
+        yield Sample((draw(d, rng, shape), draw(d, rng, shape)), grad=False)
+
+
+@op(infer=nary("any"), vjp=NOT_DIFFERENTIABLE, samples=_copy_into_samples, dtypes="any")
+def copy_into(x, spare):
+    """The same value; in the memory of ``spare``, whose numbers do not count, where that was donated.
+
+    For engines that update in place and shall keep ``x``: cheaper than memory of its own.
+    """
     return x

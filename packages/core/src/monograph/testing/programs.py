@@ -30,8 +30,8 @@ DTYPES = ("float64",) * 6 + ("int32", "bool", "int64", "complex128", "float32", 
 LARGEST, LONGEST = 1e3, 2048
 # results that are arbitrary to a sign, a basis or a rounding: no two engines need agree on them
 UNSTABLE = frozenset(("bitcast_convert", "eigh", "svd", "qr", "lu", "eig"))
-# operands an op promises nothing about outside their range: Adam's step counts from 1
-GIVEN = {"adam_update": (1,)}
+# operands that are the sample's own: Adam's step counts from 1; how often a loop turns
+GIVEN = {"adam_update": (1,), "while": (0, 2)}
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from .fast import FAST_MATH, fast_math
 from .folding import fold_constants, fold_up_to
 from .microbatching import microbatch
 from .pattern import Pattern
+from .pipeline import Pipeline, pipeline
 from .recognise import COMPOSITES, composites
 from .rule import Rule, apply, node_rule, rule
 from .split import Part, Split, split
@@ -36,8 +37,9 @@ Not run unless asked for: ``graph.transform(transforms.DEFAULT)``.
 """
 
 __all__ = [
-    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Part", "Pattern", "Rule", "Split",
-    "apply", "balanced_cuts", "common_subexpressions", "composites", "extract", "fast_math",
-    "fold_constants", "fold_up_to", "inline", "known", "layout", "map_ops", "microbatch",
-    "node_rule", "policies", "prune", "rebuild", "replace", "rule", "simplify", "split",
+    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Part", "Pattern", "Pipeline", "Rule",
+    "Split", "apply", "balanced_cuts", "common_subexpressions", "composites", "extract",
+    "fast_math", "fold_constants", "fold_up_to", "inline", "known", "layout", "map_ops",
+    "microbatch", "node_rule", "pipeline", "policies", "prune", "rebuild", "replace", "rule",
+    "simplify", "split",
 ]  # fmt: skip

@@ -10,11 +10,22 @@ from ..cost import flops, number
 from ..errors import GraphError
 from ..graph import Graph, Node, Value
 from ..rewrite import copy_node, simplify
+from ..spec import Spec
 from ..tracing import Trace, at_user_line, source_of, tracing
 from .cutting import Cutting
 
 Place = tuple[Any, int]
 """Where a value comes from: ``("input", i)`` of the whole, or ``(part, output)``."""
+
+
+class Interface(NamedTuple):
+    """What a caller sees of a graph; attributes as `Graph` has them."""
+
+    name: str
+    input_names: tuple[str, ...]
+    input_specs: tuple[Spec, ...]
+    in_tree: Any
+    out_tree: Any
 
 
 class Part(NamedTuple):
@@ -33,19 +44,22 @@ class Split:
     """A graph in parts, each to run where one likes; made by `Graph.split`.
 
     Attributes:
-        whole: the graph that was split: its inputs, outputs and argument structure are the split's.
+        whole: what the parts are together: its name, inputs, and argument structure.
         parts: in an order in which they can run.
         outputs: where each output of the whole comes from.
+        origins: per part the number of the piece it belongs to; its gradient has the same.
     """
 
     def __init__(
         self,
-        whole: Graph,
+        whole: Interface,
         parts: Sequence[Part],
         outputs: Sequence[Place],
+        origins: Sequence[int] | None = None,
         order: dict[Node, int] | None = None,
     ):
         self.whole, self.parts, self.outputs = whole, tuple(parts), tuple(outputs)
+        self.origins = tuple(range(len(parts)) if origins is None else origins)
         self._order = order or {}  # a part's node -> its place in the whole
 
     def run(
@@ -88,7 +102,7 @@ class Split:
 
         origin = [dict(zip(part.graph.inputs, part.sources)) for part in self.parts]
         with tracing(t):
-            inputs = [t.add_input(v.spec, v.node.attrs["name"]) for v in whole.inputs]
+            inputs = [t.add_input(*i) for i in zip(whole.input_specs, whole.input_names)]
             for k, node in self._nodes():
                 with source_of(node):
                     outs = copy_node(node, [value(k, v) for v in node.inputs])
@@ -122,7 +136,13 @@ class Split:
                 )
         parts = list(self.parts)
         parts[index] = Part(graph, old.sources)
-        return Split(self.whole, parts, self.outputs, self._order)
+        return Split(self.whole, parts, self.outputs, self.origins, self._order)
+
+    def value_and_grad(self, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Split:
+        """The parts and their gradients; see `monograph.transforms.gradients.value_and_grad`."""
+        from .gradients import value_and_grad
+
+        return value_and_grad(self, argnums, has_aux)
 
     def handed_over(self, index: int) -> list[Value]:
         """The values of a part that later parts read."""
@@ -217,7 +237,10 @@ def _parts(graph: Graph, cutting: Cutting) -> Split:
         out_tree = tree.flatten((0,) * len(results))[1]
         made_graph = Graph(inputs, [env[v] for v in results], in_tree, out_tree, t.name)
         parts.append(Part(made_graph, tuple(places[v] for v in outside)))
-    return Split(graph, parts, [places[v] for v in graph.outputs], order)
+    whole = Interface(
+        graph.name, graph.input_names, graph.input_specs, graph.in_tree, graph.out_tree
+    )
+    return Split(whole, parts, [places[v] for v in graph.outputs], order=order)
 
 
 def _name(v: Value, place: Place) -> str:
