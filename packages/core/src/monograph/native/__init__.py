@@ -186,6 +186,12 @@ def _checked(infer: Callable, name: str, dtypes: Any, multi: bool) -> Callable:
                     f"{name}: {which} is {s}; the C function takes {', '.join(sorted(names))}. "
                     f"Convert it with .astype(), or widen dtypes= if it takes more"
                 )
+        for k, v in attrs.items():
+            if not abi.takes(v):
+                raise ArgumentError(
+                    f"{name}: attribute {k!r} is {v!r}; a C function takes bools, ints, floats, strings "
+                    f"and tuples of numbers"
+                )
         out = infer(*specs, **attrs)
         if isinstance(out, tuple) is not multi:
             raise GraphError(

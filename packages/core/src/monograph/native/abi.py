@@ -70,7 +70,7 @@ class Frame:
     Args:
         arrays: ``(shape, code)`` of inputs, then outputs.
         n_in: how many of them are inputs.
-        attrs: name -> bool, int, float, text, or a tuple of such numbers.
+        attrs: by name, each as `takes` allows.
     """
 
     def __init__(
@@ -91,6 +91,13 @@ class Frame:
             ctypes.addressof(self.message), MESSAGE,
         )  # fmt: skip
         self.ref = ctypes.byref(self.call)
+
+
+def takes(value: Any) -> bool:
+    """Whether an attribute can be handed to C: a bool, int, float, text, or a tuple of numbers."""
+    if isinstance(value, tuple):
+        return all(isinstance(i, (bool, int, float)) for i in value)
+    return isinstance(value, (bool, int, float, str))
 
 
 def _fill(attr: Attr, name: str, value: Any) -> Any:

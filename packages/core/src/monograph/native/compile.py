@@ -25,13 +25,14 @@ HEADERS = Path(__file__).parent
 
 SUFFIXES = {".c": "c", ".cc": "c++", ".cpp": "c++", ".cxx": "c++"}
 
-# language -> environment variable, names to try, what ziglang calls it, standard
+# language -> environment variable, names to try, what ziglang calls it, flags
 _LANGUAGES = {
-    "c": ("CC", ("cc", "gcc", "clang"), "cc", "-std=gnu11"),
-    "c++": ("CXX", ("c++", "g++", "clang++"), "c++", "-std=gnu++17"),
-}
+    "c": (
+        "CC", ("cc", "gcc", "clang"), "cc", ("-std=gnu11", "-Werror=implicit-function-declaration"),
+    ),
+    "c++": ("CXX", ("c++", "g++", "clang++"), "c++", ("-std=gnu++17",)),
+}  # fmt: skip
 _FLAGS = ("-O2", "-fPIC", "-shared", "-fno-math-errno")
-_LIBRARIES = ("-lm",)
 
 
 class NoCompiler(NativeError):
@@ -103,8 +104,8 @@ def _compile(
         source, made = Path(there, f"source.{language.replace('+', 'p')}"), Path(there, "made.so")
         source.write_text(f'#line 1 "{shown}"\n{text}')
         command = [
-            *found.command, _LANGUAGES[language][3], *_FLAGS, *[f"-I{f}" for f in folders],
-            "-o", str(made), str(source), *flags, *_LIBRARIES,
+            *found.command, *_LANGUAGES[language][3], *_FLAGS, *[f"-I{f}" for f in folders],
+            "-o", str(made), str(source), *flags, "-lm",
         ]  # fmt: skip
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
@@ -121,7 +122,7 @@ def _compile(
 
 def _quoted(said: str, shown: str, text: str) -> str:
     """The line of the first error, which a compiler cannot show when the text is from no file."""
-    at = re.search(rf"{re.escape(shown)}:(\d+)", said)
+    at = re.search(rf"{re.escape(shown)}:(\d+)(:\d+)?: (fatal )?error", said)
     lines = text.splitlines()
     if at is None or not 0 < int(at[1]) <= len(lines) or os.path.exists(shown):
         return ""
