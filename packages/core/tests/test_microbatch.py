@@ -115,3 +115,18 @@ def test_what_is_kept_is_not_computed_again():
         graph = mg.trace(mg.value_and_grad(g), mg.Spec((3, 3))).inline()
         names = [n.op.name for n in graph.nodes]
         assert (names.count("sine"), names.count("exponential")) == (times, 2)
+
+
+@pytest.mark.parametrize("policy", [policies.save_nothing, policies.save_products])
+def test_checkpoint_and_microbatch_under_vmap(policy):
+    f = mg.checkpoint(lambda x, w: mg.sum(mg.tanh(mg.sin(x) @ w)), policy=policy)
+    x, w = RNG.normal(size=(5, 3, 4)), RNG.normal(size=(4, 4))
+    want = np.stack([mg.grad(f)(row, w).numpy() for row in x])
+    many = mg.vmap(f, in_axes=(0, None))
+    np.testing.assert_allclose(
+        mg.vmap(mg.grad(f), in_axes=(0, None))(x, w).numpy(), want, rtol=1e-12
+    )
+    got = mg.grad(lambda x, w: mg.sum(many(x, w)))(x, w)
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-12)
+    squares = mg.vmap(mg.microbatch(lambda v: mg.mean(v * v), 2))
+    np.testing.assert_allclose(squares(x[:, 0]).numpy(), (x[:, 0] ** 2).mean(1), rtol=1e-14)

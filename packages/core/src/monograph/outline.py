@@ -111,12 +111,12 @@ def heat(share: float) -> str:
 
 
 def attributes(node: Node, limit: int = 60) -> str:
-    """Attributes in short, without nested graphs: ``axes=(0,), keepdims=False``."""
+    """Attributes in short, without nested graphs and defaults: ``axes=(0,), keepdims=True``."""
     shown: list[str] = []
     for key, a in node.attrs.items():
-        if isinstance(a, Graph) or (isinstance(a, tuple) and a and isinstance(a[0], Graph)):
-            continue
-        shown.append(f"{key}={_short(a)}")
+        nested = isinstance(a, Graph) or (isinstance(a, tuple) and a and isinstance(a[0], Graph))
+        if not nested and a != node.op.defaults[key]:
+            shown.append(f"{key}={_short(a)}")
     text = ", ".join(shown)
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 

@@ -24,9 +24,9 @@ from .fast import FAST_MATH, fast_math
 from .folding import fold_constants, fold_up_to
 from .microbatching import microbatch
 from .pattern import Pattern
+from .pipeline import Pipeline, pipeline
 from .recognise import COMPOSITES, composites
 from .rule import Rule, apply, node_rule, rule
-from .pipeline import Pipeline, pipeline
 from .split import Part, Split, split
 from .transposes import LAYOUT, layout
 
