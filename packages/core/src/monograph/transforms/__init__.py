@@ -37,8 +37,9 @@ Not run unless asked for: ``graph.transform(transforms.DEFAULT)``.
 """
 
 __all__ = [
-    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Part", "Pattern", "Pipeline", "Rule", "Split",
-    "apply", "balanced_cuts", "common_subexpressions", "composites", "extract", "fast_math",
-    "fold_constants", "fold_up_to", "inline", "known", "layout", "map_ops", "microbatch",
-    "node_rule", "pipeline", "policies", "prune", "rebuild", "replace", "rule", "simplify", "split",
+    "COMPOSITES", "DEFAULT", "EXACT", "FAST_MATH", "LAYOUT", "Part", "Pattern", "Pipeline", "Rule",
+    "Split", "apply", "balanced_cuts", "common_subexpressions", "composites", "extract",
+    "fast_math", "fold_constants", "fold_up_to", "inline", "known", "layout", "map_ops",
+    "microbatch", "node_rule", "pipeline", "policies", "prune", "rebuild", "replace", "rule",
+    "simplify", "split",
 ]  # fmt: skip
