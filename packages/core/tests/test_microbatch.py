@@ -130,3 +130,21 @@ def test_checkpoint_and_microbatch_under_vmap(policy):
     np.testing.assert_allclose(got.numpy(), want, rtol=1e-12)
     squares = mg.vmap(mg.microbatch(lambda v: mg.mean(v * v), 2))
     np.testing.assert_allclose(squares(x[:, 0]).numpy(), (x[:, 0] ** 2).mean(1), rtol=1e-14)
+
+
+def test_variables_are_read_inside_and_their_gradients_are_exact():
+    def model(scope, x, y):
+        h = mg.tanh(x @ scope.parameter("w", (3, 4), lambda k, s, d: mg.full(s, 0.3, dtype=d)))
+        return mg.mean((h @ scope.parameter("v", (4, 2), 0.5) - y) ** 2)
+
+    def step(scope, x, y, *, n):
+        small = mg.microbatch(lambda x, y: model(scope, x, y), n, argnums=(0, 1))
+        return scope.value_and_grad(small if n > 1 else lambda x, y: model(scope, x, y))(x, y)
+
+    x, y = X.astype("float32"), Y.astype("float32")
+    want, grads = mg.Store().bind(step, n=1)(x, y)
+    got, small = mg.Store().bind(step, n=4)(x, y)
+    np.testing.assert_allclose(got.item(), want.item(), rtol=1e-6)
+    assert small.keys() == grads.keys() == {"w", "v"}
+    for path in grads:
+        np.testing.assert_allclose(small[path].numpy(), grads[path].numpy(), rtol=1e-5)

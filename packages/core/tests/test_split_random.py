@@ -12,7 +12,7 @@ from monograph.testing.differ import Trial
 from monograph.testing.fuzz import findings, program_of
 from monograph.tracing import trace
 
-SEEDS = [*range(40), 149, 176, 234]  # with a barrier of constants, and loops beside the path
+SEEDS = [*range(40), 149, 176, 234, 599]  # barriers and loops of constants, loops off the path
 
 
 def reference(graph, arrays):

@@ -50,7 +50,8 @@ def _paths(graph: Graph) -> list[tuple[str, ...]]:
     for path in reversed(plain):
         after.append(following)
         following = path or following
-    out, before = [], ()
+    out: list[tuple[str, ...]] = []
+    before: tuple[str, ...] = ()
     for path, behind in zip(plain, reversed(after)):
         between = _common(before, behind)
         out.append(between if between[: len(path)] == path else path)
