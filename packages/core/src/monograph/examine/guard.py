@@ -20,7 +20,7 @@ from ..tensor import Tensor
 from ..tracing import current, user_source
 from .blame import judge
 from .flags import can_be_nonfinite, flagged, watched
-from .report import Report, described, picture
+from .report import Report, described, picture, place_of
 from .statistics import NAN, Statistics, kinds
 from .walk import together, walk
 
@@ -116,7 +116,7 @@ class Guarded(Compiled):
         if finding is None:
             return None if shown else Report("unknown", **known)
         if finding.given is not None:
-            at = graph.inputs.index(finding.given)
+            at = place_of(finding.given, graph.inputs)
             known["kind"] = "variable" if at >= self.variables else "argument"
         return described(finding, buffers=buffers, picture=picture(finding, guard.folder), **known)
 

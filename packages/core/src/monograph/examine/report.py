@@ -96,6 +96,11 @@ class Report:
         return f"{self.op} made {made} {new}{where}"
 
 
+def place_of(v: Any, values: Any) -> int:
+    """Where a value is among others; ``==`` would compare their elements."""
+    return next(i for i, other in enumerate(values) if other is v)
+
+
 def described(finding: Finding, **known: Any) -> Report:
     """The report of a finding; ``known`` are further attributes of `Report`."""
     node = finding.node
@@ -108,7 +113,7 @@ def described(finding: Finding, **known: Any) -> Report:
     if node is None:
         v = finding.given
         assert v is not None
-        at = graph.inputs.index(v)
+        at = place_of(v, graph.inputs)
         found = statistics([v], [known.pop("buffers")[at]])
         return Report(name=v.node.attrs["name"], results=found, **known)
     known.pop("buffers", None)
