@@ -44,6 +44,12 @@ def guarded_test_entropy(x):
     return -x * mg.ops.log(x)
 
 
+@mg.composite(samples=lambda d, rng: ())
+def guarded_test_root(x):
+    """A composite without a gradient of its own."""
+    return mg.ops.sqrt(x)
+
+
 # ---- faults that the forward pass shows: (x float32[3], t 0 or 1) -> anything
 
 
@@ -186,6 +192,13 @@ def asin_at_one(x, t):
 @fault(BACKWARD)
 def cube_root_at_zero(x, t):
     return mg.cbrt(x * (1 - t))  # BAD cube_root_at_zero
+
+
+@fault(BACKWARD)
+def composite_of_ours(x, t):
+    y = guarded_test_root(x)  # the composite's body is recorded here
+    z = guarded_test_root(x * (1 - t))  # BAD composite_of_ours
+    return y + z
 
 
 # ---- places: (fault) -> a function of X whose result shows it

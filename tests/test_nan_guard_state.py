@@ -279,6 +279,28 @@ def test_the_environment_guards_everything(mode, code):
     assert (done.stdout == "[nan]\n") == (mode != "1")
 
 
+def test_bad_results_are_named():
+    def fn(scope, x):
+        scope.variable("n", (), 1.0).assign(mg.sum(mg.log(x)))
+        return {"loss": mg.sum(mg.log(x)), "rest": (x, mg.log(x))}
+
+    with mg.nan_guard(), pytest.raises(NonFinite) as caught:
+        mg.Store().bind(fn, "numpy")(mg.tensor([-1.0, 1.0]))
+    assert caught.value.report.bad == ("result['loss']", "result['rest'][1]", "variable n")
+
+
+def test_overflow_that_a_loss_scale_skips_is_no_alarm(engine):
+    trainer = train.Trainer(
+        healthy, LOSS, train.sgd(0.1), engine=engine, policy=monograph_dtypes.mixed_float16,
+        loss_scale=monograph_dtypes.DynamicLossScale(initial=2.0**24), nan_guard=True,
+    )  # fmt: skip
+    first = trainer.store.numpy()
+    history = trainer.fit((X * 100, Y), epochs=30, batch_size=8, progress=False)
+    assert np.isfinite([e.metrics["loss"] for e in history]).all()
+    scale = next(v for p, v in trainer.store.numpy().items() if "scale" in p and v.ndim == 0)
+    assert scale < 2.0**24 and first == {}
+
+
 def test_the_picture_goes_where_one_says(tmp_path):
     with mg.nan_guard(folder=tmp_path / "graphs"), pytest.raises(NonFinite) as caught:
         mg.jit(lambda x: mg.log(x * 2) + 1, engine="numpy")(mg.tensor([-1.0]))
