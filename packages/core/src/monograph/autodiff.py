@@ -109,11 +109,10 @@ def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -
             f"if none should flow, or wrap the function in mg.custom_vjp to give one."
         )
     if op.vjp is None:  # a composite: through its body, recomputed
-        from .tracing import inline
-
         xs = [ops.alias(v) for v in inputs]
-        ys = inline(op.body_graph([v.spec for v in inputs], node.attrs), xs)
-        return backward(ys, g, xs)
+        return backward(
+            op.body_graph([v.spec for v in inputs], node.attrs).replay(xs, _here), g, xs
+        )
     outputs = tuple([number(v) for v in node.outputs])
     given = (tuple(g), outputs) if op.multi else (g[0], outputs[0])
     try:
@@ -125,6 +124,12 @@ def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -
             f"the vjp of {op.name} gave {len(out)} cotangents for {len(node.inputs)} inputs"
         )
     return out
+
+
+def _here(node: Node, xs: list) -> Sequence[Any]:
+    """A node of a composite's body, at the line that is current: its own is of who used it first."""
+    out = node.op(*xs, **node.attrs)
+    return out if node.op.multi else (out,)
 
 
 def _zeros(spec: Spec) -> Value:
