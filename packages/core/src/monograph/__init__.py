@@ -53,12 +53,20 @@ __all__ = [
     "scan", "switch", "tensor", "trace", "tree", "uint8", "uint16", "uint32", "uint64",
     "value_and_grad", "vjp", "while_loop",
 ]  # fmt: skip
-__all__ += api.__all__
-
 
 # name -> the module below that has it, or is it: imported when first asked for
-_LAZY: dict[str, str] = {"transforms": "transforms"}
-__all__ += _LAZY
+_LAZY: dict[str, str] = {
+    "allow_nonfinite": "examine",
+    "check_finite": "examine",
+    "compare": "examine",
+    "custom_op_from_c": "native",
+    "examine": "examine",
+    "microbatch": "transforms",
+    "nan_guard": "guarding",
+    "transforms": "transforms",
+    "vmap": "batching",
+}
+__all__ += [*api.__all__, *_LAZY]
 
 
 def __getattr__(name: str) -> _Any:

@@ -33,6 +33,11 @@ def check_kind(x: Spec, kind: str, what: str = "operand") -> None:
         raise DTypeError(f"{what} has dtype {x.dtype}; needs {kind} values. Convert with .astype()")
 
 
+def _elementwise(infer: Callable) -> Callable:
+    infer.elementwise = True  # type: ignore[attr-defined]  # what `vmap` derives its rule from
+    return infer
+
+
 def unary(kind: str = "numeric", out: Callable[[DType], DType] = lambda d: d) -> Callable:
     """Elementwise on one operand; ``out`` gives the result's dtype."""
 
@@ -40,7 +45,7 @@ def unary(kind: str = "numeric", out: Callable[[DType], DType] = lambda d: d) ->
         check_kind(x, kind)
         return Spec(x.shape, out(x.dtype))
 
-    return infer
+    return _elementwise(infer)
 
 
 def nary(kind: str = "numeric", out: Callable[[DType], DType] = lambda d: d) -> Callable:
@@ -51,7 +56,7 @@ def nary(kind: str = "numeric", out: Callable[[DType], DType] = lambda d: d) -> 
         check_kind(xs[0], kind)
         return Spec(xs[0].shape, out(xs[0].dtype))
 
-    return infer
+    return _elementwise(infer)
 
 
 unary_float, unary_inexact, unary_any = unary("float"), unary("inexact"), unary("any")

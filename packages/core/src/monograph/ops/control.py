@@ -12,7 +12,6 @@ from ..errors import ArgumentError, DTypeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite, op
 from ..spec import Spec
 from ._build import added, full
-from .structural import alias
 
 
 def _outputs_agree(what, got, want):
@@ -33,16 +32,24 @@ def _evaluate(graph, xs):
     return evaluate(graph, xs)
 
 
-def _pull(graph, primals, gs):
-    """Cotangents of ``primals`` through a copy of ``graph`` in the current trace; None is zero."""
-    from ..autodiff import backward
-    from ..tracing import inline
+def _pull(graph, primals, gs, known=()):
+    """Cotangents of ``primals`` through ``graph``; None is zero.
 
-    xs = [alias(x) for x in primals]
-    return backward(inline(graph, xs), gs, xs)
+    Its values are computed again in the current trace, but for those that ``known`` holds.
+    """
+    from ..autodiff import pullback
+    from ..tracing import apply
+
+    known = {**dict(known), **dict(zip(graph.inputs, primals))}
+    for node in graph.nodes:
+        if not all(v in known for v in node.outputs):
+            outs = apply(node, [known[v] for v in node.inputs])
+            known.update((v, x) for v, x in zip(node.outputs, outs) if v not in known)
+    return pullback(graph, known, gs)
 
 
-def _trace(fn, specs, name):
+def trace_closed(fn, specs, name):
+    """``fn`` as a nested graph, which may read its inputs only."""
     from ..rewrite import simplify
     from ..tracing import trace_flat
 
@@ -86,7 +93,7 @@ def _case_vjp(g, y, index, *operands, branches):
             got = _pull(branch, args[:n], gs)
             return _or_zero([got[i] for i in smooth], [specs[i] for i in smooth])
 
-        return _trace(run, [*specs, *[c.spec for c in g_live]], f"{branch.name}_vjp")
+        return trace_closed(run, [*specs, *[c.spec for c in g_live]], f"{branch.name}_vjp")
 
     out = case(index, *operands, *g_live, branches=tuple(pullback(b) for b in branches))
     grads = dict(zip(smooth, out))
@@ -95,8 +102,8 @@ def _case_vjp(g, y, index, *operands, branches):
 
 def _case_samples(d, rng):
     spec = Spec((3,), d)
-    up = _trace(lambda x: x * x, [spec], "square")
-    down = _trace(lambda x: x + x, [spec], "double")
+    up = trace_closed(lambda x: x * x, [spec], "square")
+    down = trace_closed(lambda x: x + x, [spec], "double")
     x = rng.uniform(0.5, 2, (3,)).astype(d.numpy)
     for i in (-1, 0, 1, 7):
         yield Sample((np.asarray(i, "int32"), x), {"branches": (up, down)})
@@ -132,8 +139,8 @@ def _while_samples(d, rng):
     specs = [Spec((), "int32"), Spec((3,), d), Spec((), "int32")]
     from .logic import compare
 
-    cond = _trace(lambda i, x, n: compare(i, n, direction="LT"), specs, "cond")
-    body = _trace(lambda i, x, n: (i + 1, x + x), specs, "body")
+    cond = trace_closed(lambda i, x, n: compare(i, n, direction="LT"), specs, "cond")
+    body = trace_closed(lambda i, x, n: (i + 1, x + x), specs, "body")
     x = rng.uniform(-1, 1, (3,)).astype(d.numpy)
     for n in (0, 3):
         operands = (np.asarray(0, "int32"), x, np.asarray(n, "int32"))
@@ -222,7 +229,7 @@ def _scan_vjp(g, y, *operands, body, num_consts, num_carry, length, reverse, his
     ]
     out = scan(
         *consts, *first, *scanned,
-        body=_trace(step, specs, f"{body.name}_vjp"),
+        body=trace_closed(step, specs, f"{body.name}_vjp"),
         num_consts=num_consts, num_carry=n_c + n_k, length=length, reverse=not reverse,
     )  # fmt: skip
     grads = dict(zip(smooth, out[: n_c + n_k + len(s_xs)]))
@@ -256,7 +263,7 @@ def _scan_samples(d, rng):
         return rng.uniform(-1, 1, shape).astype(d.numpy)
 
     specs = [Spec((), d), Spec((2,), d), Spec((2,), d)]
-    body = _trace(lambda w, c, x: (c * w + x, c * x), specs, "step")
+    body = trace_closed(lambda w, c, x: (c * w + x, c * x), specs, "step")
     for n, reverse in ((3, False), (2, True), (0, False)):
         attrs = {"body": body, "num_consts": 1, "num_carry": 1, "length": n, "reverse": reverse}
         yield Sample((draw(), draw(2), draw(n, 2)), attrs)
@@ -294,19 +301,35 @@ def _no_samples(d, rng):
     return ()
 
 
-def _checkpoint_vjp(g, y, *xs, body):
+def _checkpoint_vjp(g, y, *xs, body, kept):
     from .shape import optimization_barrier
 
-    # the barrier keeps the second forward apart from the first: it is computed again, not kept
-    held = optimization_barrier(*xs)
-    return tuple(_pull(body, held, list(g)))
+    n = len(y) - kept
+    known = dict(zip(body.outputs[n:], y[n:]))
+    again = [node for node in body.nodes if not all(v in known for v in node.outputs)]
+    read = {v for node in again for v in node.inputs}
+    # the barrier keeps the second forward apart from the first: it is computed again, not kept,
+    # and not before the cotangents are there
+    start = [v for v in known if v in read]
+    held = iter(
+        optimization_barrier(*xs, *[known[v] for v in start], *[c for c in g if c is not None])
+    )
+    xs = [next(held) for _ in xs]
+    known.update((v, next(held)) for v in start)
+    return tuple(_pull(body, xs, [None if c is None else next(held) for c in g], known.items()))
 
 
 @composite(
-    infer=lambda *xs, body: body.output_specs, vjp=_checkpoint_vjp, samples=_no_samples, multi=True
+    infer=lambda *xs, body, kept: body.output_specs,
+    vjp=_checkpoint_vjp,
+    samples=_no_samples,
+    multi=True,
 )
-def checkpoint_call(*xs, body):
-    """A graph whose inner values are computed again for the gradient instead of being kept."""
+def checkpoint_call(*xs, body, kept=0):
+    """A graph whose inner values are computed again for the gradient instead of being kept.
+
+    Its last ``kept`` outputs are inner values that are kept all the same.
+    """
     from ..tracing import inline
 
     return tuple(inline(body, xs))

@@ -193,13 +193,14 @@ def scatter_dims(a):
 
 def _gather_vjp(g, y, x, indices, **a):
     # gather clamps where scatter skips: give scatter the clamped starts
-    at = _clamp_indices(
+    at = clamp_indices(
         indices, a["start_index_map"], a["index_vector_dim"], x.shape, a["slice_sizes"]
     )
     return scatter(zeros_like(x), at, g, kind="add", unique_indices=False, **scatter_dims(a)), None
 
 
-def _clamp_indices(indices, index_map, ivd, shape, sizes):
+def clamp_indices(indices, index_map, ivd, shape, sizes):
+    """Start positions, moved so that windows of ``sizes`` lie within ``shape``."""
     from ._build import literal
     from .logic import clamp
     from .structural import broadcast_in_dim
@@ -366,7 +367,7 @@ def _inside(x, indices, updates, dims):
     from .reductions import reduce_and
     from .structural import broadcast_in_dim, convert
 
-    at = _clamp_indices(
+    at = clamp_indices(
         indices, dims["start_index_map"], dims["index_vector_dim"], x.shape, dims["slice_sizes"]
     )
     ok = compare(at, indices, direction="EQ")
