@@ -5,11 +5,15 @@ Never run unasked: hand `FAST_MATH` to `apply` where the last bits do not matter
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .. import ops
 from ..graph import Graph
 from ..rewrite import simplify
+from .constants import LIMIT, uniform
 from .exact import EXACT
 from .folding import fold_constants
 from .rule import Rule, apply, rule
@@ -17,7 +21,10 @@ from .rule import Rule, apply, rule
 
 def _number(x):
     """What a constant array is throughout (0-d); None where it varies."""
-    return x.ravel()[0] if x.size and (x == x.ravel()[0]).all() else None
+    one = uniform(x)
+    if one is None and 0 < x.size <= LIMIT and (x == x.flat[0]).all():
+        return x.flat[0]
+    return one
 
 
 @rule(lambda op, x: op.log(op.exp(x)))
@@ -105,7 +112,7 @@ def small_powers(x, n):
     return made(x) if made else None
 
 
-_POWERS = {
+_POWERS: dict[Any, Callable[[Any], Any]] = {
     1: lambda x: x,
     2: lambda x: ops.multiply(x, x),
     3: lambda x: ops.multiply(ops.multiply(x, x), x),
