@@ -5,9 +5,6 @@ Never run unasked: hand `FAST_MATH` to `apply` where the last bits do not matter
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from .. import ops
@@ -108,17 +105,15 @@ def one_over_sqrt(x):
 @rule(lambda op, x: op.power(x, op.constant("n")))
 def small_powers(x, n):
     """Powers of 1, 2, 3, 0.5 and -1 as products, a root and a quotient."""
-    made = _POWERS.get(_number(n))
-    return made(x) if made else None
-
-
-_POWERS: dict[Any, Callable[[Any], Any]] = {
-    1: lambda x: x,
-    2: lambda x: ops.multiply(x, x),
-    3: lambda x: ops.multiply(ops.multiply(x, x), x),
-    0.5: lambda x: ops.sqrt(x),
-    -1: lambda x: ops.divide(ops.ones_like(x), x),
-}
+    table = {
+        1: lambda: x,
+        2: lambda: x * x,
+        3: lambda: x * x * x,
+        0.5: lambda: ops.sqrt(x),
+        -1: lambda: ops.divide(ops.ones_like(x), x),
+    }
+    made = table.get(_number(n))
+    return made() if made else None
 
 
 @rule(lambda op, x: x * op.constant("a") * op.constant("b"))
