@@ -26,22 +26,25 @@ POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def model(scope, images, training=False):
-    """Logits [batch, 10] of images [batch, 28, 28, 1]: a stem, then two pairs of separable convolutions."""
+    """Logits [batch, 10] of images [batch, 28, 28, 1]: a stem, then two pairs of separable convolutions.
+
+    Smooth all through: where relu and maxima switch, two engines' roundings grow fifty times as fast.
+    """
 
     def norm(name, x):
         return nn.batch_norm(scope / name, x, training=training)
 
     x = nn.conv2d(scope / "stem", images, 32, 3, padding="same", use_bias=False)
-    x = nn.max_pooling2d(scope, mg.relu(norm("stem_norm", x)))
+    x = nn.average_pooling2d(scope, mg.silu(norm("stem_norm", x)))
     for i, channels in enumerate((64, 128)):
         for j in range(2):
             part = nn.separable_conv2d(
                 scope / f"block{i}/conv{j}", x, channels, 3, padding="same", use_bias=False
             )
             part = norm(f"block{i}/norm{j}", part)
-            x = mg.relu(part + x if j else part)
+            x = mg.silu(part + x if j else part)
         if i == 0:
-            x = nn.max_pooling2d(scope, x)
+            x = nn.average_pooling2d(scope, x)
     x = nn.global_average_pooling2d(scope, x)
     return nn.dense(scope / "logits", x, 10)
 

@@ -89,6 +89,7 @@ ORACLES = {
     ops.pad: in_jax(
         lambda x, v, *, low, high, interior: lax.pad(x, v, list(zip(low, high, interior)))
     ),
+    ops.split: in_jax(lambda x, *, sizes, axis: lax.split(x, sizes, axis)),
     ops.concatenate: in_jax(lambda *xs, axis: lax.concatenate(xs, axis)),
     ops.reverse: in_jax(lambda x, *, axes: lax.rev(x, axes)),
     ops.dynamic_slice: in_jax(

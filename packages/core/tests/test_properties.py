@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from monograph import tree
-from monograph.errors import DTypeError, FileFormatError, ShapeError
+from monograph.errors import DTypeError, FileFormatError, GraphError, ShapeError
 from monograph.graph import Graph
 from monograph.numpy_engine import evaluate
 from monograph.op import all_ops
@@ -74,6 +74,21 @@ def assert_same(graph, other, arrays):
 
 
 SETTINGS = settings(max_examples=120, deadline=None)
+
+
+@SETTINGS
+@given(programs(), st.lists(st.integers(1, 60), min_size=1, max_size=3, unique=True))
+def test_a_graph_split_anywhere_computes_the_same_and_joins_to_itself(program, places):
+    graph, arrays = simplify(program[0]), program[1]
+    try:
+        split = graph.split(sorted(places))
+    except GraphError as e:
+        assert "is not in 1 .. " in str(e) or "would have no operations" in str(e)
+        return
+    assert split.join().verify() == graph
+    got = split.run(arrays, lambda k, part, xs: results(part.graph.verify(), xs))
+    for a, b in zip(results(graph, arrays), got, strict=True):
+        assert same(a, b)
 
 
 @SETTINGS

@@ -317,3 +317,17 @@ def test_an_error_of_the_function_speaks_of_one_example():
 def test_a_condition_in_python_says_what_to_do():
     with pytest.raises(TraceError, match=r"test_vmap.py.*Use mg.where or mg.cond"):
         mg.vmap(lambda x: x if x > 0 else -x)(np.ones(3))
+
+
+@pytest.mark.parametrize("policy", ["save_nothing", "save_products", "save_everything"])
+def test_what_checkpoint_keeps_is_kept_per_lane(policy):
+    def energy(w, x):
+        return mg.sum(mg.sin(mg.tanh(x @ w) @ w))
+
+    rng = np.random.default_rng(0)
+    w, xs = rng.normal(size=(4, 4)), rng.normal(size=(3, 2, 4))
+    kept = mg.checkpoint(energy, getattr(mg.transforms.policies, policy))
+    want = mg.vmap(mg.grad(energy), (None, 0))(w, xs).numpy()
+    np.testing.assert_array_equal(mg.vmap(mg.grad(kept), (None, 0))(w, xs).numpy(), want)
+    total = mg.grad(lambda w: mg.sum(mg.vmap(kept, (None, 0))(w, xs)))(w)
+    np.testing.assert_allclose(total.numpy(), want.sum(0), rtol=1e-12)

@@ -146,7 +146,7 @@ def test_which_ops_have_which_kind_of_rule():
     kinds = {op.name: rule_of(op) for op in all_ops() if op in OPS}
     assert [name for name, rule in kinds.items() if rule is loop] == []
     assert [name for name, rule in kinds.items() if rule is through_body] == [
-        "attention_mask_backward", "layer_norm_backward", "random_bits", "rms_norm_backward",
+        "all_finite", "attention_mask_backward", "layer_norm_backward", "random_bits", "rms_norm_backward",
         "threefry_2x32",
     ]  # fmt: skip
     derived = [op.name for op in OPS if getattr(op.infer, "elementwise", False)]

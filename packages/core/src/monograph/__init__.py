@@ -55,7 +55,17 @@ __all__ = [
 ]  # fmt: skip
 
 # name -> the module below that has it, or is it: imported when first asked for
-_LAZY: dict[str, str] = {"vmap": "batching"}
+_LAZY: dict[str, str] = {
+    "allow_nonfinite": "examine",
+    "check_finite": "examine",
+    "compare": "examine",
+    "custom_op_from_c": "native",
+    "examine": "examine",
+    "microbatch": "transforms",
+    "nan_guard": "guarding",
+    "transforms": "transforms",
+    "vmap": "batching",
+}
 __all__ += [*api.__all__, *_LAZY]
 
 

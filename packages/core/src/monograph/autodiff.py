@@ -9,14 +9,14 @@ For complex values the gradient is the conjugate one (as in PyTorch): ``x - lr *
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import ops, tree
 from .errors import ArgumentError, DTypeError, GraphError, MonographError, NotDifferentiable
-from .graph import Value, ancestors
+from .graph import Graph, Node, Value, ancestors
 from .jit import Jitted, jit
 from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT
 from .spec import Spec
@@ -33,7 +33,43 @@ def backward(
     if not xs:
         return []
     oldest = min(x.node.id for x in xs)
-    nodes = ancestors(ys, stop=lambda n: n.id < oldest)
+    return _pull(ancestors(ys, stop=lambda n: n.id < oldest), ys, gs, xs, lambda v: v)
+
+
+def pullback(
+    graph: Graph,
+    known: Mapping[Value, Value],
+    gs: Sequence[Value | None],
+    xs: Sequence[Value] | None = None,
+) -> list[Value | None]:
+    """Cotangents of a graph's inputs given those of its outputs, without running the graph.
+
+    Args:
+        known: per value of the graph the value of the current trace that has its number; however
+            they came by it, the gradient flows through ``graph``.
+        xs: of which inputs; None means all.
+    """
+    xs = graph.inputs if xs is None else xs
+    return _pull(graph.nodes, graph.outputs, gs, xs, known.__getitem__)
+
+
+def dependents(nodes: Sequence[Node], xs: Iterable[Value]) -> set[Value]:
+    """``xs`` and what a gradient by them flows through."""
+    out = set(xs)
+    for node in nodes:
+        if node.op.vjp is not ZERO_GRADIENT and any(v in out for v in node.inputs):
+            out.update(v for v in node.outputs if v.dtype.is_inexact)
+    return out
+
+
+def _pull(
+    nodes: Sequence[Node],
+    ys: Sequence[Value],
+    gs: Sequence[Value | None],
+    xs: Sequence[Value],
+    number: Callable[[Value], Value],
+) -> list[Value | None]:
+    """The walk: over ``nodes`` in reverse, with rules that read ``number(value)``."""
     depends = {x for x in xs if x.dtype.is_inexact}
     for node in nodes:
         if node.op.vjp is not ZERO_GRADIENT and any(v in depends for v in node.inputs):
@@ -52,7 +88,8 @@ def backward(
         if all(g is None for g in flow) or not any(v in depends for v in node.outputs):
             continue
         with source_of(node, backward=True):
-            for v, c in zip(node.inputs, _rule(node, flow)):
+            rule = _rule(node, flow, [number(v) for v in node.inputs], number)
+            for v, c in zip(node.inputs, rule):
                 if c is None or v not in depends:
                     continue
                 if c.spec is not v.spec:
@@ -64,7 +101,7 @@ def backward(
     return [cotangents.get(x) for x in xs]
 
 
-def _rule(node: Any, g: list) -> Sequence[Any]:
+def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -> Sequence[Any]:
     op = node.op
     if op.vjp is NOT_DIFFERENTIABLE:
         raise NotDifferentiable(
@@ -72,14 +109,14 @@ def _rule(node: Any, g: list) -> Sequence[Any]:
             f"if none should flow, or wrap the function in mg.custom_vjp to give one."
         )
     if op.vjp is None:  # a composite: through its body, recomputed
-        from .tracing import inline
-
-        xs = [ops.alias(v) for v in node.inputs]
-        ys = inline(op.body_graph([v.spec for v in node.inputs], node.attrs), xs)
-        return backward(ys, g, xs)
-    given = (tuple(g), node.outputs) if op.multi else (g[0], node.outputs[0])
+        xs = [ops.alias(v) for v in inputs]
+        return backward(
+            op.body_graph([v.spec for v in inputs], node.attrs).replay(xs, _here), g, xs
+        )
+    outputs = tuple([number(v) for v in node.outputs])
+    given = (tuple(g), outputs) if op.multi else (g[0], outputs[0])
     try:
-        out = op.vjp(*given, *node.inputs, **node.attrs)
+        out = op.vjp(*given, *inputs, **node.attrs)
     except MonographError as e:
         raise at_user_line(e) from None
     if len(out) != len(node.inputs):
@@ -87,6 +124,12 @@ def _rule(node: Any, g: list) -> Sequence[Any]:
             f"the vjp of {op.name} gave {len(out)} cotangents for {len(node.inputs)} inputs"
         )
     return out
+
+
+def _here(node: Node, xs: list) -> Sequence[Any]:
+    """A node of a composite's body, at the line that is current: its own is of who used it first."""
+    out = node.op(*xs, **node.attrs)
+    return out if node.op.multi else (out,)
 
 
 def _zeros(spec: Spec) -> Value:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import tree
-from .compiled import Compiled
+from . import guarding, tree
+from .compiled import Compiled, guarded_class
 from .engine import Device, _selected, resolve
 from .errors import TraceError
 from .graph import Graph, Value
@@ -14,7 +14,7 @@ from .scope import Frame, Scope
 from .spec import Spec
 from .store import Store
 from .tensor import feed, unwrap, wrap
-from .tracing import current, trace_flat, tracing, user_source
+from .tracing import argument_names, current, trace_flat, tracing, user_source
 
 
 class Bound:
@@ -39,10 +39,11 @@ class Bound:
         leaves, in_tree = tree.flatten(args)
         found = unwrap(leaves, device) or zip(*[feed(x, device) for x in leaves])
         specs, buffers = map(list, found)
-        key = (device, in_tree, *specs)
+        guarded = bool(guarding.on and guarding.current() is not None)
+        key = ("guarded", device, in_tree, *specs) if guarded else (device, in_tree, *specs)
         entry = self._cache.get(key)
         if entry is None:
-            entry = self._cache[key] = _Entry(self, specs, in_tree, device)
+            entry = self._cache[key] = _Entry(self, specs, in_tree, device, guarded)
         return entry.run(buffers)
 
     def trace(self, *args: Any) -> Graph:
@@ -56,15 +57,20 @@ class _Entry:
 
     __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs")
 
-    def __init__(self, bound: Bound, specs: list, in_tree: Any, device: Device):
+    def __init__(self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool):
         graph, frame, out_tree = _record(bound, specs, in_tree)
         slots = bound.store.slots
         self.slots = [slots[p] for p in frame.inputs]
         self.writes = [slots[p] for p in frame.written]
         self.device, self.out_tree = device, out_tree
         places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
-        donate = tuple(sorted(places[p] for p in frame.written))
-        self.compiled = Compiled(graph, device, donate)
+        written = [places[p] for p in frame.written]
+        if guarded:  # lends no state: what the variables held is there when the guard trips
+            self.compiled: Compiled = guarded_class()(
+                graph, device, state=written, variables=len(specs), out_tree=out_tree
+            )
+        else:
+            self.compiled = Compiled(graph, device, tuple(sorted(written)))
         self.out_specs = graph.output_specs[: len(graph.outputs) - len(self.writes)]
 
     def run(self, buffers: list) -> Any:
@@ -95,9 +101,10 @@ def _record(bound: Bound, specs: list[Spec], in_tree: Any) -> tuple[Graph, Frame
         return (*leaves, *[frame.values[p] for p in frame.written])
 
     name = getattr(bound.model, "__name__", "model")
+    names = argument_names(tree.unflatten(in_tree, specs), {})
     try:
         with tracing(None):
-            graph, _, _ = trace_flat(flat, specs, name=name)
+            graph, _, _ = trace_flat(flat, specs, names, name)
     except BaseException:
         # variables made for a model that failed to trace go again: the store is as it was
         for frame in frames:

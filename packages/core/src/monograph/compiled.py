@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import plugins, tree
 from .engine import Device, Options, failed, resolve
@@ -12,6 +12,9 @@ from .errors import ArgumentError, MonographError
 from .graph import Graph
 from .tensor import Tensor, feed, wrap
 from .tracing import user_source
+
+if TYPE_CHECKING:
+    from .examine.guard import Guarded
 
 
 class Compiled:
@@ -52,24 +55,16 @@ class Compiled:
             raise
         except Exception as e:
             error = failed(self.device, f"to compile graph {self.graph.name!r}", e)
-            error.add_note("This is a defect of the engine: please report it with graph.save().")
-            raise error from e
+            if error.__cause__ is e:
+                error.add_note(
+                    "This is a defect of the engine: please report it with graph.save()."
+                )
+            raise error  # noqa: B904  (its cause is set)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        leaves, in_tree = tree.flatten_call(args, kwargs)
-        want = self.graph.in_tree
-        if want is not None and in_tree != want:
-            raise ArgumentError(
-                f"{user_source()}: {self.graph.name} takes arguments nested as "
-                f"{tree.describe(want)}, got {tree.describe(in_tree)}"
-            )
+        leaves = arguments(self.graph, args, kwargs)
         fed = [feed(x, self.device) for x in leaves]
-        for (spec, _), v, name in zip(fed, self.graph.inputs, self.graph.input_names):
-            if spec is not v.spec:
-                raise ArgumentError(
-                    f"{user_source()}: {self.graph.name}: input {name!r} is {spec}, the graph was "
-                    f"traced for {v.spec}"
-                )
+        check_specs(self.graph, [spec for spec, _ in fed])
         return self.run([buffer for _, buffer in fed], leaves)
 
     def run(self, buffers: Sequence[Any], leaves: Sequence[Any] = ()) -> Any:
@@ -95,7 +90,7 @@ class Compiled:
         except MonographError:
             raise
         except Exception as e:
-            raise failed(self.device, f"while it ran graph {self.graph.name!r}", e) from e
+            raise failed(self.device, f"while it ran graph {self.graph.name!r}", e)  # noqa: B904
 
     def _claim(self, leaves: Sequence[Any]) -> None:
         """A donated tensor must not come in a second time: its memory is overwritten meanwhile."""
@@ -116,6 +111,39 @@ class Compiled:
             x = leaves[i]
             if type(x) is Tensor and x._device is self.device:
                 x.buffer, x._device = None, gone
+
+
+def guarded_class() -> type[Guarded]:
+    """`Guarded`, which takes `Compiled`'s place under a NaN guard; imported when first needed."""
+    from .examine.guard import Guarded
+
+    return Guarded
+
+
+def arguments(graph: Any, args: tuple, kwargs: dict[str, Any]) -> list:
+    """The leaves of a call's arguments, once it is sure that they nest as the graph's inputs."""
+    leaves, in_tree = tree.flatten_call(args, kwargs)
+    want = graph.in_tree
+    if want is not None and in_tree != want:
+        raise ArgumentError(
+            f"{user_source()}: {graph.name} takes arguments nested as "
+            f"{tree.describe(want)}, got {tree.describe(in_tree)}"
+        )
+    if len(leaves) != len(graph.input_specs):
+        raise ArgumentError(
+            f"{user_source()}: {graph.name} takes {len(graph.input_specs)} arrays, got {len(leaves)}"
+        )
+    return leaves
+
+
+def check_specs(graph: Any, specs: Sequence[Any]) -> None:
+    """Raise if an argument has not the spec that the graph was traced for."""
+    for spec, want, name in zip(specs, graph.input_specs, graph.input_names):
+        if spec is not want:
+            raise ArgumentError(
+                f"{user_source()}: {graph.name}: input {name!r} is {spec}, the graph was "
+                f"traced for {want}"
+            )
 
 
 class _Donated:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import ops, tree
 from .errors import ArgumentError, DTypeError
-from .graph import Graph, Value
+from .graph import Graph, Node, Value
 from .jit import jit
 from .rewrite import simplify
 from .spec import Spec
@@ -225,16 +225,30 @@ def fori_loop(lower: int, upper: int, body: Callable, init: Any) -> Any:
     return scan(lambda c, i: (body(i, c), ()), init, steps)[0]
 
 
-def checkpoint(fn: Callable) -> Callable:
+def checkpoint(
+    fn: Callable | None = None, policy: Callable[[Node], bool] | None = None
+) -> Callable:
     """``fn``, whose inner values are computed again for the gradient instead of being kept.
 
     Rematerialisation (Chen et al. 2016, "Training deep nets with sublinear memory cost"): less
-    memory for one more forward pass.
+    memory for one more forward pass, or for a part of one.
+
+    Args:
+        fn: any function of arrays; left out, the result is a decorator.
+        policy: ``node -> bool``, says which inner results are kept all the same; None keeps none.
+            `monograph.transforms.policies` has some, such as ``save_products``. Composites (an
+            attention, a softmax) are one node.
 
     >>> import monograph as mg
     >>> mg.grad(checkpoint(lambda x: x * x * x))(mg.tensor(2.0)).item()
     12.0
     """
+    if fn is None:
+        return functools.partial(checkpoint, policy=policy)
+    if policy is not None and not callable(policy):
+        raise ArgumentError(
+            f"{user_source()}: the policy of checkpoint is a function node -> bool, not {policy!r}"
+        )
 
     @functools.wraps(fn)
     @_compiled_when_eager
@@ -245,10 +259,19 @@ def checkpoint(fn: Callable) -> Callable:
             a, k = tree.unflatten(treedef, xs)
             return fn(*a, **k)
 
-        graphs, trees, union = _close(
+        (body,), trees, union = _close(
             [flat], [v.spec for v in values], [getattr(fn, "__name__", "fn")]
         )
-        return tree.unflatten(trees[0], ops.checkpoint_call(*values, *union, body=graphs[0]))
+        n = len(body.outputs)
+        kept = [
+            v
+            for node in body.nodes
+            if node.inputs and policy and policy(node)
+            for v in node.outputs
+        ]
+        body = Graph(body.inputs, [*body.outputs, *kept], name=body.name)
+        out = ops.checkpoint_call(*values, *union, body=body, kept=len(kept))
+        return tree.unflatten(trees[0], out[:n])
 
     return wrapped
 
@@ -301,7 +324,13 @@ class custom_vjp:
         trees: list[Any] = []
 
         def flat(*xs: Value) -> Any:
-            out, res = self.fwd(*tree.unflatten(treedef, xs))  # type: ignore[misc]
+            pair = self.fwd(*tree.unflatten(treedef, xs))  # type: ignore[misc]
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise ArgumentError(
+                    f"{user_source()}: fwd of custom_vjp {self.__name__} returns (output, residuals), "
+                    f"got {type(pair).__name__}"
+                )
+            out, res = pair
             (outs, out_tree), (ress, res_tree) = tree.flatten(out), tree.flatten(res)
             trees[:] = [out_tree, res_tree, len(outs), len(ress)]
             return (*outs, *ress)
@@ -311,6 +340,11 @@ class custom_vjp:
 
         def bwd(res: Sequence[Value], gs: Sequence[Value], xs: Sequence[Value]) -> Sequence[Any]:
             got = self.bwd(tree.unflatten(res_tree, res), tree.unflatten(out_tree, gs))  # type: ignore[misc]
+            if got is None:  # a forgotten return, not a gradient of zero
+                raise ArgumentError(
+                    f"{user_source()}: bwd of custom_vjp {self.__name__} returns None; it returns a "
+                    f"tuple of cotangents, with None in it for zero"
+                )
             got = got if isinstance(got, tuple) else (got,)
             if len(got) != len(args):
                 raise ArgumentError(

@@ -10,13 +10,14 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from . import guarding
 from .engine import Device, Options, _selected, failed, resolve
 from .errors import EngineError, MonographError, TraceError
 from .graph import Graph, Value
 from .op import Op
 from .spec import Spec
 from .tensor import Tensor, wrap
-from .tracing import trace_flat, tracing, user_source
+from .tracing import at_line, trace_flat, tracing, user_source
 
 _compiled: dict[tuple, Any] = {}
 _LIMIT = 4096
@@ -39,22 +40,38 @@ def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]
     """
     tensors = [x if type(x) is Tensor else _tensor(x) for x in operands]
     device = common_device(tensors)
-    key = (op, device, tuple([x.spec for x in tensors]), tuple(attrs.items()))
-    found = _compiled.get(key)
-    if found is None:
-        if len(_compiled) >= _LIMIT:
-            _compiled.clear()
-        found = _compiled[key] = _compile(op, key[2], attrs, device)
-    executable, specs = found
+    given = tuple([x.spec for x in tensors])
+    executable, specs = compiled(op, given, attrs, device)
     try:
         outs = executable(
             *[x.buffer if x._device is device else x.on(device).buffer for x in tensors]
         )
-    except MonographError:
-        raise
     except Exception as e:
-        raise failed(device, f"to compute {op.name} of {', '.join(map(str, key[2]))}", e) from e
-    return wrap(outs, specs, device)
+        error = e
+        if not isinstance(e, MonographError):
+            error = failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e)
+        if isinstance(error, MonographError):  # the program may be an earlier call's, with its line
+            at_line(error, user_source())
+        raise error  # noqa: B904  (its cause is set)
+    results = wrap(outs, specs, device)
+    if guarding.on and guarding.current() is not None:
+        from .examine.guard import check_eager
+
+        check_eager(op, attrs, tensors, results)
+    return results
+
+
+def compiled(
+    op: Op, specs: tuple[Spec, ...], attrs: dict[str, Any], device: Device
+) -> tuple[Any, tuple[Spec, ...]]:
+    """One op as an executable, and the specs of its results; kept for the next time."""
+    key = (op, device, specs, tuple(attrs.items()))
+    found = _compiled.get(key)
+    if found is None:
+        if len(_compiled) >= _LIMIT:
+            _compiled.clear()
+        found = _compiled[key] = _compile(op, specs, attrs, device)
+    return found
 
 
 def _tensor(x: Any) -> Tensor:

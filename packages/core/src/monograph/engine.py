@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from .dtypes import DType
 from .errors import EngineError, MonographError, PluginError, UnsupportedOp
 from .graph import Graph
 from .op import Op
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 Buffer = Any  # whatever the engine holds an array in
 Executable = Callable[..., Sequence[Buffer]]
@@ -63,7 +66,8 @@ class Engine:
 
     Attributes:
         name: as in ``mg.jit(f).on(name)``.
-        LOWER: op -> lowering; what an entry looks like is the engine's own business.
+        LOWER: op -> lowering; what an entry looks like is the engine's own business. A
+            `monograph.outside.Table` also answers for ops that were written outside core.
         unsupported_dtypes: names of dtypes it cannot hold.
     """
 
@@ -96,11 +100,24 @@ class Engine:
         raise NotImplementedError(f"engine {self.name!r} cannot give arrays out")
 
     def dlpack(self, buffer: Buffer) -> Any:
-        """An object with ``__dlpack__`` for the buffer."""
+        """An object with ``__dlpack__`` for the buffer: its own memory, not to be written to."""
         return self.get(buffer)
+
+    def borrow(self, x: Tensor, device: Device) -> Buffer:
+        """A buffer over the memory of ``x``, a tensor of another engine, for one call.
+
+        Nobody writes to it: executables leave inputs alone that are not donated, and their results
+        share no memory with them. What cannot be shared (another device, an alignment or a dtype
+        that is refused) is copied; this default always copies.
+        """
+        return self.put(x.numpy(), device)
 
     def wait(self, buffers: Sequence[Buffer]) -> None:
         """Return once the buffers are computed; for engines that work ahead."""
+
+    def explain(self, error: BaseException) -> BaseException:
+        """What lies behind an exception of the engine's own: that of an op's body, or itself."""
+        return error
 
     def supports(self, op: Op) -> bool:
         """Whether it runs ``op`` natively."""
@@ -217,14 +234,19 @@ def _automatic() -> Device:
     return resolve("numpy")
 
 
-def failed(device: Device, doing: str, cause: Exception) -> EngineError:
-    """What to raise, from ``cause``, for an exception of the engine's own."""
+def failed(device: Device, doing: str, cause: Exception) -> BaseException:
+    """What to raise for an exception of the engine's own, its cause set."""
     from .tracing import user_source
 
-    return EngineError(
+    behind = device.engine.explain(cause)
+    if not isinstance(behind, Exception) or isinstance(behind, MonographError):
+        return behind
+    error = EngineError(
         f"{user_source()}: engine {device.engine.name!r} failed {doing} on {device}: "
         f"{type(cause).__name__}: {str(cause)[:2000]}"
     )
+    error.__cause__ = cause
+    return error
 
 
 @contextlib.contextmanager

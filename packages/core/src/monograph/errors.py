@@ -58,6 +58,20 @@ class EngineError(MonographError, RuntimeError):
     """An engine that is unknown, not installed, unhealthy, or failed while it ran."""
 
 
+class NativeError(MonographError, RuntimeError):
+    """C or C++ code that does not compile or cannot be loaded, or a cache for it that is not safe."""
+
+
+class NonFinite(MonographError, FloatingPointError):
+    """A NaN or an infinity that an operation made of finite numbers, found by `mg.nan_guard`.
+
+    Attributes:
+        report: what was found (`monograph.examine.Report`): operation, line, scope, statistics.
+    """
+
+    report: object = None
+
+
 class PluginError(MonographError, RuntimeError):
     """A plug-in that could not be found, loaded or told apart from another."""
 

@@ -8,7 +8,7 @@ by number *is* the topological order and dead code never enters a graph.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,10 @@ from .errors import GraphError, TraceError
 from .spec import Spec
 
 if TYPE_CHECKING:
+    from .cost import Cost
     from .op import Op
     from .tracing import Trace
+    from .transforms import Split
 
 _numbers = itertools.count()
 
@@ -308,17 +310,86 @@ class Graph:
 
         return graph_text(self)
 
-    def dot(self) -> str:
-        """The graph in Graphviz's DOT language."""
+    def dot(self, mark: Collection[Node] = ()) -> str:
+        """The graph in Graphviz's DOT language, clustered by scope and coloured by cost."""
         from .dot import graph_dot
 
-        return graph_dot(self)
+        return graph_dot(self, mark)
+
+    def svg(self, path: Any = None, mark: Collection[Node] = ()) -> str:
+        """The graph drawn by Graphviz as SVG, also written to ``path`` if one is given.
+
+        Raises:
+            MonographError: Graphviz is not installed; says how to install it.
+        """
+        from .dot import graph_svg
+
+        return graph_svg(self, path, mark)
+
+    def html(self, mark: Collection[Node] = ()) -> str:
+        """The graph as a self-contained page: a folded tree by scope with shapes, cost, lines.
+
+        Args:
+            mark: nodes to point out, which nested graphs may hold.
+        """
+        from .html import graph_html
+
+        return graph_html(self, mark)
+
+    _repr_html_ = html
+
+    def split(self, cuts: Sequence[Any]) -> Split:
+        """Take the graph apart; see `monograph.transforms.split`."""
+        from .transforms import split
+
+        return split(self, cuts)
+
+    def replace(self, changes: Mapping[Value, Any]) -> Graph:
+        """Replace values by others; see `monograph.transforms.replace`."""
+        from .transforms import replace
+
+        return replace(self, changes)
+
+    def inline(self, ops: Iterable[Op | str] | None = None) -> Graph:
+        """Composites in terms of primitives; see `monograph.transforms.inline`."""
+        from .transforms import inline
+
+        return inline(self, ops)
+
+    def extract(self, what: Any) -> Graph:
+        """The graph that computes these values or nodes; see `monograph.transforms.extract`."""
+        from .transforms import extract
+
+        return extract(self, what)
+
+    def map_ops(self, fn: Callable[[Node, list[Value]], Any]) -> Graph:
+        """Substitute operations one by one; see `monograph.transforms.map_ops`."""
+        from .transforms import map_ops
+
+        return map_ops(self, fn)
+
+    def cost(self) -> Cost:
+        """Floating-point operations, bytes moved and memory needed, per op and per source line.
+
+        >>> import monograph as mg
+        >>> mg.trace(lambda x, w: x @ w, mg.Spec((2, 3)), mg.Spec((3, 5))).cost()
+        Cost(main: flops=60, bytes=124, peak=124)
+        """
+        from .cost import Cost
+
+        return Cost(self)
 
     def verify(self) -> Graph:
         """Check every rule of the representation; returns itself. Raises `GraphError`."""
         from .verify import verify
 
         return verify(self)
+
+    def transform(self, *passes: Any) -> Graph:
+        """The graph after these passes, in order; see `monograph.transforms.apply`."""
+        from .transforms import apply
+
+        return apply(self, passes)
 
     def save(self, path: Any) -> None:
         """Write to one file: JSON, raw constants, checksum; no pickle. See `Graph.load`."""

@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from . import tree
+from . import guarding, tree
 from .array import Array
-from .compiled import Compiled
+from .compiled import Compiled, guarded_class
 from .engine import Device, _selected, resolve
 from .errors import ArgumentError, MonographError
 from .graph import Graph
@@ -64,6 +64,8 @@ class Jitted:
         if _current.get() is not None:
             return self.fn(*args, **kwargs)
         device = self._device or _selected.get() or resolve()
+        if guarding.on and guarding.current() is not None:
+            return self._general(device, args, kwargs, guarded=True)
         if self._plain and not kwargs:
             found = unwrap(args, device)
             if found is not None:
@@ -78,7 +80,7 @@ class Jitted:
                     return made.run(buffers)
         return self._general(device, args, kwargs)
 
-    def _general(self, device: Device, args: tuple, kwargs: dict) -> Any:
+    def _general(self, device: Device, args: tuple, kwargs: dict, guarded: bool = False) -> Any:
         static: tuple = ()
         if self._static:
             args, kwargs, static = self._partition(args, kwargs)
@@ -88,11 +90,13 @@ class Jitted:
             key = (device, *specs)  # the usual call's key is the one that __call__ looks for
         else:
             key = (device, in_tree, *[(k, _typed(v)) for k, v in static], *specs)
+        key = ("guarded", *key) if guarded else key
         found = self._recall(key)
         if found is None:
             self._misses += 1
             graph = self._trace(specs, in_tree, static, argument_names(args, kwargs))
-            found = self._keep(key, Compiled(graph, device, self._donated(args)))
+            kind = guarded_class() if guarded else Compiled
+            found = self._keep(key, kind(graph, device, self._donated(args)))
         return found.run(buffers, leaves)
 
     def _partition(self, args: tuple, kwargs: dict) -> tuple[tuple, dict, tuple]:

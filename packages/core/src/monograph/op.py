@@ -82,7 +82,7 @@ class Op:
             differentiate the body.
         reference: the NumPy implementation, None for a composite.
         body: the decomposition into other ops, None for a primitive.
-        samples: ``(dtype, rng) -> iterable of Sample``.
+        samples: ``(dtype, rng) -> iterable of Sample``; None: the conformance kit skips it.
         dtypes: the kinds of dtype `samples` is run with (see `op`).
         ulps: accepted error of the result in units of its dtype's eps, relative to the largest
             magnitude in it.
@@ -93,6 +93,7 @@ class Op:
             once (see `monograph.batching.lanes`); None derives it.
         lower: an op from outside brings its own lowerings, ``{engine's name: table entry}``; an
             engine that has none calls the reference on the host.
+        outside: whether it was written outside core.
     """
 
     def __init__(
@@ -114,6 +115,8 @@ class Op:
     ):
         self.name = fn.__name__.rstrip("_")
         self.__doc__, self.__module__, self.__wrapped__ = fn.__doc__, fn.__module__, fn
+        self.__qualname__ = fn.__qualname__
+        self.outside = not f"{fn.__module__}.".startswith("monograph.")
         self.vjp, self.samples, self.ulps, self.multi, self.bits = vjp, samples, ulps, multi, bits
         self.shareable, self.prune, self.batch, self.lower = shareable, prune, batch, lower or {}
         self.dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
@@ -130,14 +133,20 @@ class Op:
         self.defaults = {name: given.get(name, REQUIRED) for name in attrs}
         if not fn.__doc__:
             raise GraphError(f"op {self.name!r} has no docstring")
-        if _REGISTRY.setdefault(self.name, self) is not self:
-            raise GraphError(
-                f"op {self.name!r} exists already, in {_REGISTRY[self.name].__module__}"
-            )
+        found = _REGISTRY.setdefault(self.name, self)
+        if found is not self:
+            if not (self.outside and self.replaces(found)):
+                raise GraphError(f"op {self.name!r} exists already, in {found.__module__}")
+            _REGISTRY[self.name] = self
 
     @property
     def is_composite(self) -> bool:
         return self.body is not None
+
+    def replaces(self, other: Op) -> bool:
+        """Whether both are one definition, run twice: a notebook's cell. Old graphs keep the old one."""
+        mine, yours = ((o.name, o.__module__, o.__qualname__) for o in (self, other))
+        return mine == yours
 
     def __call__(self, *operands: Any, **attrs: Any) -> Any:
         attrs = self.bind(operands, attrs)
@@ -208,7 +217,7 @@ def op(
     *,
     infer: Callable,
     vjp: Any,
-    samples: Callable,
+    samples: Callable | None = None,
     dtypes: str | tuple[str, ...] = "float",
     ulps: float = 4,
     multi: bool = False,
@@ -224,7 +233,7 @@ def op(
         infer: shape rule, ``(*specs, **attrs) -> Spec | tuple[Spec, ...]``.
         vjp: gradient rule ``(g, y, *inputs, **attrs) -> tuple``, or `NOT_DIFFERENTIABLE`, or
             `ZERO_GRADIENT`.
-        samples: ``(dtype, rng) -> iterable of Sample`` for the conformance kit.
+        samples: ``(dtype, rng) -> iterable of Sample`` for the conformance kit; core's own have them.
         dtypes: dtypes to sample: any of ``float complex int uint bool`` or a dtype's name.
         ulps: accepted error, in eps of the result's dtype, relative to its largest magnitude.
         multi: the op yields a tuple.
@@ -245,6 +254,8 @@ def composite(
     dtypes: str | tuple[str, ...] = "float",
     ulps: float = 16,
     multi: bool = False,
+    batch: Callable | None = None,
+    lower: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable], Op]:
     """Declare a composite; the decorated function is its body, written with other ops.
 
@@ -253,7 +264,7 @@ def composite(
     """
     return functools.partial(
         Op, infer=infer, vjp=vjp, samples=samples, dtypes=dtypes, ulps=ulps, multi=multi,
-        is_composite=True,
+        batch=batch, lower=lower, is_composite=True,
     )  # fmt: skip
 
 
@@ -267,7 +278,10 @@ def get(name: str) -> Op:
             plugins.load("monograph.ops", name)
             found = _REGISTRY.get(name)
     if found is None:
-        raise GraphError(f"there is no op {name!r}; python -m monograph ops lists them")
+        raise GraphError(
+            f"there is no op {name!r}: python -m monograph ops lists core's; one from outside is there "
+            f"once the module that defines it is imported"
+        )
     return found
 
 

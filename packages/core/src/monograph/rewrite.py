@@ -33,12 +33,7 @@ def rebuild(graph: Graph, rewrite: Rewriter) -> Graph:
             outs = rewrite(node, xs)
             if outs is None:
                 return copy_node(node, xs)
-            want, got = ([v.spec for v in vs] for vs in (node.outputs, outs))
-            if got != want:
-                raise GraphError(
-                    f"{node.source}: {_name(rewrite)} replaces {node.op.name}, which yields {want}, by "
-                    f"{got}; shapes and dtypes must stay (convert or reshape the replacement)"
-                )
+            check_specs(node, outs, _name(rewrite))
             return outs
 
     with tracing(t):
@@ -46,6 +41,16 @@ def rebuild(graph: Graph, rewrite: Rewriter) -> Graph:
         outputs = graph.replay(inputs, execute)
     t.open = False
     return Graph(inputs, outputs, graph.in_tree, graph.out_tree, graph.name)
+
+
+def check_specs(node: Node, outs: Sequence[Value], who: str) -> None:
+    """Raise a `GraphError` unless ``outs`` may stand in for the node's outputs."""
+    want, got = ([v.spec for v in vs] for vs in (node.outputs, outs))
+    if got != want:
+        raise GraphError(
+            f"{node.source}: {who} replaces {node.op.name}, which yields {want}, by {got}; shapes and "
+            f"dtypes must stay (convert or reshape the replacement)"
+        )
 
 
 def _name(fn: Callable) -> str:

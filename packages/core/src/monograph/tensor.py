@@ -71,7 +71,7 @@ class Tensor(Array):
         except MonographError:
             raise
         except Exception as e:  # what an engine that works ahead finds out only now
-            raise failed(self._device, f"to hand out a {self.spec}", e) from e
+            raise failed(self._device, f"to hand out a {self.spec}", e)  # noqa: B904
         if out.flags.writeable:
             out = out.view()
             out.setflags(write=False)

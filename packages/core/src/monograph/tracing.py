@@ -137,6 +137,13 @@ def at_user_line(error: MonographError) -> MonographError:
     return error
 
 
+def at_line(error: MonographError, source: Any) -> MonographError:
+    """The error with ``source`` in front, in place of the file and line it had, if any."""
+    message = str(error.args[0]) if error.args else ""
+    error.args = (f"{source}: {_LOCATED.sub('', message, count=1)}", *error.args[1:])
+    return error
+
+
 _LOCATED = re.compile(r"[^\n]+?:\d+: ")
 
 
@@ -157,18 +164,19 @@ def record(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> tuple[Valu
     return Node(op, tuple(inputs), attrs, specs, user_source(), t).outputs
 
 
+def apply(node: Node, xs: Sequence[Any]) -> Sequence[Any]:
+    """What a node yields for other inputs, recorded in the current trace under the node's line."""
+    with source_of(node):
+        out = node.op(*xs, **node.attrs)
+    return out if isinstance(out, tuple) else (out,)
+
+
 def inline(graph: Graph, args: Sequence[Any]) -> list[Any]:
     """Copy a graph's nodes into the current trace, reading ``args``; returns its outputs there.
 
     With no trace open it runs eagerly instead.
     """
-
-    def execute(node: Node, xs: list) -> Sequence[Any]:
-        with source_of(node):
-            out = node.op(*xs, **node.attrs)
-        return out if isinstance(out, tuple) else (out,)
-
-    return graph.replay(args, execute)
+    return graph.replay(args, apply)
 
 
 def trace_flat(

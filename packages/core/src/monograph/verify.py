@@ -39,7 +39,8 @@ def _problems(graph: Graph) -> list[str]:
         known.add(v)
     for n, node in enumerate(graph.nodes):
         where = f"node {n} ({node.op.name}, {node.source})"
-        if _REGISTRY.get(node.op.name) is not node.op:
+        known_op = _REGISTRY.get(node.op.name)
+        if known_op is not node.op and not (known_op and node.op.replaces(known_op)):
             out.append(f"{where}: the op is not registered")
         out += [
             f"{where}: operand {i} ({v!r}) is not defined before it"

@@ -145,7 +145,7 @@ class Run:
             self._call("on_epoch_begin")
             for item in self.iterator:
                 x, y, weight = parts(item)
-                self.trainer._advance(self.totals, x, y, weight)
+                self.trainer._advance(self.totals, x, y, weight, self.step + 1)
                 self.batch += 1
                 self.step += 1
                 for c in at_step:

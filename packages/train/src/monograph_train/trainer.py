@@ -11,6 +11,8 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph import guarding
+from monograph.tracing import in_scope
 from rich.console import Console
 
 from . import wrappers
@@ -25,6 +27,8 @@ from .progress import Progress
 from .run import History, Run, as_dataset, parts
 from .saving import SaveCheckpoints
 from .totals import Totals
+
+_NO_GUARD = contextlib.nullcontext()
 
 
 class Trainer:
@@ -43,6 +47,8 @@ class Trainer:
         average: keep running means of the parameters with this decay, such as 0.99, and evaluate and
             predict with them (`wrappers.average`, around the optimizer; with `wrappers.accumulate`
             put it inside that by hand); None does not.
+        nan_guard: True or ``"skip"``: `mg.nan_guard` around each training and evaluation step. A step
+            that is skipped leaves the variables alone and does not count in the epoch's metrics.
 
     >>> import numpy as np
     >>> from monograph_train import Trainer, mean_squared_error, sgd
@@ -59,7 +65,7 @@ class Trainer:
         self, model: Callable, loss: Callable, optimizer: Optimizer | None = None,
         metrics: Sequence[Callable | Metric] = (), *, store: mg.Store | None = None, seed: int = 0,
         engine: Any = None, policy: Any = None, loss_scale: Any = None,
-        average: float | None = None,
+        average: float | None = None, nan_guard: bool | str = False,
     ):  # fmt: skip
         self.model, self.loss, self.optimizer = model, loss, optimizer or adam()
         if average is not None:
@@ -73,6 +79,9 @@ class Trainer:
             )
         self.store = mg.Store(seed) if store is None else store
         self.seed, self.engine, self.policy, self.loss_scale = seed, engine, policy, loss_scale
+        self.nan_guard, self._steps = nan_guard, 0
+        with mg.nan_guard(nan_guard):  # refuses another mode
+            pass
         self._takes_training = _takes(model, "training")
         self._classes: Any = None  # of the loss's labels; (0, None) where it takes none
         self._step = self.store.bind(self._train, engine)
@@ -86,7 +95,7 @@ class Trainer:
         return self.model(scope.with_policy(self.policy) if self.policy else scope, x, **options)
 
     def _loss_of(self, scope: mg.Scope, y: Any, y_pred: Any, weight: Any) -> Any:
-        with labels_seen() as seen:
+        with labels_seen() as seen, in_scope("loss"):
             each = self.loss(y, y_pred)
         self._classes = seen[0] if seen else (0, None)
         if weight is not None:
@@ -106,10 +115,11 @@ class Trainer:
         if not grads:
             raise mg.errors.ArgumentError("the model reads no trainable variable: nothing to train")
         update = functools.partial(self.optimizer, scope / "optimizer")
-        if scaling:
-            scaling.apply(scope, grads, update)
-        else:
-            update(grads)
+        with in_scope("optimizer"):
+            if scaling:
+                scaling.apply(scope, grads, update)
+            else:
+                update(grads)
         return self._report(loss, y, y_pred, weight)
 
     def _measure(self, scope: mg.Scope, x: Any, y: Any, weight: Any) -> tuple[dict, dict]:
@@ -118,8 +128,9 @@ class Trainer:
 
     def _report(self, loss: Any, y: Any, y_pred: Any, weight: Any) -> tuple[dict, dict]:
         """What `step` returns: this batch's values; and the sums of which epochs' are made."""
-        states = {m.name: m.measure(y, y_pred, weight) for m in self.metrics}
-        values = {m.name: m.result(states[m.name]) for m in self.metrics}
+        with in_scope("metrics"):
+            states = {m.name: m.measure(y, y_pred, weight) for m in self.metrics}
+            values = {m.name: m.result(states[m.name]) for m in self.metrics}
         return {"loss": loss, **values}, states
 
     # outside
@@ -129,14 +140,27 @@ class Trainer:
 
         Raises:
             ArgumentError: labels on the host that are no class of the model.
+            NonFinite: with ``nan_guard=True``; the variables are as they were.
         """
         self._check(x, y, sample_weight)
-        return self._step(x, y, sample_weight)[0]
+        self._steps += 1
+        with self._guarded("training step", self._steps):
+            return self._step(x, y, sample_weight)[0]
 
-    def _advance(self, totals: Totals, x: Any, y: Any, weight: Any) -> None:
+    def _guarded(self, what: str, number: int) -> Any:
+        """The guard asked for here, or the one around, told what runs."""
+        around = guarding.current() if guarding.on else None
+        mode = self.nan_guard or (around and around.mode)
+        if not mode:
+            return _NO_GUARD
+        folder = around.folder if around else None
+        return mg.nan_guard(mode, folder, f"{what} {number}")
+
+    def _advance(self, totals: Totals, x: Any, y: Any, weight: Any, number: int) -> None:
         """`step`, its sums added to ``totals``."""
         self._check(x, y, weight)
-        values, states = self._step(x, y, weight)
+        with self._guarded("training step", number):
+            values, states = self._step(x, y, weight)
         totals.add(values["loss"], rows(y), states)
 
     def _check(self, x: Any, y: Any, weight: Any) -> None:
@@ -173,6 +197,7 @@ class Trainer:
         Raises:
             ArgumentError: no samples, labels that are no class of the model.
             Diverged: the loss or a variable became NaN; the checkpoints are from before.
+            NonFinite: with ``nan_guard=True``, in the step that made it; the variables are as they were.
         """
         if epochs < 0:
             raise mg.errors.ArgumentError(f"epochs={epochs} must not be negative")
@@ -201,10 +226,11 @@ class Trainer:
         """
         totals, seen = self._totals(), False
         with self._for_inference():
-            for item in as_dataset(data, batch_size):
+            for i, item in enumerate(as_dataset(data, batch_size), 1):
                 x, y, weight = parts(item)
                 self._check(x, y, weight)
-                values, states = self._evaluate(x, y, weight)
+                with self._guarded("evaluation, batch", i):
+                    values, states = self._evaluate(x, y, weight)
                 totals.add(values["loss"], rows(y), states)
                 seen = True
         if not seen:
@@ -218,7 +244,8 @@ class Trainer:
         return wrappers.swapped(self.store)
 
     def _totals(self) -> Totals:
-        return Totals(self.metrics, skips=self.loss_scale is not None)
+        skips = self.loss_scale is not None or self.nan_guard == "skip"
+        return Totals(self.metrics, skips)
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:
         """The model's outputs for every row of ``x``, as NumPy arrays, in inference mode."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monograph import Engine, Graph
+from monograph import Engine, Graph, Tensor
 from monograph.dtypes import dtype as as_dtype
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
@@ -16,6 +16,8 @@ from monograph.op import Op
 from .codegen import LENT, generate
 from .lowerings import LOWER
 from .lowerings.common import LANES, owned
+
+REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 
 
 class TorchEngine(Engine):
@@ -46,6 +48,16 @@ class TorchEngine(Engine):
         if lanes is None:
             return array
         return array.view(as_dtype(str(host.dtype).removeprefix("torch.")).numpy)
+
+    def dlpack(self, buffer: torch.Tensor) -> torch.Tensor:
+        return buffer
+
+    def borrow(self, x: Tensor, device: Device) -> torch.Tensor:
+        try:
+            shared = torch.from_dlpack(x.device.engine.dlpack(x.buffer))
+        except REFUSALS:
+            return self.put(x.numpy(), device)
+        return shared if shared.device == device.handle else self.put(x.numpy(), device)
 
     def wait(self, buffers: Sequence[torch.Tensor]) -> None:
         if any(b.is_cuda for b in buffers):

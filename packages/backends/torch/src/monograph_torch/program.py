@@ -10,8 +10,10 @@ import torch
 from monograph import Graph, ops
 from monograph.dtypes import DType
 from monograph.graph import Node, Value
+from monograph.outside import blamed
 
 from .lowerings import LOWER
+from .outside import checked
 
 
 class Operand(NamedTuple):
@@ -106,14 +108,23 @@ class Program:
         self.steps = kept[::-1]
 
 
-RENAMING = frozenset({ops.alias, ops.stop_gradient})
+RENAMING = frozenset({ops.alias, ops.stop_gradient, ops.check_finite, ops.allow_nonfinite})
 # their results must not depend on when they run, or hold what a loop does
 NEVER_FOLDED = frozenset({ops.optimization_barrier, ops.case, ops.while_, ops.scan})
 
 
 def lower(node: Node, device: torch.device) -> Any:
     """What the table makes of a node: source text, a callable, a `Writer` or a constant tensor."""
-    entry = LOWER[node.op]
+    try:
+        how = _entry(LOWER[node.op], node, device)
+    except Exception as e:
+        if node.op.outside:
+            raise blamed(e, node.op, "lowering for torch", node.source)  # noqa: B904
+        raise
+    return checked(node, how) if "torch" in node.op.lower else how
+
+
+def _entry(entry: Any, node: Node, device: torch.device) -> Any:
     if not isinstance(entry, str):
         return entry(node, device)
     names = {k: _text(a) for k, a in node.attrs.items()}

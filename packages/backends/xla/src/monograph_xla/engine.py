@@ -13,14 +13,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from monograph import Engine, Graph
+from monograph import Engine, Graph, Tensor
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .lowerings import LOWER, replay
+from .outside import PLATFORM, WIDE, explain
 
+REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 _KINDS = {"gpu": "cuda"}
-_WIDE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
 
 
 class XlaEngine(Engine):
@@ -46,6 +47,7 @@ class XlaEngine(Engine):
         sharding = jax.sharding.SingleDeviceSharding(options.device.handle)
 
         def run(*args: Any) -> list[Any]:
+            PLATFORM.set(options.device.kind)
             return replay(graph, args)
 
         with jax.enable_x64(True), warnings.catch_warnings():
@@ -65,12 +67,31 @@ class XlaEngine(Engine):
 
     def feed(self, array: np.ndarray, device: Device) -> Any:
         # a call takes a host array in 1 us where device_put needs 27, but reads 64-bit numbers as 32
-        if array.dtype in _WIDE:
+        if array.dtype in WIDE:
             return self.put(array, device)
         return np.array(array, copy=True, order="C")
 
     def get(self, buffer: Any) -> np.ndarray:
         return np.asarray(buffer)
+
+    def explain(self, error: BaseException) -> BaseException:
+        return explain(error)
+
+    def dlpack(self, buffer: Any) -> Any:
+        if buffer.platform() == "cpu":  # elsewhere the consumer's stream waits for ours
+            buffer.block_until_ready()
+        return buffer
+
+    def borrow(self, x: Tensor, device: Device) -> Any:
+        try:
+            with jax.enable_x64(True):
+                shared = jax.dlpack.from_dlpack(x.device.engine.dlpack(x.buffer))
+        except REFUSALS:
+            return self.put(x.numpy(), device)
+        # executables take row-major arrays only
+        row_major = shared.format.layout.major_to_minor == tuple(range(shared.ndim))
+        there = shared.devices() == {device.handle}
+        return shared if row_major and there else self.put(x.numpy(), device)
 
     def wait(self, buffers: Sequence[Any]) -> None:
         jax.block_until_ready(buffers)

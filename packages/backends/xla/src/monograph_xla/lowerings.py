@@ -12,10 +12,13 @@ import numpy as np
 from jax import lax
 from monograph import Graph, ops
 from monograph.op import constant
+from monograph.tracing import source_of
 
+from .barrier import barrier
 from .collectives import COLLECTIVES
 from .halves import in_float32
 from .linalg import LINALG
+from .outside import Lowerings, on_host
 from .products import convolution, dot, input_grad, kernel_grad
 
 
@@ -23,7 +26,8 @@ def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:
     """Run a graph on jax values: what is traced into XLA."""
 
     def execute(node: Any, xs: list[Any]) -> Sequence[Any]:
-        out = LOWER[node.op](*xs, **node.attrs)
+        with source_of(node):
+            out = LOWER[node.op](*xs, **node.attrs)
         return out if node.op.multi else (out,)
 
     return graph.replay(args, execute)
@@ -36,6 +40,19 @@ def _int_divide(a: Any, b: Any) -> Any:
     return jnp.where(
         none, jnp.asarray(-1).astype(a.dtype), lax.div(a, jnp.where(none, jnp.ones_like(b), b))
     )
+
+
+def _clz(x: Any) -> Any:
+    # XLA folds constants of signed numbers as if they were of 64 bits: clz(-1) came out as -32
+    bits = lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}")
+    return lax.clz(bits).astype(x.dtype)
+
+
+def _fft(x: Any, *, fft_type: Any, fft_length: Any) -> Any:
+    # XLA on the CPU takes row-major order only, yet lets a reader that wants columns (LAPACK) ask for
+    # another; a barrier around a flat array keeps the order
+    y = lax.fft(x, fft_type, fft_length)
+    return lax.optimization_barrier(y.reshape(-1)).reshape(y.shape)
 
 
 def _remainder(a: Any, b: Any) -> Any:
@@ -209,9 +226,10 @@ def _scan(
     return (*carry, *ys, *past)
 
 
-LOWER: dict[Any, Callable] = {
+_ENTRIES: dict[Any, Callable] = {
     constant: lambda *, value: jnp.asarray(value.array),
-    ops.alias: lambda x: x, ops.stop_gradient: lambda x: x,
+    ops.alias: lambda x: x, ops.stop_gradient: lambda x: x, ops.allow_nonfinite: lambda x: x,
+    ops.check_finite: lambda x, *, name: x, ops.copy_into: lambda x, spare: x,
     ops.reshape: lambda x, *, shape: lax.reshape(x, shape),
     ops.transpose: lambda x, *, permutation: lax.transpose(x, permutation),
     ops.broadcast_in_dim: lambda x, *, shape, dims: lax.broadcast_in_dim(x, shape, dims),
@@ -239,7 +257,7 @@ LOWER: dict[Any, Callable] = {
     ops.not_: lax.bitwise_not, ops.shift_left: lax.shift_left,
     ops.shift_right_logical: lax.shift_right_logical,
     ops.shift_right_arithmetic: lax.shift_right_arithmetic, ops.popcnt: lax.population_count,
-    ops.count_leading_zeros: lax.clz,
+    ops.count_leading_zeros: _clz,
     ops.compare: lambda a, b, *, direction: _CMP[direction](a, b),
     ops.select: lax.select, ops.clamp: lax.clamp,
     ops.bitcast_convert: lambda x, *, dtype: lax.bitcast_convert_type(x, dtype.numpy),
@@ -261,11 +279,11 @@ LOWER: dict[Any, Callable] = {
     ops.pad: lambda x, v, *, low, high, interior: lax.pad(x, v, list(zip(low, high, interior))),
     ops.concatenate: lambda *xs, axis: lax.concatenate(xs, axis),
     ops.reverse: lambda x, *, axes: lax.rev(x, axes),
-    ops.optimization_barrier: lambda *xs: lax.optimization_barrier(xs),
+    ops.optimization_barrier: barrier,
     # products
     ops.dot_general: dot, ops.convolution: convolution, ops.convolution_input_grad: input_grad,
     ops.convolution_kernel_grad: kernel_grad,
-    ops.fft: lambda x, *, fft_type, fft_length: lax.fft(x, fft_type, fft_length),
+    ops.fft: _fft,
     # windows
     ops.reduce_window_sum: in_float32(_window("sum")), ops.reduce_window_max: _window("max"),
     ops.reduce_window_min: _window("min"), ops.select_and_scatter: _select_and_scatter,
@@ -282,3 +300,5 @@ LOWER: dict[Any, Callable] = {
     ops.case: _case, ops.while_: _while, ops.scan: _scan,
     **COLLECTIVES, **LINALG,
 }  # fmt: skip
+
+LOWER = Lowerings("xla", _ENTRIES, on_host)

@@ -154,8 +154,12 @@ def split(x: Any, sections: int | Sequence[int], /, axis: int = 0) -> list[Array
         )
     else:
         places = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
-    front = (slice(None),) * a
-    return [getitem(x, (*front, slice(i, j))) for i, j in itertools.pairwise(places)]
+    ranges = [slice(i, j).indices(n) for i, j in itertools.pairwise(places)]
+    sizes = [max(j - i, 0) for i, j, _ in ranges]
+    if [i for i, _, _ in ranges] == [sum(sizes[:k]) for k in range(len(sizes))]:
+        return list(ops.split(x, sizes=sizes, axis=a))
+    front = (slice(None),) * a  # places out of order: parts overlap, as in NumPy
+    return [getitem(x, (*front, slice(i, j))) for i, j, _ in ranges]
 
 
 def flip(x: Any, /, axis: Any = None) -> Array:

@@ -16,6 +16,7 @@ from . import (
     complexes,
     control,
     convolutions,
+    finite,
     fourier,
     indexing,
     linalg,

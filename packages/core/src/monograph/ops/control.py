@@ -12,7 +12,6 @@ from ..errors import ArgumentError, DTypeError
 from ..op import NOT_DIFFERENTIABLE, Sample, composite, op
 from ..spec import Spec
 from ._build import added, full
-from .structural import alias
 
 
 def _outputs_agree(what, got, want):
@@ -33,13 +32,20 @@ def _evaluate(graph, xs):
     return evaluate(graph, xs)
 
 
-def _pull(graph, primals, gs):
-    """Cotangents of ``primals`` through a copy of ``graph`` in the current trace; None is zero."""
-    from ..autodiff import backward
-    from ..tracing import inline
+def _pull(graph, primals, gs, known=()):
+    """Cotangents of ``primals`` through ``graph``; None is zero.
 
-    xs = [alias(x) for x in primals]
-    return backward(inline(graph, xs), gs, xs)
+    Its values are computed again in the current trace, but for those that ``known`` holds.
+    """
+    from ..autodiff import pullback
+    from ..tracing import apply
+
+    known = {**dict(known), **dict(zip(graph.inputs, primals))}
+    for node in graph.nodes:
+        if not all(v in known for v in node.outputs):
+            outs = apply(node, [known[v] for v in node.inputs])
+            known.update((v, x) for v, x in zip(node.outputs, outs) if v not in known)
+    return pullback(graph, known, gs)
 
 
 def trace_closed(fn, specs, name):
@@ -295,19 +301,35 @@ def _no_samples(d, rng):
     return ()
 
 
-def _checkpoint_vjp(g, y, *xs, body):
+def _checkpoint_vjp(g, y, *xs, body, kept):
     from .shape import optimization_barrier
 
-    # the barrier keeps the second forward apart from the first: it is computed again, not kept
-    held = optimization_barrier(*xs)
-    return tuple(_pull(body, held, list(g)))
+    n = len(y) - kept
+    known = dict(zip(body.outputs[n:], y[n:]))
+    again = [node for node in body.nodes if not all(v in known for v in node.outputs)]
+    read = {v for node in again for v in node.inputs}
+    # the barrier keeps the second forward apart from the first: it is computed again, not kept,
+    # and not before the cotangents are there
+    start = [v for v in known if v in read]
+    held = iter(
+        optimization_barrier(*xs, *[known[v] for v in start], *[c for c in g if c is not None])
+    )
+    xs = [next(held) for _ in xs]
+    known.update((v, next(held)) for v in start)
+    return tuple(_pull(body, xs, [None if c is None else next(held) for c in g], known.items()))
 
 
 @composite(
-    infer=lambda *xs, body: body.output_specs, vjp=_checkpoint_vjp, samples=_no_samples, multi=True
+    infer=lambda *xs, body, kept: body.output_specs,
+    vjp=_checkpoint_vjp,
+    samples=_no_samples,
+    multi=True,
 )
-def checkpoint_call(*xs, body):
-    """A graph whose inner values are computed again for the gradient instead of being kept."""
+def checkpoint_call(*xs, body, kept=0):
+    """A graph whose inner values are computed again for the gradient instead of being kept.
+
+    Its last ``kept`` outputs are inner values that are kept all the same.
+    """
     from ..tracing import inline
 
     return tuple(inline(body, xs))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import ArgumentError, DTypeError, ShapeError
-from ..op import Sample, op
+from ..op import Sample, composite, op
 from ..spec import Spec
-from ._build import literal
+from ._build import full, literal
 from ._infer import check_axes, check_length
 from ._samples import awkward, draw, special
 from .reductions import reduce_sum
@@ -165,6 +165,38 @@ def _concatenate_samples(d, rng):
 def concatenate(*xs, axis):
     """The operands one after another along ``axis``."""
     return np.concatenate(xs, axis=axis)
+
+
+def _split(x, *, sizes, axis):
+    check_axes((axis,), x.ndim, "axis")
+    if any(n < 0 for n in sizes) or sum(sizes) != x.shape[axis]:
+        raise ShapeError(
+            f"the sizes {sizes} must be positive and add up to axis {axis}'s length {x.shape[axis]}"
+        )
+    return tuple(x.with_((*x.shape[:axis], n, *x.shape[axis + 1 :])) for n in sizes)
+
+
+def _split_vjp(g, y, x, *, sizes, axis):
+    # one copy, where the gradients of slices would be arrays of x's size each, added up
+    return (concatenate(*[full(0, v.spec) if c is None else c for c, v in zip(g, y)], axis=axis),)
+
+
+def _split_samples(d, rng):
+    for shape, sizes, axis in (((2, 5), (1, 3, 1), 1), ((4,), (4,), 0), ((3, 2), (0, 3), 0)):
+        yield Sample((draw(d, rng, shape),), {"sizes": sizes, "axis": axis})
+    yield Sample((awkward(d, (5,)),), {"sizes": (2, 3), "axis": 0}, grad=False)
+
+
+@composite(infer=_split, vjp=_split_vjp, samples=_split_samples, dtypes="any", multi=True)
+def split(x, *, sizes, axis):
+    """Parts of the given sizes, one after another along ``axis``."""
+    out, at = [], 0
+    for n in sizes:
+        start, limit = [0] * x.ndim, list(x.shape)
+        start[axis], limit[axis] = at, at + n
+        out.append(slice_(x, start=start, limit=limit, strides=[1] * x.ndim))
+        at += n
+    return tuple(out)
 
 
 def _reverse(x, *, axes):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ..engine import get_engine
-from ..errors import MonographError
+from ..errors import ArgumentError, MonographError
 from ..op import all_ops, get
 from .jobs import Oracle
 from .kit import run
@@ -30,6 +31,7 @@ EXAMPLES = """examples:
   python -m monograph.testing numpy xla torch --op tanh one op, on three engines
   python -m monograph.testing example --quick           values in float32, int32 and bool: seconds
   python -m monograph.testing numpy xla torch --write docs/conformance.md
+  python -m monograph.testing torch --import my.ops --op mine      an op from outside
 
 A failure that cannot be mended yet goes into conformance.toml beside the engine's module:
   [[known]]
@@ -51,6 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     )  # fmt: skip
     p.add_argument("engine", nargs="+", help="such as numpy, xla, torch")
     p.add_argument("--op", action="append", default=[], help="only this op; may be repeated")
+    p.add_argument(
+        "--import", action="append", default=[], dest="modules", metavar="MODULE",
+        help="import this first: where an op from outside is written; may be repeated",
+    )  # fmt: skip
     p.add_argument("--quick", action="store_true", help="values in float32, int32 and bool only")
     p.add_argument(
         "--threads", type=int, default=min(os.cpu_count() or 1, 4), metavar="N",
@@ -63,9 +69,14 @@ def main(argv: list[str] | None = None) -> int:
     try:  # before anything runs for minutes
         for name in args.engine:
             get_engine(name)
+        for name in args.modules:
+            importlib.import_module(name)
         for name in args.op:
-            get(name)
-    except MonographError as err:
+            if get(name).samples is None:
+                raise ArgumentError(
+                    f"op {name!r} has no samples, so there is nothing to check; give its record some"
+                )
+    except (MonographError, ImportError) as err:
         print(f"{p.prog}: {err}", file=sys.stderr)
         return 2
     oracle, reports = Oracle(), []

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any
+
+from monograph.outside import Table
+
+from ..outside import on_host
 
 # every module beside this one but `common` brings a part
 _NAMES = [m.name for m in pkgutil.iter_modules(__path__) if m.name != "common"]
 _PARTS = [importlib.import_module(f".{name}", __name__) for name in _NAMES]
-LOWER: dict[Any, Any] = {op: how for part in _PARTS for op, how in part.TABLE.items()}
+_ENTRIES = {op: how for part in _PARTS for op, how in part.TABLE.items()}
+LOWER = Table("torch", _ENTRIES, on_host)
 if len(LOWER) != sum(len(part.TABLE) for part in _PARTS):
     raise RuntimeError("two modules of monograph_torch.lowerings lower the same op")

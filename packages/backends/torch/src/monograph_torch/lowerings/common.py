@@ -50,8 +50,9 @@ def fast_half(lower: Callable) -> Callable:
 
 
 def function(text: str, arity: int = 2) -> Callable:
-    """Source text of one or two operands as a function."""
-    return eval(f"lambda {', '.join('xy'[:arity])}: {text.format('x', 'y')}", {"torch": torch})
+    """Source text of so many operands as a function."""
+    names = [f"x{i}" for i in range(arity)]
+    return eval(f"lambda {', '.join(names)}: {text.format(*names)}", {"torch": torch})
 
 
 class Writer:

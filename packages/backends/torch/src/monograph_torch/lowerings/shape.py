@@ -49,7 +49,8 @@ def _iota(node: Any, device: torch.device) -> torch.Tensor:
 
 TABLE: dict[Any, Any] = {
     constant: _constant, ops.iota: _iota,
-    ops.alias: "{0}", ops.stop_gradient: "{0}",  # `program.RENAMING`: no line of their own
+    # `program.RENAMING`: no line of their own
+    **dict.fromkeys((ops.alias, ops.stop_gradient, ops.check_finite, ops.allow_nonfinite), "{0}"),
     ops.optimization_barrier: "({args},)",
     ops.reshape: "{0}.reshape({shape})", ops.transpose: "{0}.permute({permutation})",
     ops.broadcast_in_dim: call(_broadcast), ops.slice_: call(_slice), ops.pad: wide_unsigned(pad),
