@@ -108,6 +108,17 @@ def loop_that_must_not_start(m, w, x, k):
     return m.cond(y > 0, up, lambda v: v * 1.0, y) * x[1]
 
 
+def loop_that_must_not_start_again(m, w, x, k):
+    # an example that is done has v = 0, from which the loop inside would never end
+    def outer(s):
+        i, v = s
+        v = m.while_loop(lambda u: u < 4, lambda u: u * 2, v)
+        return i + 1, m.where(i >= k, 0.0, v)
+
+    start = (0, 1 + m.stop_gradient(x[0] ** 2))
+    return m.while_loop(lambda s: s[1] > 0, outer, start)[0] * x[1]
+
+
 def scan_in_a_branch(m, w, x, k):
     def some(v):
         def step(c, t):
@@ -167,11 +178,13 @@ def mapped_inside(m, w, x, k):
 
 PROGRAMS = [
     recurrent, carry_becomes_batched_late, counted, branches, shared_branch, guarded,
-    loop_of_its_own_length, loops_in_loops, loop_that_must_not_start, scan_in_a_branch, rematerialised,
+    loop_of_its_own_length, loops_in_loops, loop_that_must_not_start, loop_that_must_not_start_again, scan_in_a_branch, rematerialised,
     own_gradient, gradient_inside, positions, ordered, systems, pushed, mapped_inside,
 ]  # fmt: skip
 # where jax has no answer: it waits for lanes that are not there, or its loop is for lanes one by one
-ONE_BY_ONE = {loop_that_must_not_start, scan_in_a_branch, loops_in_loops}
+ONE_BY_ONE = {
+    loop_that_must_not_start, loop_that_must_not_start_again, scan_in_a_branch, loops_in_loops,
+}  # fmt: skip
 
 
 def everything(m, program):

@@ -141,6 +141,27 @@ def test_an_engine_that_aliases_what_it_is_handed_is_caught():
     assert row.outcome == "failed" and "feed aliases" in row.note
 
 
+def test_an_engine_that_misuses_what_is_lent_to_it_is_caught():
+    class HandsItOut(NumpyEngine):
+        def borrow(self, x, device):
+            return x.buffer
+
+    class WritesToIt(HandsItOut):
+        def compile(self, graph, options):
+            def run(*buffers):
+                out = [np.array(y) for y in graph.replay(buffers, execute)]
+                for b in buffers:
+                    if b.flags.writeable:
+                        b[...] = 0
+                return out
+
+            return run
+
+    for engine, said in ((HandsItOut(), "shares memory"), (WritesToIt(), "wrote to")):
+        row = rules(engine)["borrowing is safe"]
+        assert row.outcome == "failed" and said in row.note
+
+
 def test_an_engine_whose_results_change_later_is_caught():
     class Reuses(NumpyEngine):
         def compile(self, graph, options):

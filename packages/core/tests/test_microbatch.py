@@ -115,3 +115,36 @@ def test_what_is_kept_is_not_computed_again():
         graph = mg.trace(mg.value_and_grad(g), mg.Spec((3, 3))).inline()
         names = [n.op.name for n in graph.nodes]
         assert (names.count("sine"), names.count("exponential")) == (times, 2)
+
+
+@pytest.mark.parametrize("policy", [policies.save_nothing, policies.save_products])
+def test_checkpoint_and_microbatch_under_vmap(policy):
+    f = mg.checkpoint(lambda x, w: mg.sum(mg.tanh(mg.sin(x) @ w)), policy=policy)
+    x, w = RNG.normal(size=(5, 3, 4)), RNG.normal(size=(4, 4))
+    want = np.stack([mg.grad(f)(row, w).numpy() for row in x])
+    many = mg.vmap(f, in_axes=(0, None))
+    np.testing.assert_allclose(
+        mg.vmap(mg.grad(f), in_axes=(0, None))(x, w).numpy(), want, rtol=1e-12
+    )
+    got = mg.grad(lambda x, w: mg.sum(many(x, w)))(x, w)
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-12)
+    squares = mg.vmap(mg.microbatch(lambda v: mg.mean(v * v), 2))
+    np.testing.assert_allclose(squares(x[:, 0]).numpy(), (x[:, 0] ** 2).mean(1), rtol=1e-14)
+
+
+def test_variables_are_read_inside_and_their_gradients_are_exact():
+    def model(scope, x, y):
+        h = mg.tanh(x @ scope.parameter("w", (3, 4), lambda k, s, d: mg.full(s, 0.3, dtype=d)))
+        return mg.mean((h @ scope.parameter("v", (4, 2), 0.5) - y) ** 2)
+
+    def step(scope, x, y, *, n):
+        small = mg.microbatch(lambda x, y: model(scope, x, y), n, argnums=(0, 1))
+        return scope.value_and_grad(small if n > 1 else lambda x, y: model(scope, x, y))(x, y)
+
+    x, y = X.astype("float32"), Y.astype("float32")
+    want, grads = mg.Store().bind(step, n=1)(x, y)
+    got, small = mg.Store().bind(step, n=4)(x, y)
+    np.testing.assert_allclose(got.item(), want.item(), rtol=1e-6)
+    assert small.keys() == grads.keys() == {"w", "v"}
+    for path in grads:
+        np.testing.assert_allclose(small[path].numpy(), grads[path].numpy(), rtol=1e-5)

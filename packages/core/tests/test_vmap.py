@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from monograph import ops
 from monograph.errors import ArgumentError, AxisError, ShapeError, TraceError
-from monograph.op import Sample
+from monograph.op import _REGISTRY
 
 RNG = np.random.default_rng(2)
 
@@ -154,14 +154,18 @@ def test_a_jacobian_takes_up_to_64_rows_at_once_and_more_in_blocks():
 
 
 def test_a_batch_of_none_is_empty_and_gradients_of_it_are_zero():
-    def fn(w, x):
-        y = mg.cond(mg.sum(x) > 0, lambda v: v @ w, lambda v: v[:2], x)
-        return mg.scan(lambda c, r: (c + r, c), y, mg.stack([y, y]))[1]
+    attrs = {"strides": (1,), "padding": ((0, 0),), "lhs_dilation": (1,), "rhs_dilation": (1,)}
 
-    f = mg.vmap(fn, (None, 0))
-    w, none = RNG.normal(size=(3, 2)), np.zeros((0, 3))
-    assert f(w, none).shape == (0, 2, 2)
-    assert mg.grad(lambda w: mg.sum(f(w, none)))(w).tolist() == np.zeros((3, 2)).tolist()
+    def fn(w, x, kernel):
+        y = mg.cond(mg.sum(x) > 0, lambda v: v @ w, lambda v: v[:2], x)
+        z = ops.convolution(x[None, :, None], kernel, **attrs)
+        return mg.scan(lambda c, r: (c + r, c), y, mg.stack([y, y]))[1], z
+
+    f = mg.vmap(fn, (None, 0, 0))
+    w, none, kernels = RNG.normal(size=(3, 2)), np.zeros((0, 3)), np.zeros((0, 2, 1, 4))
+    assert [y.shape for y in f(w, none, kernels)] == [(0, 2, 2), (0, 1, 2, 4)]
+    total = mg.grad(lambda w: mg.sum(f(w, none, kernels)[0]))
+    assert total(w).tolist() == np.zeros((3, 2)).tolist()
 
 
 def test_axis_size_where_nothing_is_mapped():
@@ -213,29 +217,39 @@ def test_a_custom_gradient_may_read_a_value_around_the_map():
 # ---- ops from outside
 
 
-def outside(name, batch=None):
-    def fn(x, y):
-        """The smaller of the sums of ``x`` and of ``y``, and of ``x`` the sum."""
-        return np.minimum(x.sum(), y.sum()), x.sum()
+@pytest.fixture
+def outside():
+    """Makes an op that is forgotten after the test."""
+    made = []
 
-    fn.__name__ = name
-    return mg.op(
-        infer=lambda x, y: (x.with_(()), x.with_(())), batch=batch, multi=True,
-        vjp=lambda g, y, *xs: (*[ops.ones_like(x) * g[1] for x in xs[:1]], None),
-        samples=lambda d, rng: [Sample((np.ones(2, d.numpy), np.ones(3, d.numpy)))],
-    )(fn)  # fmt: skip
+    def make(batch=None):
+        def vmap_test(x, y):
+            """The smaller of the sums of ``x`` and of ``y``, and of ``x`` the sum."""
+            return np.minimum(x.sum(), y.sum()), x.sum()
+
+        made.append(mg.op(
+            infer=lambda x, y: (x.with_(()), x.with_(())), batch=batch, multi=True,
+            vjp=lambda g, y, a, b: (ops.broadcast_in_dim(g[1], shape=a.shape, dims=()), None),
+            samples=lambda d, rng: [],
+        )(vmap_test))  # fmt: skip
+        return made[-1]
+
+    yield make
+    for op in made:
+        _REGISTRY.pop(op.name)
 
 
-def test_an_op_without_a_rule_runs_in_a_loop():
-    op = outside("vmap_test_loop")
+def test_an_op_without_a_rule_runs_in_a_loop(outside):
+    op = outside()
     x, y = RNG.normal(size=(4, 2)), RNG.normal(size=(3,))
     f = mg.vmap(op, (0, None))
     assert count(f, x, y)["scan"] == 1
     np.testing.assert_allclose(f(x, y)[0].numpy(), np.minimum(x.sum(1), y.sum()))
-    np.testing.assert_array_equal(mg.vmap(mg.grad(lambda a, b: op(a, b)[1]))(x, x).numpy(), 1.0)
+    by_x = mg.vmap(mg.grad(lambda a, b: op(a, b)[1] ** 2), (0, None))(x, y).numpy()
+    np.testing.assert_allclose(by_x, 2 * x.sum(1, keepdims=True) * np.ones((4, 2)))
 
 
-def test_an_op_may_bring_its_own_rule():
+def test_an_op_may_bring_its_own_rule(outside):
     seen = []
 
     def rule(op, xs, batched, lanes, /):
@@ -243,7 +257,7 @@ def test_an_op_may_bring_its_own_rule():
         sums = [mg.sum(lanes.of(x, b), axis=1) for x, b in zip(xs, batched)]
         return mg.minimum(*sums), sums[0]
 
-    op = outside("vmap_test_rule", rule)
+    op = outside(rule)
     x, y = RNG.normal(size=(4, 2)), RNG.normal(size=(3,))
     got = mg.vmap(op, (0, None))(x, y)
     assert seen == [(op, [True, False], 4)]
@@ -303,3 +317,17 @@ def test_an_error_of_the_function_speaks_of_one_example():
 def test_a_condition_in_python_says_what_to_do():
     with pytest.raises(TraceError, match=r"test_vmap.py.*Use mg.where or mg.cond"):
         mg.vmap(lambda x: x if x > 0 else -x)(np.ones(3))
+
+
+@pytest.mark.parametrize("policy", ["save_nothing", "save_products", "save_everything"])
+def test_what_checkpoint_keeps_is_kept_per_lane(policy):
+    def energy(w, x):
+        return mg.sum(mg.sin(mg.tanh(x @ w) @ w))
+
+    rng = np.random.default_rng(0)
+    w, xs = rng.normal(size=(4, 4)), rng.normal(size=(3, 2, 4))
+    kept = mg.checkpoint(energy, getattr(mg.transforms.policies, policy))
+    want = mg.vmap(mg.grad(energy), (None, 0))(w, xs).numpy()
+    np.testing.assert_array_equal(mg.vmap(mg.grad(kept), (None, 0))(w, xs).numpy(), want)
+    total = mg.grad(lambda w: mg.sum(mg.vmap(kept, (None, 0))(w, xs)))(w)
+    np.testing.assert_allclose(total.numpy(), want.sum(0), rtol=1e-12)

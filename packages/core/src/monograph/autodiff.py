@@ -9,7 +9,7 @@ For complex values the gradient is the conjugate one (as in PyTorch): ``x - lr *
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,15 +37,29 @@ def backward(
 
 
 def pullback(
-    graph: Graph, known: Mapping[Value, Value], gs: Sequence[Value | None]
+    graph: Graph,
+    known: Mapping[Value, Value],
+    gs: Sequence[Value | None],
+    xs: Sequence[Value] | None = None,
 ) -> list[Value | None]:
     """Cotangents of a graph's inputs given those of its outputs, without running the graph.
 
     Args:
         known: per value of the graph the value of the current trace that has its number; however
             they came by it, the gradient flows through ``graph``.
+        xs: of which inputs; None means all.
     """
-    return _pull(graph.nodes, graph.outputs, gs, graph.inputs, known.__getitem__)
+    xs = graph.inputs if xs is None else xs
+    return _pull(graph.nodes, graph.outputs, gs, xs, known.__getitem__)
+
+
+def dependents(nodes: Sequence[Node], xs: Iterable[Value]) -> set[Value]:
+    """``xs`` and what a gradient by them flows through."""
+    out = set(xs)
+    for node in nodes:
+        if node.op.vjp is not ZERO_GRADIENT and any(v in out for v in node.inputs):
+            out.update(v for v in node.outputs if v.dtype.is_inexact)
+    return out
 
 
 def _pull(
@@ -95,11 +109,10 @@ def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -
             f"if none should flow, or wrap the function in mg.custom_vjp to give one."
         )
     if op.vjp is None:  # a composite: through its body, recomputed
-        from .tracing import inline
-
         xs = [ops.alias(v) for v in inputs]
-        ys = inline(op.body_graph([v.spec for v in inputs], node.attrs), xs)
-        return backward(ys, g, xs)
+        return backward(
+            op.body_graph([v.spec for v in inputs], node.attrs).replay(xs, _here), g, xs
+        )
     outputs = tuple([number(v) for v in node.outputs])
     given = (tuple(g), outputs) if op.multi else (g[0], outputs[0])
     try:
@@ -111,6 +124,12 @@ def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -
             f"the vjp of {op.name} gave {len(out)} cotangents for {len(node.inputs)} inputs"
         )
     return out
+
+
+def _here(node: Node, xs: list) -> Sequence[Any]:
+    """A node of a composite's body, at the line that is current: its own is of who used it first."""
+    out = node.op(*xs, **node.attrs)
+    return out if node.op.multi else (out,)
 
 
 def _zeros(spec: Spec) -> Value:

@@ -39,7 +39,7 @@ class Bound:
         leaves, in_tree = tree.flatten(args)
         found = unwrap(leaves, device) or zip(*[feed(x, device) for x in leaves])
         specs, buffers = map(list, found)
-        guarded = guarding.on and guarding.current() is not None
+        guarded = bool(guarding.on and guarding.current() is not None)
         key = ("guarded", device, in_tree, *specs) if guarded else (device, in_tree, *specs)
         entry = self._cache.get(key)
         if entry is None:
@@ -66,7 +66,9 @@ class _Entry:
         places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
         written = [places[p] for p in frame.written]
         if guarded:  # lends no state: what the variables held is there when the guard trips
-            self.compiled = guarded_class()(graph, device, state=written, variables=len(specs))
+            self.compiled: Compiled = guarded_class()(
+                graph, device, state=written, variables=len(specs), out_tree=out_tree
+            )
         else:
             self.compiled = Compiled(graph, device, tuple(sorted(written)))
         self.out_specs = graph.output_specs[: len(graph.outputs) - len(self.writes)]

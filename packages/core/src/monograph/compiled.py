@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import plugins, tree
 from .engine import Device, Options, failed, resolve
@@ -12,6 +12,9 @@ from .errors import ArgumentError, MonographError
 from .graph import Graph
 from .tensor import Tensor, feed, wrap
 from .tracing import user_source
+
+if TYPE_CHECKING:
+    from .examine.guard import Guarded
 
 
 class Compiled:
@@ -110,7 +113,7 @@ class Compiled:
                 x.buffer, x._device = None, gone
 
 
-def guarded_class() -> type[Compiled]:
+def guarded_class() -> type[Guarded]:
     """`Guarded`, which takes `Compiled`'s place under a NaN guard; imported when first needed."""
     from .examine.guard import Guarded
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,19 @@ _STYLE = """  graph [fontname="Helvetica", fontsize=11, color="#b6bfc9", style="
   edge [color="#57606a", arrowsize=0.6, fontname="Helvetica", fontsize=8, fontcolor="#57606a"];"""
 
 
-def graph_dot(graph: Graph) -> str:
-    """DOT text. Render it with ``dot -Tsvg``, or by `Graph.svg`.
+def graph_dot(graph: Graph, mark: Collection[Node] = ()) -> str:
+    """DOT text, nodes in ``mark`` framed. Render it with ``dot -Tsvg``, or by `Graph.svg`.
 
     >>> import monograph as mg
     >>> print(mg.trace(lambda x: x + x, mg.Spec((2,))).dot().splitlines()[0])
     digraph main {
     """
     lines = [f"digraph {_id(graph.name)} {{", _STYLE]
-    _Drawing(lines).graph(graph, "g", "  ")
+    _Drawing(lines, mark).graph(graph, "g", "  ")
     return "\n".join([*lines, "}"])
 
 
-def graph_svg(graph: Graph, path: Any = None) -> str:
+def graph_svg(graph: Graph, path: Any = None, mark: Collection[Node] = ()) -> str:
     """SVG text of `graph_dot`; written to ``path`` too if one is given.
 
     Raises:
@@ -48,7 +49,7 @@ def graph_svg(graph: Graph, path: Any = None) -> str:
             "https://graphviz.org/download), or use graph.html(), which needs nothing."
         )
     done = subprocess.run(
-        [program, "-Tsvg"], input=graph_dot(graph).encode(), capture_output=True, check=False
+        [program, "-Tsvg"], input=graph_dot(graph, mark).encode(), capture_output=True, check=False
     )
     if done.returncode:
         raise MonographError(f"Graphviz failed: {done.stderr.decode(errors='replace')[:2000]}")
@@ -70,8 +71,8 @@ def _quote(s: str) -> str:
 class _Drawing:
     """The lines of one drawing."""
 
-    def __init__(self, lines: list[str]):
-        self.lines = lines
+    def __init__(self, lines: list[str], mark: Collection[Node]):
+        self.lines, self.mark = lines, frozenset(mark)
         self.clusters = 0
 
     def graph(self, graph: Graph, prefix: str, pad: str) -> None:
@@ -114,7 +115,8 @@ class _Drawing:
             " ".join(filter(None, (short, cost))),
         ]
         tooltip = "\n".join(filter(None, (attributes(node, 300), source)))
-        self._box(name, text, pad, heat(shares.of(node)), tooltip)
+        frame = ', color="#cf222e", penwidth=3' if node in self.mark else ""
+        self._box(name, text, pad, heat(shares.of(node)), tooltip, frame)
         for inner in attr_graphs(node.attrs):
             below = self._open(f"{inner.name} of {node.op.name}", pad)
             cluster = self.clusters
@@ -126,10 +128,12 @@ class _Drawing:
                     f"{pad}{name} -> {first} [lhead=cluster_{cluster}, style=dashed, arrowhead=none];"
                 )
 
-    def _box(self, name: str, text: list[str], pad: str, color: str, tooltip: str = "") -> None:
+    def _box(
+        self, name: str, text: list[str], pad: str, color: str, tooltip: str = "", frame: str = ""
+    ) -> None:  # fmt: skip
         label = _quote("\n".join(filter(None, text)))
         tip = f", tooltip={_quote(tooltip)}" if tooltip else ""
-        self.lines.append(f'{pad}{name} [label={label}, fillcolor="{color}"{tip}];')
+        self.lines.append(f'{pad}{name} [label={label}, fillcolor="{color}"{tip}{frame}];')
 
     def _edge(self, v: Value, start: str, end: str, pad: str) -> None:
         label = f' [label="{v.index}"]' if len(v.node.outputs) > 1 else ""

@@ -8,7 +8,7 @@ by number *is* the topological order and dead code never enters a graph.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -310,13 +310,13 @@ class Graph:
 
         return graph_text(self)
 
-    def dot(self) -> str:
+    def dot(self, mark: Collection[Node] = ()) -> str:
         """The graph in Graphviz's DOT language, clustered by scope and coloured by cost."""
         from .dot import graph_dot
 
-        return graph_dot(self)
+        return graph_dot(self, mark)
 
-    def svg(self, path: Any = None) -> str:
+    def svg(self, path: Any = None, mark: Collection[Node] = ()) -> str:
         """The graph drawn by Graphviz as SVG, also written to ``path`` if one is given.
 
         Raises:
@@ -324,13 +324,17 @@ class Graph:
         """
         from .dot import graph_svg
 
-        return graph_svg(self, path)
+        return graph_svg(self, path, mark)
 
-    def html(self) -> str:
-        """The graph as a self-contained page: a folded tree by scope with shapes, cost, lines."""
+    def html(self, mark: Collection[Node] = ()) -> str:
+        """The graph as a self-contained page: a folded tree by scope with shapes, cost, lines.
+
+        Args:
+            mark: nodes to point out, which nested graphs may hold.
+        """
         from .html import graph_html
 
-        return graph_html(self)
+        return graph_html(self, mark)
 
     _repr_html_ = html
 

@@ -6,6 +6,7 @@ shapes, attributes and the user's line; loops and branches unfold to their own g
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from html import escape
 from typing import Any
 
@@ -31,11 +32,16 @@ STYLE = """
 .mg-graph .mg-s{color:#0550ae}.mg-graph .mg-a{color:#57606a}
 .mg-graph .mg-l{color:#8c959f;font-size:11px;margin-left:8px}
 .mg-graph .mg-c{border-radius:8px;padding:0 6px;font-size:11px;margin-left:8px;color:#424a53}
+.mg-graph .mg-m{outline:2px solid #cf222e;outline-offset:-1px;background:#ffebe9}
 """
 
 
-def graph_html(graph: Graph) -> str:
+def graph_html(graph: Graph, mark: Collection[Node] = ()) -> str:
     """The page's text; opens in any browser, and notebooks show it.
+
+    Args:
+        mark: nodes, of nested graphs too, to point out: they are framed, and what they are in is
+            unfolded.
 
     >>> import monograph as mg
     >>> page = mg.trace(lambda x: x + x, mg.Spec((2,))).html()
@@ -47,7 +53,7 @@ def graph_html(graph: Graph) -> str:
         f"{len(graph.nodes)} nodes, {number(cost.flops)}FLOP, moves {number(cost.bytes)}B, "
         f"peak about {number(cost.peak)}B"
     )
-    body = _Page().graph(graph, "mg-top", f"graph {escape(graph.name)}", True)
+    body = _Page(mark).graph(graph, "mg-top", f"graph {escape(graph.name)}", True)
     return (
         f'<div class="mg-graph"><style>{STYLE}</style><h4>{escape(graph.name)}</h4>'
         f'<div class="mg-sum">{escape(head)}</div>{body}</div>'
@@ -55,7 +61,13 @@ def graph_html(graph: Graph) -> str:
 
 
 class _Page:
-    """The state of one page: numbers of values, per graph."""
+    """One page in the making."""
+
+    def __init__(self, mark: Collection[Node]):
+        self.mark = frozenset(mark)
+
+    def _open(self, unfolded: bool, nodes: Iterable[Node]) -> str:
+        return " open" if unfolded or not self.mark.isdisjoint(nodes) else ""
 
     def graph(self, graph: Graph, css: str, title: str, unfolded: bool) -> str:
         index: dict[Value, int] = {v: i for i, v in enumerate(graph.inputs)}
@@ -77,7 +89,7 @@ class _Page:
         outputs = ", ".join(f"%{index[v]}" for v in graph.outputs)
         last = f'<div class="mg-n"><span class="mg-o">return</span> <span class="mg-v">{outputs}</span></div>'
         return (
-            f'<details class="{css}"{" open" if unfolded else ""}><summary>{title}</summary>'
+            f'<details class="{css}"{self._open(unfolded, graph.walk())}><summary>{title}</summary>'
             f"{inputs}{rest}{last}</details>"
         )
 
@@ -94,7 +106,7 @@ class _Page:
         last = nodes[-1].outputs
         shapes = ", ".join(map(_spec, last[:2]))
         return (
-            f"<details{' open' if unfolded else ''}><summary>"
+            f"<details{self._open(unfolded, _walk(nodes))}><summary>"
             f'<span class="mg-o">{escape(group.name)}</span> <span class="mg-a">{len(nodes)} nodes</span>'
             f" \u2192 {shapes}{_badge(shares, nodes)}</summary>"
             f"{self.items(group, index, shares, unfolded)}</details>"
@@ -112,10 +124,19 @@ class _Page:
             f"{_badge(shares, [node])}{_line(node)}"
         )
         inner = list(attr_graphs(node.attrs))
+        marked = " mg-m" if node in self.mark else ""
         if not inner:
-            return f'<div class="mg-n">{line}</div>'
+            return f'<div class="mg-n{marked}">{line}</div>'
         below = "".join(self.graph(g, "", f"{escape(g.name)}", len(inner) == 1) for g in inner)
-        return f"<details{' open' if unfolded else ''}><summary>{line}</summary>{below}</details>"
+        opened = self._open(unfolded, (n for g in inner for n in g.walk()))
+        return f'<details{opened}><summary class="{marked}">{line}</summary>{below}</details>'
+
+
+def _walk(nodes: Iterable[Node]) -> Iterable[Node]:
+    for node in nodes:
+        yield node
+        for g in attr_graphs(node.attrs):
+            yield from g.walk()
 
 
 def _spec(v: Value) -> str:

@@ -50,7 +50,8 @@ def _paths(graph: Graph) -> list[tuple[str, ...]]:
     for path in reversed(plain):
         after.append(following)
         following = path or following
-    out, before = [], ()
+    out: list[tuple[str, ...]] = []
+    before: tuple[str, ...] = ()
     for path, behind in zip(plain, reversed(after)):
         between = _common(before, behind)
         out.append(between if between[: len(path)] == path else path)
@@ -111,12 +112,12 @@ def heat(share: float) -> str:
 
 
 def attributes(node: Node, limit: int = 60) -> str:
-    """Attributes in short, without nested graphs: ``axes=(0,), keepdims=False``."""
+    """Attributes in short, without nested graphs and defaults: ``axes=(0,), keepdims=True``."""
     shown: list[str] = []
     for key, a in node.attrs.items():
-        if isinstance(a, Graph) or (isinstance(a, tuple) and a and isinstance(a[0], Graph)):
-            continue
-        shown.append(f"{key}={_short(a)}")
+        nested = isinstance(a, Graph) or (isinstance(a, tuple) and a and isinstance(a[0], Graph))
+        if not nested and a != node.op.defaults[key]:
+            shown.append(f"{key}={_short(a)}")
     text = ", ".join(shown)
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 

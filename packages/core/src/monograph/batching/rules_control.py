@@ -187,10 +187,10 @@ def _scan(
 
 
 def _checkpoint(
-    op: Op, xs: Sequence, batched: Sequence[bool], lanes: Lanes, /, *, body: Graph
+    op: Op, xs: Sequence, batched: Sequence[bool], lanes: Lanes, /, *, body: Graph, kept: int
 ) -> Any:
     graph = _nested(body, _specs(xs), batched, lanes, flow(body, batched))
-    return op(*xs, *lanes.operands, body=graph)
+    return op(*xs, *lanes.operands, body=graph, kept=kept)
 
 
 def _custom_vjp(
@@ -232,7 +232,7 @@ def _barrier(op: Op, xs: Sequence, batched: Sequence[bool], lanes: Lanes, /) -> 
 
 FLOWS.update({
     ops.case: _case_flow,
-    ops.checkpoint_call: lambda batched, *, body: flow(body, batched),
+    ops.checkpoint_call: lambda batched, *, body, kept: flow(body, batched),
     ops.optimization_barrier: list,
     ops.scan: _scan_flow,
     ops.while_: _while_flow,

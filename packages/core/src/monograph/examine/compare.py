@@ -90,8 +90,7 @@ class Comparison:
         lines += [
             f"{r.op:<24}{r.ulps:>12.4g}{r.tolerance:>12.4g}  {r.source}" for r in self.largest(10)
         ]
-        shown = first or (self.largest(1) or [None])[0]
-        if shown is not None:
+        for shown in [first] if first else self.largest(1):
             lines += [f"differences of {_named(shown)}, in ulps:", *_bars(shown.histogram)]
         return "\n".join(lines)
 

@@ -9,7 +9,7 @@ from .. import ops
 from ..graph import Graph, Node, Value, attr_graphs
 from ..op import Op, constant, parameter
 from ..spec import Spec
-from ..tracing import Trace, source_of, tracing
+from ..tracing import Trace, apply, source_of, tracing
 
 _FLAG = Spec((), "bool")
 GIVEN = {parameter, constant, ops.allow_nonfinite}
@@ -47,7 +47,7 @@ def flagged(graph: Graph, spared: Sequence[int] = ()) -> Graph:
         if node.op in _IN_PLACE:
             with source_of(node):
                 xs = [ops.copy_into(x, spare[x]) if x in spare else x for x in xs]
-        return copied(node, xs)
+        return apply(node, xs)
 
     with tracing(t):
         inputs = [t.add_input(v.spec, v.node.attrs["name"]) for v in base.inputs]
@@ -62,12 +62,6 @@ def flagged(graph: Graph, spared: Sequence[int] = ()) -> Graph:
         flag = ok[0] if len(ok) == 1 else ops.and_(*ok)
     t.open = False
     return Graph(inputs, [*outs, flag], graph.in_tree, None, graph.name)
-
-
-def copied(node: Node, xs: list) -> Sequence[Value]:
-    """The node once more, in the current trace."""
-    with source_of(node):
-        return recorded(node.op, xs, node.attrs)
 
 
 def recorded(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Value]:
@@ -88,7 +82,7 @@ def carry_points(graph: Graph) -> Graph | None:
     """The graph with one more output: whether all its `check_finite` held; None if it has none."""
     if not has_points(graph):
         return None
-    t, flags = Trace(None, graph.name), []  # type: ignore[var-annotated]
+    t, flags = Trace(None, graph.name), []
 
     def execute(node: Node, xs: list) -> Sequence[Value]:
         with source_of(node):
@@ -118,9 +112,9 @@ def _with_flag(graph: Graph, place: int, flag: Value | None = None) -> Graph:
         inputs = [t.add_input(s, f"x{i}") for i, s in enumerate(specs)]
         rest = [*inputs[:place], *inputs[place + 1 :]]
         if flagged_body is None:
-            outs = [*graph.replay(rest, copied), inputs[place]]
+            outs = [*graph.replay(rest, apply), inputs[place]]
         else:
-            *outs, ok = flagged_body.replay(rest, copied)
+            *outs, ok = flagged_body.replay(rest, apply)
             outs = [*outs, ops.and_(inputs[place], ok)]
     t.open = False
     return Graph(inputs, outs, name=graph.name)

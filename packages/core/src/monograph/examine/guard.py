@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +14,14 @@ from ..api._common import asarray
 from ..array import Array
 from ..compiled import Compiled, _gone
 from ..engine import Buffer
-from ..errors import NonFinite
-from ..graph import Graph
+from ..errors import EngineError, NonFinite
+from ..graph import Graph, Value
 from ..op import Op
 from ..tensor import Tensor
 from ..tracing import current, user_source
-from .blame import judge
+from .blame import Finding, judge
 from .flags import can_be_nonfinite, flagged, watched
-from .report import Report, described, picture
+from .report import Report, described, given, picture, place_of
 from .statistics import NAN, Statistics, kinds
 from .walk import together, walk
 
@@ -40,22 +41,24 @@ class Guarded(Compiled):
         state: the last results are these inputs' next values, by position. In mode ``"skip"`` a call
             that trips gives the inputs back instead.
         variables: inputs from this position on are variables, those before it arguments.
+        out_tree: how the results before the state nest, where the graph does not say.
     """
 
-    __slots__ = ("state", "variables", "spared", "spares", "innocent", "told")
+    __slots__ = ("state", "variables", "out_tree", "spared", "spares", "innocent", "told")
 
     SPARED = 1 << 14  # bytes from which on memory that is there already beats new memory
 
     def __init__(
         self, graph: Graph, engine: Any = None, donate: Sequence[int] = (),
-        state: Sequence[int] = (), variables: int | None = None,
+        state: Sequence[int] = (), variables: int | None = None, out_tree: Any = None,
     ):  # fmt: skip
         n = len(graph.inputs)
         self.spared = [i for i in state if graph.inputs[i].spec.nbytes >= self.SPARED]
-        self.spares: list[Buffer] | None = None
+        self.spares: list[list[Buffer]] = []
         super().__init__(flagged(graph, self.spared), engine, range(n, n + len(self.spared)))
         self.graph, self._specs, self.state = graph, graph.output_specs, tuple(state)
         self.variables = len(graph.inputs) if variables is None else variables
+        self.out_tree = graph.out_tree if out_tree is None else out_tree
         self._gone = [(i, _gone(graph.name, graph.input_names[i])) for i in donate]
         # results that were infinite by right: (position, kinds)
         self.innocent: set[tuple[int, int]] = set()
@@ -67,28 +70,25 @@ class Guarded(Compiled):
         Raises:
             NonFinite: in mode ``"raise"``, when an operation is to blame for what is not finite.
         """
-        # taken away while in use: another thread makes its own
-        spares, self.spares = self.spares or self._new_spares(), None
+        try:
+            spares = self.spares.pop()  # another thread makes its own meanwhile
+        except IndexError:
+            spares = self._new_spares()
         *outs, ok = super().execute([*buffers, *spares])
-        if self.device.engine.get(ok):
-            self.spares = [buffers[i] for i in self.spared]
+        report = None if self.device.engine.get(ok) else self._report(buffers, outs)
+        if report is None:
+            self.spares[:] = [[buffers[i] for i in self.spared]]
             return outs
-        return self._tripped(list(buffers), outs)
+        self._tell(report)
+        first = len(outs) - len(self.state)
+        return [*outs[:first], *[buffers[i] for i in self.state]]
 
     def _new_spares(self) -> list[Buffer]:
         put, specs = self.device.engine.put, [self.graph.inputs[i].spec for i in self.spared]
         return [put(np.zeros(s.shape, s.dtype.numpy), self.device) for s in specs]
 
-    def _tripped(self, buffers: list[Buffer], outs: list[Buffer]) -> Sequence[Buffer]:
-        get = self.device.engine.get
-        bad = {i: kinds(get(outs[i])) for i in watched(self.graph)}
-        odd = {(i, k) for i, k in bad.items() if k}
-        if odd and odd <= self.innocent:
-            return outs
-        report = self._diagnose(buffers, [i for i, _ in odd])
-        if report is None:
-            self.innocent |= {(i, k) for i, k in odd if not k & NAN}
-            return outs
+    def _tell(self, report: Report) -> None:
+        """Raise, or in mode ``"skip"`` warn of what was not told before."""
         guard = guarding.current()
         if guard is None or guard.mode == "raise":
             raise nonfinite(report)
@@ -96,35 +96,47 @@ class Guarded(Compiled):
         if key not in self.told:
             self.told.add(key)
             _warn(f"{report}\n{_SKIPPED}")
-        first = len(outs) - len(self.state)
-        return [*outs[:first], *[buffers[i] for i in self.state]]
 
-    def _diagnose(self, buffers: list[Buffer], bad: list[int]) -> Report | None:
+    def _report(self, buffers: Sequence[Buffer], outs: Sequence[Buffer]) -> Report | None:
         """What is to blame; None where the results are infinite by right."""
-        graph, device = self.graph, self.device
-        finding, shown = None, False
-        for run in (walk, together):
-            trail = run(graph, buffers, device)
-            shown = any(trail.kinds.get(graph.outputs[i]) for i in bad)
-            finding = judge(trail)
-            if finding is not None or shown:
-                break
+        graph, get = self.graph, self.device.engine.get
+        found = {i: kinds(get(outs[i])) for i in watched(graph)}
+        odd = {(i, k) for i, k in found.items() if k}
+        if odd and odd <= self.innocent:
+            return None
+        finding, shown = self._diagnose(buffers, [graph.outputs[i] for i, _ in odd])
+        if finding is None and shown:
+            self.innocent |= {(i, k) for i, k in odd if not k & NAN}
+            return None
         guard = guarding.current() or guarding.Guard("raise")
-        known = {
-            "engine": str(device), "what": guard.what, "bad": tuple(self._named(i) for i in bad),
-        }  # fmt: skip
+        bad = tuple(self._named(i) for i, _ in sorted(odd))
+        known: dict[str, Any] = {"engine": str(self.device), "what": guard.what, "bad": bad}
         if finding is None:
-            return None if shown else Report("unknown", **known)
-        if finding.given is not None:
-            at = graph.inputs.index(finding.given)
-            known["kind"] = "variable" if at >= self.variables else "argument"
-        return described(finding, buffers=buffers, picture=picture(finding, guard.folder), **known)
+            return Report("unknown", **known)
+        known["picture"] = picture(finding, guard.folder)
+        if finding.given is None:
+            return described(finding, **known)
+        at = place_of(finding.given, graph.inputs)
+        kind = "variable" if at >= self.variables else "argument"
+        return given(kind, graph.inputs[at], get(buffers[at]), **known)
+
+    def _diagnose(
+        self, buffers: Sequence[Buffer], bad: Sequence[Value]
+    ) -> tuple[Finding | None, bool]:
+        """What is to blame, and whether a replay shows the bad results at all."""
+        for run in (walk, together):
+            with contextlib.suppress(EngineError):  # one that cannot run them so
+                trail = run(self.graph, buffers, self.device)
+                finding, shown = judge(trail), trail.has(bad)
+                if finding is not None or shown:
+                    return finding, shown
+        return None, False
 
     def _named(self, i: int) -> str:
         first = len(self.graph.outputs) - len(self.state)
         if i >= first:
             return f"variable {self.graph.input_names[self.state[i - first]]}"
-        out_tree = self.graph.out_tree
+        out_tree = self.out_tree
         if out_tree is None or out_tree is tree.LEAF:
             return f"result {i}" if first > 1 else "the result"
         return f"result{tree.paths(tree.unflatten(out_tree, range(first)))[i]}"

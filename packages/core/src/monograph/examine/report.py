@@ -96,31 +96,33 @@ class Report:
         return f"{self.op} made {made} {new}{where}"
 
 
+def place_of(v: Any, values: Any) -> int:
+    """Where a value is among others; ``==`` would compare their elements."""
+    return next(i for i, other in enumerate(values) if other is v)
+
+
+def given(kind: str, v: Value, array: Any, **known: Any) -> Report:
+    """The report of an argument or variable that was bad already."""
+    found = Statistics.of(array, v.spec)
+    return Report(kind, name=v.node.attrs["name"], results=(found,), **known)
+
+
 def described(finding: Finding, **known: Any) -> Report:
-    """The report of a finding; ``known`` are further attributes of `Report`."""
-    node = finding.node
-    device, graph = finding.trail.device, finding.trail.graph
+    """The report of an operation that is to blame; ``known`` are further attributes of `Report`."""
+    node, get = finding.node, finding.trail.device.engine.get
+    assert node is not None
 
     def statistics(values: Any, buffers: Any) -> tuple[Statistics, ...]:
-        get = device.engine.get
         return tuple(Statistics.of(get(b), v.spec) for v, b in zip(values, buffers))
 
-    if node is None:
-        v = finding.given
-        assert v is not None
-        at = graph.inputs.index(v)
-        found = statistics([v], [known.pop("buffers")[at]])
-        return Report(name=v.node.attrs["name"], results=found, **known)
-    known.pop("buffers", None)
-    known.pop("kind", None)
-    source = node.source
+    source, point = node.source, node.op.name == "check_finite"
     return Report(
-        kind="point" if node.op.name == "check_finite" else "operation",
+        kind="point" if point else "operation",
         op=node.op.name, inner=finding.inner, source=source,
         backward=bool(source and source.backward), scope=source.scope if source else "",
         places=finding.places, operands=statistics(node.inputs, finding.operands),
         results=statistics(node.outputs, finding.results),
-        name=node.attrs["name"] if node.op.name == "check_finite" else finding.point, **known,
+        name=node.attrs["name"] if point else finding.point, **known,
     )  # fmt: skip
 
 

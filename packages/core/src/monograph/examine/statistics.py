@@ -73,9 +73,13 @@ class Statistics:
             good = wide[~bad].astype("float64")
             signs = _signs(x[bad])
             first = np.unravel_index(int(np.argmax(bad)), x.shape) if bad.any() else None
+        low, high, mean = (
+            (float(good.min()), float(good.max()), float(good.mean()))
+            if good.size
+            else (None, None, None)
+        )
         return Statistics(
-            spec,
-            *((float(good.min()), float(good.max()), float(good.mean())) if good.size else [None] * 3),
+            spec, low, high, mean,
             int(bad.sum() - (signs != 0).sum()), int((signs > 0).sum()), int((signs < 0).sum()),
             None if first is None else tuple(map(int, first)),
         )  # fmt: skip

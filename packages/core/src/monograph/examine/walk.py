@@ -109,8 +109,8 @@ def together(graph: Graph, buffers: Sequence[Buffer], device: Device) -> Trail:
     trail, get = Trail(graph, device), device.engine.get
     for v, b in zip(graph.inputs, buffers):
         trail.look(v, b)
-    flags = [bool(get(b)) for b in found(*buffers)]
-    for v, finite, nan in zip(seen, flags[::2], flags[1::2]):
+    told = [bool(get(b)) for b in found(*buffers)]
+    for v, finite, nan in zip(seen, told[::2], told[1::2]):
         if not finite:
             trail.kinds[v] = NAN if nan else POSITIVE
 

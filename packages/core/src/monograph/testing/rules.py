@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..dtypes import DType, known
-from ..engine import Engine, Options
+from ..engine import Engine, Options, get_engine
 from ..errors import EngineError, MonographError, UnsupportedOp
 from ..graph import Graph, Node
 from ..op import Op, all_ops
 from ..spec import Spec
+from ..tensor import Tensor
 from ..tracing import Trace, trace_flat, tracing
 from .distance import same
 
@@ -77,6 +78,29 @@ def feed_never_aliases(e: Engine) -> str:
                 return (
                     f"feed aliases the caller's {Spec.of(x)}: a result changed when he changed it"
                 )
+    return ""
+
+
+def borrowing_is_safe(e: Engine) -> str:
+    """What is lent for a call is read only, and no result shows what its owner writes later."""
+    from ..ops import reshape
+
+    owner = get_engine("numpy").devices[0]
+    for x in _arrays(e):
+        before, spec = x.copy(), Spec.of(x)
+        run = _program(e, lambda v: (v, reshape(v, shape=(v.size,))), spec)
+        lent = e.borrow(Tensor(x, spec, owner), e.devices[0])
+        if not same(np.asarray(e.get(lent)), before):
+            return f"borrow turns {spec} into {e.get(lent)}"
+        results = run(lent)
+        e.wait(results)
+        if not same(x, before):
+            return f"a program wrote to the {spec} that was lent to it"
+        if x.size:
+            _overwrite(x)
+        for y, want in zip(results, (before, before.reshape(-1))):
+            if not same(np.asarray(e.get(y)), want):
+                return f"a result shares memory with the {spec} that was lent: copy it"
     return ""
 
 
@@ -159,6 +183,6 @@ def lacks(e: Engine) -> list[Op]:
 
 
 RULES: tuple[Callable[[Engine], str], ...] = (
-    put_and_get, put_never_aliases, feed_never_aliases, results_stay, donation_is_safe, no_inputs, refuses_dtypes,
-    refuses_ops,
+    put_and_get, put_never_aliases, feed_never_aliases, borrowing_is_safe, results_stay,
+    donation_is_safe, no_inputs, refuses_dtypes, refuses_ops,
 )  # fmt: skip

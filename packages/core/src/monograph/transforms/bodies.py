@@ -87,7 +87,7 @@ def _scores(v: Value) -> Iterator[tuple[Value, list[tuple[Value, ...]]]]:
         else:
             return
         mask = _before(mask, "reshape")
-        masks += [(mask,), (_before(mask, "broadcast_in_dim"),)]
+        masks += [(_before(mask, "broadcast_in_dim"),), (mask,)]
 
 
 def _fits(operands: Sequence[Value], attrs: dict[str, Any]) -> bool:

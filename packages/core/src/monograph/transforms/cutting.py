@@ -17,7 +17,8 @@ class Cutting:
     graph: then it is computed where that is made (the running statistics of a batch norm, say).
 
     Attributes:
-        still: nodes computed from constants alone; every part that reads one has a copy.
+        still: nodes computed from constants alone; every part that reads one has a copy (not of
+            barriers, which must not be doubled).
         part_of: the part of every other node.
     """
 
@@ -26,7 +27,7 @@ class Cutting:
         self.given = set(graph.inputs)
         self.still: set[Node] = set()
         for node in graph.nodes:
-            if all(v.node in self.still for v in node.inputs):
+            if node.op.shareable and all(v.node in self.still for v in node.inputs):
                 self.still.add(node)
         self.part_of: dict[Node, int] = {}
         self.handed: dict[Value, list[int]] = {}  # value -> the cuts that hand it over, in order

@@ -74,9 +74,9 @@ def idempotent(node: Node, x: Value) -> Any:
 
 
 @rule(lambda op, x: op.abs(-x))
-def abs_of_negative(node, x):
-    """``abs(-x)`` is ``abs(x)``."""
-    return ops.abs_(x)
+def abs_of_negative(x):
+    """``abs(-x)`` is ``abs(x)``, but of unsigned integers, where ``-x`` wraps."""
+    return None if x.dtype.kind == "uint" else ops.abs_(x)
 
 
 @rule(lambda op, x, y: op.any_of(-x * -y, -x / -y))

@@ -5,6 +5,8 @@ Never run unasked: hand `FAST_MATH` to `apply` where the last bits do not matter
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import ops
 from ..graph import Graph
 from ..rewrite import simplify
@@ -13,9 +15,9 @@ from .folding import fold_constants
 from .rule import Rule, apply, rule
 
 
-def _scalar(x, like):
-    """What a constant array is throughout, as a constant of ``like``'s spec; None where it varies."""
-    return ops.full(x.ravel()[0], like.spec) if x.size and (x == x.ravel()[0]).all() else None
+def _number(x):
+    """What a constant array is throughout (0-d); None where it varies."""
+    return x.ravel()[0] if x.size and (x == x.ravel()[0]).all() else None
 
 
 @rule(lambda op, x: op.log(op.exp(x)))
@@ -99,34 +101,46 @@ def one_over_sqrt(x):
 @rule(lambda op, x: op.power(x, op.constant("n")))
 def small_powers(x, n):
     """Powers of 1, 2, 3, 0.5 and -1 as products, a root and a quotient."""
-    table = {1: lambda: x, 2: lambda: x * x, 3: lambda: x * x * x, 0.5: lambda: ops.sqrt(x),
-             -1: lambda: ops.ones_like(x) / x}  # fmt: skip
-    made = n.size and (n == n.ravel()[0]).all() and table.get(complex(n.ravel()[0]))
-    return made() if made else None
+    made = _POWERS.get(_number(n))
+    return made(x) if made else None
+
+
+_POWERS = {
+    1: lambda x: x,
+    2: lambda x: ops.multiply(x, x),
+    3: lambda x: ops.multiply(ops.multiply(x, x), x),
+    0.5: lambda x: ops.sqrt(x),
+    -1: lambda x: ops.divide(ops.ones_like(x), x),
+}
 
 
 @rule(lambda op, x: x * op.constant("a") * op.constant("b"))
 def multiply_constants(x, a, b):
     """``x * a * b`` as ``x * (a * b)``."""
-    return _regrouped(ops.multiply, x, a, b)
+    return _regrouped(ops.multiply, np.multiply, x, a, b)
 
 
 @rule(lambda op, x: x + op.constant("a") + op.constant("b"))
 def add_constants(x, a, b):
     """``x + a + b`` as ``x + (a + b)``."""
-    return _regrouped(ops.add, x, a, b)
+    return _regrouped(ops.add, np.add, x, a, b)
 
 
-def _regrouped(op, x, a, b):
-    a, b = _scalar(a, x), _scalar(b, x)
-    return None if a is None or b is None else op(x, op(a, b))
+def _regrouped(op, fn, x, a, b):
+    a, b = _number(a), _number(b)
+    if a is None or b is None:
+        return None
+    with np.errstate(all="ignore"):
+        return op(x, ops.full(fn(a, b), x.spec))
 
 
 @rule(lambda op, x: x / op.constant("c"))
 def divide_by_constant(x, c):
     """``x / c`` as ``x * (1 / c)``."""
-    c = _scalar(c, x) if x.dtype.is_inexact and (c != 0).all() else None
-    return None if c is None else ops.multiply(x, ops.divide(ops.ones_like(x), c))
+    c = _number(c)
+    if c is None or c == 0 or not x.dtype.is_inexact:
+        return None
+    return ops.multiply(x, ops.full(1 / c, x.spec))
 
 
 @rule(lambda op, a, x, y: a * x + a * y)

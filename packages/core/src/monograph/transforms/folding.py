@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph, Node, Value
-from ..ops import broadcast_in_dim, literal
+from ..ops import full, literal
 from ..rewrite import decompose
 from .constants import LIMIT, known, uniform
 from .rule import Rule, node_rule
@@ -44,23 +44,24 @@ def fold_up_to(limit: int) -> Rule:
 
     @node_rule()
     def fold_constants(node: Node, *xs: Value) -> Any:
+        """Compute what depends on constants alone."""
         if not all(x.node.op.name in _MADE_OF for x in xs) or not folds(node):
             return None
-        arrays = [known(x) for x in xs]
-        if any(a is None for a in arrays):
+        arrays = [a for x in xs if (a := known(x)) is not None]
+        if len(arrays) < len(xs):
             return None
-        spec = node.outputs[0].spec
-        if node.op.name in _EACH or node.op.name in ("reshape", "transpose"):
-            ones = [uniform(a) for a in arrays]
-            if all(o is not None for o in ones) and spec.size > 1 and not spec.dtype.is_complex:
-                one = ones[0] if node.op.name not in _EACH else _compute(node, ones)[0]
-                return broadcast_in_dim(literal(one, spec.dtype), shape=spec.shape, dims=())
-        if max(v.size for v in (*node.inputs, *node.outputs)) > limit:
+        spec, all_values = node.outputs[0].spec, (*node.inputs, *node.outputs)
+        ones = [one for a in arrays if (one := uniform(a)) is not None]
+        if len(ones) == len(arrays) and spec.size > 1:
+            if node.op.name in ("reshape", "transpose"):
+                return full(ones[0], spec)
+            if node.op.name in _EACH and not any(v.dtype.is_complex for v in all_values):
+                return full(_compute(node, ones)[0], spec)
+        if max(v.size for v in all_values) > limit:
             return None
         outs = _compute(node, arrays)
         return tuple(literal(y, v.dtype) for y, v in zip(outs, node.outputs))
 
-    fold_constants.__doc__ = __doc__
     return fold_constants
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import tree
-from ..autodiff import pullback
+from ..autodiff import dependents, pullback
 from ..errors import ArgumentError, DTypeError
 from ..graph import Graph, Value
 from ..ops._build import added, full
@@ -58,12 +58,12 @@ class _Gradient:
             self._pull(k, last=k == n - 1)
 
     def _depends(self) -> set[Place]:
-        """Places that may depend on what is differentiated."""
+        """Places through which the gradient flows."""
         out: set[Place] = {("input", i) for i in self.wanted}
         for k, part in enumerate(self.split.parts):
-            if not out.isdisjoint(part.sources):
-                specs = part.graph.output_specs
-                out.update((k, j) for j, s in enumerate(specs) if s.dtype.is_inexact)
+            starts = [v for v, p in zip(part.graph.inputs, part.sources) if p in out]
+            reached = dependents(part.graph.nodes, starts)
+            out.update((k, j) for j, v in enumerate(part.graph.outputs) if v in reached)
         return out
 
     def _pull(self, k: int, last: bool) -> None:
@@ -96,8 +96,9 @@ class _Gradient:
                 known.update(zip(node.outputs, apply(node, [known[v] for v in node.inputs])))
             gs = [flow(p, v) for p, v in zip(places, part.graph.outputs)]
             results = [known[v] for v in part.graph.outputs] if last else []
-            for v, p, g in zip(part.graph.inputs, part.sources, pullback(part.graph, known, gs)):
-                if g is None or p not in self.depends:
+            pulled = {v: p for v, p in zip(part.graph.inputs, part.sources) if p in self.depends}
+            for (v, p), g in zip(pulled.items(), pullback(part.graph, known, gs, [*pulled])):
+                if g is None:
                     continue
                 if p in self.cotangents:  # of a later part that reads the same
                     g = added(take(self.cotangents[p], v, "cotangent"), g)

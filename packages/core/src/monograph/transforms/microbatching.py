@@ -32,7 +32,8 @@ def microbatch(
 
     Args:
         fn: returns any tree of arrays. 0-d ones are averaged over the chunks (or added), others
-            joined along ``axis``.
+            joined along ``axis``. It may read variables but not assign any: no batch norm while
+            training, no dropout by the store's random state.
         n: how many chunks; divides the length of ``axis``.
         axis: of every leaf of the batched arguments, and of the results.
         argnums: which positional arguments are batched; None means all but the first (the
@@ -42,6 +43,7 @@ def microbatch(
     Raises:
         ArgumentError: a length that ``n`` does not divide, an argument or result without the axis,
             a mean of integers.
+        VariableError: ``fn`` assigns a variable.
 
     >>> import monograph as mg
     >>> def loss(w, x):

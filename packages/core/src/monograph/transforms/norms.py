@@ -7,7 +7,7 @@ from typing import Any
 from .. import ops
 from ..graph import Node, Value
 from .algebra import applied, both_ways, close, lies_on, number, peeled, product, reduced
-from .constants import is_all, known
+from .constants import is_all, known, uniform
 from .rule import node_rule, rule
 
 
@@ -48,11 +48,18 @@ def _deviation(v: Value, power: int, like: Value) -> tuple[Value, float] | None:
     core = lies_on(v, range(last)) if v.spec is like.spec else None
     inside = None if core is None else _under_root(core, power)
     for a, b in both_ways(peeled(inside), "add") if inside is not None else ():
-        epsilon, squares = number(b), _mean(a, like.shape[last], last)
+        epsilon, squares = _written(b), _mean(a, like.shape[last], last)
         x = None if squares is None else _square(squares)
         if epsilon is not None and x is not None and x.spec is like.spec:
             return x, epsilon
     return None
+
+
+def _written(v: Value) -> float | None:
+    """The number a constant is, as somebody wrote it: 0.001, not float32's nearest to that."""
+    x = known(v)
+    one = None if x is None else uniform(x)
+    return None if one is None else float(str(one))
 
 
 def _centred(v: Value) -> Value | None:

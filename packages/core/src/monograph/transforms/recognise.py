@@ -28,10 +28,15 @@ def _unshifted(v: Value, axis: int) -> Value:
     """``x`` of ``x - max(x)``, which exp over its sum does not depend on."""
     parts = applied(v, "subtract")
     if parts:
-        top = lies_on(after(parts[1], "stop_gradient"), _others(v, axis))
-        if top is not None and reduced(after(top, "stop_gradient"), "reduce_max", axis) is parts[0]:
+        core = lies_on(after(parts[1], "stop_gradient"), _others(v, axis))
+        if core is not None and _largest(core, axis) is parts[0]:
             return parts[0]
     return v
+
+
+def _largest(v: Value, axis: int) -> Value | None:
+    """``x`` if ``v`` is the largest of ``x`` along an axis."""
+    return reduced(peeled(after(peeled(v), "stop_gradient")), "reduce_max", axis)
 
 
 def _others(v: Value, axis: int) -> list[int]:
@@ -64,11 +69,11 @@ def log_softmax(x, total):
         core = lies_on(total, _others(total, axis))
         if core is None:
             continue
-        if (inside := _under_log_sum(core, axis)) is x:
+        if _under_log_sum(core, axis) is x:
             return ops.log_softmax(_unshifted(x, axis), axis=axis)
         for logs, top in both_ways(core, "add"):
             inside = _under_log_sum(logs, axis)
-            whole = reduced(after(peeled(top), "stop_gradient"), "reduce_max", axis)
+            whole = _largest(top, axis)
             if inside is not None and whole is x and _unshifted(inside, axis) is x is not inside:
                 return ops.log_softmax(x, axis=axis)
     return None
@@ -122,7 +127,8 @@ def _one_plus(v: Value, name: str) -> tuple[float, Value] | None:
 
 def _within(v: Value) -> Iterator[Value]:
     """Values that ``v`` may be a multiple of: down its products, sums and powers."""
-    todo, seen = [v], set()
+    todo: list[Value] = [v]
+    seen: set[Value] = set()
     while todo and len(seen) < 40:
         u = peeled(todo.pop())
         if u in seen or number(u) is not None:

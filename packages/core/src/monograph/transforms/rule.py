@@ -216,8 +216,8 @@ def _flat(passes: Any) -> Iterable[Any]:
         yield from _flat(p)
 
 
-# sweeps until a graph counts as settled come to 2 or 3; pushing one node through a chain of n takes n
-_CYCLES_FROM = 8
+# a graph settles in 2 or 3 rounds; a node that is pushed through a chain of n takes n
+_CYCLES_FROM, _ROUNDS = 8, 200
 
 
 def run_rules(graph: Graph, rules: Sequence[Rule]) -> Graph:
@@ -234,7 +234,7 @@ def run_rules(graph: Graph, rules: Sequence[Rule]) -> Graph:
             found = by_op[name] = [r for r in rules if r.roots is None or name in r.roots]
         return found
 
-    room = 10_000 + 4 * sum(1 for _ in graph.walk())
+    size = sum(1 for _ in graph.walk())
     history: dict[str, int] = {}
     fired: list[list[tuple[Rule, Node]]] = []
     while True:
@@ -248,9 +248,10 @@ def run_rules(graph: Graph, rules: Sequence[Rule]) -> Graph:
             continue
         seen = history.setdefault(graph.fingerprint, len(fired))
         if seen < len(fired):
-            raise _endless(fired[seen:], "leave the graph as it was some rounds before")
-        if sum(1 for _ in graph.walk()) > room:
-            raise _endless(fired[-1:], f"have let the graph grow past {room} nodes")
+            raise _endless(fired[seen:], "make again what was there some rounds before")
+        now_size, rounds = sum(1 for _ in graph.walk()), len(fired)
+        if now_size > 10_000 + 4 * size or rounds > _ROUNDS + (now_size <= size) * size:
+            raise _endless(fired[-2:], f"fire after {rounds} rounds still, on {now_size} nodes")
 
 
 def _endless(rounds: list[list[tuple[Rule, Node]]], what: str) -> GraphError:
@@ -260,8 +261,8 @@ def _endless(rounds: list[list[tuple[Rule, Node]]], what: str) -> GraphError:
         f"rule {names[0]} matches what it makes"
     )  # fmt: skip
     return GraphError(
-        f"{node.source}: {who}: they {what}, last at {node.op.name}. Let one of them decline "
-        f"(return None) where the other has been"
+        f"{node.source}: {who}: they {what}, last at {node.op.name}. Let a rule decline (return "
+        f"None) what a rule has made"
     )
 
 

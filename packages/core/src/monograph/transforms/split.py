@@ -88,6 +88,7 @@ class Split:
         """The parts as one graph again: the simplified whole, unless parts were exchanged."""
         t, whole = Trace(None, self.whole.name), self.whole
         known: list[dict[Value, Value]] = [{} for _ in self.parts]
+        made: dict[int | None, Sequence[Value]] = {}
 
         def value(k: int, v: Value) -> Value:
             """A value of part ``k`` in the joined graph."""
@@ -104,9 +105,11 @@ class Split:
         with tracing(t):
             inputs = [t.add_input(*i) for i in zip(whole.input_specs, whole.input_names)]
             for k, node in self._nodes():
-                with source_of(node):
-                    outs = copy_node(node, [value(k, v) for v in node.inputs])
-                known[k].update(zip(node.outputs, outs))
+                place = self._order.get(node)
+                if place is None or place not in made:  # else a part's copy of a constant
+                    with source_of(node):
+                        made[place] = copy_node(node, [value(k, v) for v in node.inputs])
+                known[k].update(zip(node.outputs, made[place]))
             outputs = [
                 inputs[i] if k == "input" else value(k, self.parts[k].graph.outputs[i])
                 for k, i in self.outputs
