@@ -68,6 +68,8 @@ def test_a_numpy_body_runs_under_jit_grad_jvp_scan_and_eagerly(engine):
     np.testing.assert_allclose(dot.item(), (9 * X**8).sum(), rtol=1e-5)
     looped = lambda x: mg.sum(mg.scan(lambda c, _: (op(c), mg.sum(c)), x, None, length=2)[0])
     np.testing.assert_allclose(mg.grad(looped)(X).numpy(), 9 * X**8, rtol=1e-5)
+    rows = mg.vmap(mg.grad(lambda x: mg.sum(op(x))))
+    np.testing.assert_allclose(mg.jit(rows)(X).numpy(), 3 * X**2, rtol=1e-5)
     branch = lambda x: mg.cond(mg.sum(x) > 0, op, lambda x: x, x)
     np.testing.assert_allclose(mg.jit(branch)(X).numpy(), X**3, rtol=1e-6)
 
