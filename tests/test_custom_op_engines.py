@@ -346,3 +346,23 @@ def test_a_core_op_that_an_engine_lacks_is_refused_still(name, monkeypatch):
         assert list(err.value.missing) == ["erf_inv"]
     finally:
         dict.__setitem__(e.LOWER, mg.ops.erf_inv, entry)
+
+
+@pytest.mark.parametrize("engine", ["xla", "torch"])
+def test_a_process_ends_while_a_body_is_at_work(engine):
+    code = f"""
+        import time
+        import monograph as mg, numpy as np
+
+        @mg.op(infer=lambda x: x, vjp=mg.NOT_DIFFERENTIABLE)
+        def slow(x):
+            '''x, after a while.'''
+            time.sleep(0.5)
+            return x
+
+        mg.jit(lambda x: slow(x @ x) @ x).on("{engine}")(np.ones((300, 300), "float32"))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")

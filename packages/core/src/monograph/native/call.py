@@ -47,9 +47,11 @@ class Kernel:
             if len(self._plans) >= _MOST:
                 self._plans.clear()
             plan = self._plans[key] = self.plan([Spec.of(x) for x in xs], attrs)
-        xs = tuple([_in_one_piece(x) for x in xs])
+        xs = tuple(map(_in_one_piece, xs))
         ys = [np.empty(shape, dtype) for shape, dtype in plan.results]
-        plan(*[address(x) for x in xs], *[address(y) for y in ys])
+        plan(*map(address, xs), *map(address, ys))
+        for y in ys:
+            y.setflags(write=False)
         return tuple(ys) if self.multi else ys[0]
 
     def plan(self, ins: Sequence[Spec], attrs: dict[str, Any]) -> Plan:
