@@ -255,6 +255,17 @@ def test_the_guarded_call_is_compiled_apart():
     assert sorted(type(c) is Guarded for c in f._cache.values()) == [False, True]
 
 
+def test_a_compiled_graph_is_guarded_too(engine):
+    run = mg.trace(lambda x: {"y": mg.log(x)}, mg.Spec((2,))).compile(engine)
+    for _ in range(2):
+        assert np.isnan(run(mg.tensor([-1.0, 1.0]))["y"].tolist()[0])
+        with mg.nan_guard():
+            assert run(mg.tensor([1.0, 1.0]))["y"].tolist() == [0.0, 0.0]
+            with pytest.raises(NonFinite) as caught:
+                run(mg.tensor([-1.0, 1.0]))
+        assert caught.value.report.bad == ("result['y']",)
+
+
 def test_off_inside_another_and_other_modes():
     with mg.nan_guard(), mg.nan_guard("off"):
         assert np.isnan(mg.jit(mg.log, engine="numpy")(mg.tensor([-1.0])).tolist())
