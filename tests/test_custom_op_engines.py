@@ -68,6 +68,8 @@ def test_a_numpy_body_runs_under_jit_grad_jvp_scan_and_eagerly(engine):
     np.testing.assert_allclose(dot.item(), (9 * X**8).sum(), rtol=1e-5)
     looped = lambda x: mg.sum(mg.scan(lambda c, _: (op(c), mg.sum(c)), x, None, length=2)[0])
     np.testing.assert_allclose(mg.grad(looped)(X).numpy(), 9 * X**8, rtol=1e-5)
+    rows = mg.vmap(mg.grad(lambda x: mg.sum(op(x))))
+    np.testing.assert_allclose(mg.jit(rows)(X).numpy(), 3 * X**2, rtol=1e-5)
     branch = lambda x: mg.cond(mg.sum(x) > 0, op, lambda x: x, x)
     np.testing.assert_allclose(mg.jit(branch)(X).numpy(), X**3, rtol=1e-6)
 
@@ -344,3 +346,23 @@ def test_a_core_op_that_an_engine_lacks_is_refused_still(name, monkeypatch):
         assert list(err.value.missing) == ["erf_inv"]
     finally:
         dict.__setitem__(e.LOWER, mg.ops.erf_inv, entry)
+
+
+@pytest.mark.parametrize("engine", ["xla", "torch"])
+def test_a_process_ends_while_a_body_is_at_work(engine):
+    code = f"""
+        import time
+        import monograph as mg, numpy as np
+
+        @mg.op(infer=lambda x: x, vjp=mg.NOT_DIFFERENTIABLE)
+        def slow(x):
+            '''x, after a while.'''
+            time.sleep(0.5)
+            return x
+
+        mg.jit(lambda x: slow(x @ x) @ x).on("{engine}")(np.ones((300, 300), "float32"))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -147,6 +147,8 @@ def test_loops_branches_and_jvp(engine):
     grads = mg.grad(f)(X).numpy()
     dot = mg.jvp(f, (X,), (X,))[1].item()
     assert dot == pytest.approx((grads * X).sum(), rel=1e-5)
+    rows = mg.jit(mg.vmap(lambda x: op(x)[0]))(X)
+    np.testing.assert_array_equal(rows.numpy(), mg.jit(lambda x: op(x)[0])(X).numpy())
     g = mg.jit(lambda x: mg.cond(mg.sum(x) > 1e9, lambda v: v, lambda v: simple("copied")(v), x))
     np.testing.assert_array_equal(g(X).numpy(), X)
 
@@ -261,6 +263,24 @@ def test_threads_call_one_program(engine):
     for t in threads:
         t.join()
     assert wrong == []
+
+
+def test_more_operands_than_anyone_has():
+    source = (
+        SOURCE
+        + """
+MG_OP(added) {
+  for (int64_t i = 0; i < call->out[0].size; i++) {
+    MG_OUT(0, float)[i] = 0;
+    for (int k = 0; k < call->n_in; k++) MG_OUT(0, float)[i] += MG_IN(k, float)[i];
+  }
+  return 0;
+}"""
+    )
+    op = mg.custom_op_from_c(source, "added", infer=lambda *xs: xs[0])
+    got = results(lambda x: op(*[x + i for i in range(100)]), X)
+    assert [y.tobytes() for y in got["xla"]] == [y.tobytes() for y in got["torch"]]
+    np.testing.assert_allclose(got["xla"][0], 100 * X + 4950, rtol=1e-5)
 
 
 def test_many_calls_in_one_program_run_in_xlas_own_threads():

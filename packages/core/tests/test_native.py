@@ -1,6 +1,7 @@
 """Ops in C and C++ on the NumPy engine: compiling, caching, the guards, and what goes wrong."""
 
 import ctypes
+import functools
 import os
 import re
 import shutil
@@ -173,6 +174,22 @@ def test_strided_and_misaligned_arrays_are_laid_out_first():
     ]
 
 
+def test_any_number_of_operands_and_none_at_all():
+    op = from_body(
+        """
+        for (int64_t i = 0; i < call->out[0].size; i++) {
+          MG_OUT(0, float)[i] = mg_int(call, "start");
+          for (int k = 0; k < call->n_in; k++) MG_OUT(0, float)[i] += MG_IN(k, float)[i];
+        }
+        return 0;""",
+        lambda *xs, start=0: xs[0] if xs else mg.Spec((2,)),
+    )
+    np.testing.assert_array_equal(op(*[mg.tensor(X)] * 70, start=1).numpy(), 70 * X + 1)
+    np.testing.assert_array_equal(mg.jit(lambda: op(start=4))().numpy(), [4, 4])
+    with pytest.raises(DTypeError, match="operand 1 is int32"):
+        op(mg.tensor(X), mg.tensor(X).astype("int32"))
+
+
 # ---- the guards
 
 LOOP = "for (int64_t i = {}; i < call->out[0].size {}; i++) MG_OUT(0, float)[i] = 1; return 0;"
@@ -269,13 +286,18 @@ def test_a_cpp_function_without_extern_c_is_recognised():
         (__file__, {}, ArgumentError, "neither C .* nor a library"),
         (SCALED, {"language": "rust"}, ArgumentError, "language='rust'; it is 'c' or 'c++'"),
         (SCALED, {"dtypes": {"y": "float32"}}, ArgumentError, "dtypes= names y; the operands are x"),
-        (SCALED, {"flags": ("--no-such-flag",)}, NativeError, "no-such-flag"),
+        (SCALED, {"flags": "--no-such-flag -O3"}, NativeError, "no-such-flag"),
         (SCALED, {"flags": ("-lno_such_library",)}, NativeError, "no_such_library"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_told(source, options, error, told):
     with pytest.raises(error, match=re.escape(told) if "*" not in told else told):
         scaled(source, **options)
+
+
+def test_a_shape_rule_that_is_no_function():
+    with pytest.raises(ArgumentError, match=rf"{__file__}:\d+: scaled: infer= is partial"):
+        mg.custom_op_from_c(SCALED, "scaled", infer=functools.partial(lambda x: x))
 
 
 def test_a_file_that_is_no_library(tmp_path):
@@ -334,7 +356,7 @@ def test_dtypes_and_gradients_that_do_not_fit_are_told_while_tracing():
 
 def test_attributes_that_c_cannot_take_are_told():
     op = from_body(LOOP.format(0, ""), lambda x, *, a: x)
-    for bad in (None, np.dtype("float32"), (1, "x")):
+    for bad in (None, np.dtype("float32"), (1, "x"), 2**63, ((1,), 2)):
         with pytest.raises(ArgumentError, match=rf"{__file__}:\d+: kernel: attribute 'a' is"):
             mg.jit(lambda x, bad=bad: op(x, a=bad))(X)
 

@@ -11,11 +11,8 @@ from monograph_xla import host, outside
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch):
-    class Other:
-        def get(self):
-            return "cuda"
-
-    monkeypatch.setattr(outside, "PLATFORM", Other())
+    init = outside.Target.__init__
+    monkeypatch.setattr(outside.Target, "__init__", lambda self, platform: init(self, "cuda"))
     monkeypatch.setattr(host, "call", None)
     before = dict(_REGISTRY)
     with engine("xla"):

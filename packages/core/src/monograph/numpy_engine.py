@@ -60,10 +60,10 @@ def execute(node: Node, xs: Sequence[np.ndarray]) -> list[np.ndarray]:
     result shall depend on the operands' values alone, to the last bit.
     """
     op = node.op
-    if op.name not in _MOVES:
-        xs = [np.asarray(x, order="C") for x in xs]
     if op.outside:
         return call(op, xs, node.attrs, node.inputs, node.outputs, node.source)
+    if op.name not in _MOVES:
+        xs = [np.asarray(x, order="C") for x in xs]
     if not op.bits:
         xs = [_widen(x, v.dtype) for x, v in zip(xs, node.inputs)]
     out = op.reference(*xs, **node.attrs)

@@ -69,23 +69,26 @@ def call(
     """Run an op's NumPy body; the arrays that come out are new, row-major, and of the specs inferred.
 
     Args:
-        xs: operands; 16-bit floats are handed over as float32, unless `Op.bits`.
+        xs: operands, read-only; 16-bit floats are handed over as float32, unless `Op.bits`.
         ins, outs: specs of operands and results, or values that have them.
         source: the line that used the op, for errors.
 
     Raises:
         EngineError: the body raised (its exception is the cause), or returned what does not fit.
     """
-    if not op.bits:
-        xs = [x if s.dtype.compute is s.dtype else x.astype(s.dtype.compute.numpy)
-              for x, s in zip(xs, ins)]  # fmt: skip
     try:
-        with np.errstate(all="ignore"):  # as on the NumPy engine: what is NaN shows in the results
+        if getattr(op.reference, "checked", False):  # a C function: its outputs are made for it
             got = op.reference(*xs, **attrs)
+            return list(got) if op.multi else [got]
+        # in row-major order: a result shall depend on the numbers alone
+        arrays = [
+            np.asarray(x, x.dtype if op.bits else s.dtype.compute.numpy, order="C")
+            for x, s in zip(xs, ins)
+        ]
+        with np.errstate(all="ignore"):  # as on the NumPy engine: what is NaN shows in the results
+            got = op.reference(*arrays, **attrs)
     except Exception as e:
         raise blamed(e, op, "NumPy body", source)  # noqa: B904  (its cause is set)
-    if getattr(op.reference, "checked", False):  # a C function's outputs were made for it
-        return list(got) if op.multi else [got]
     wants = [Spec.of(x) for x in outs]
     return [_fitted(op, y, s, source) for y, s in zip(listed(op, got, wants, source), wants)]
 

@@ -18,7 +18,7 @@ from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .lowerings import LOWER, replay
-from .outside import PLATFORM, WIDE, explain
+from .outside import TARGET, WIDE, Target, Waiting, explain
 
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 _KINDS = {"gpu": "cuda"}
@@ -44,10 +44,11 @@ class XlaEngine(Engine):
         return tuple(out)
 
     def compile(self, graph: Graph, options: Options) -> Executable:
+        target = Target(options.device.kind)
         sharding = jax.sharding.SingleDeviceSharding(options.device.handle)
 
         def run(*args: Any) -> list[Any]:
-            PLATFORM.set(options.device.kind)
+            TARGET.set(target)
             return replay(graph, args)
 
         with jax.enable_x64(True), warnings.catch_warnings():
@@ -58,7 +59,8 @@ class XlaEngine(Engine):
                 run, in_shardings=sharding, out_shardings=sharding, donate_argnums=options.donate,
                 keep_unused=True,
             )  # fmt: skip
-            return jitted.lower(*specs).compile()
+            program = jitted.lower(*specs).compile()
+        return Waiting(program, target.pending) if target.pending else program
 
     def put(self, array: np.ndarray, device: Device) -> Any:
         # a private copy: jax reads aligned host memory in place, whatever may_alias says

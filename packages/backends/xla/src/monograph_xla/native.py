@@ -46,13 +46,15 @@ def callable_natively(op: Op, platform: str) -> bool:
     return isinstance(op.reference, Kernel) and platform == "cpu" and _trampoline() is not None
 
 
-def call(op: Op, xs: tuple[Any, ...], attrs: dict[str, Any], ins: Any, source: Any) -> list[Any]:
-    """The custom call, on jax's traced values."""
+def call(
+    op: Op, xs: tuple[Any, ...], attrs: dict[str, Any], ins: Any, source: Any
+) -> tuple[list[Any], Plan]:
+    """The custom call, on jax's traced values, and what it calls."""
     kernel: Kernel = op.reference
     plan = kernel.plan(ins, attrs)
     shapes = [jax.ShapeDtypeStruct(s.shape, s.dtype.numpy) for s in plan.outs]
     at = f"{source}: the C function {kernel.symbol!r} of op {kernel.name!r}"
-    return jax.ffi.ffi_call(TARGET, shapes)(*xs, at=at, key=np.int64(_bind(plan)))
+    return jax.ffi.ffi_call(TARGET, shapes)(*xs, at=at, key=np.int64(_bind(plan))), plan
 
 
 def _bind(plan: Plan) -> int:

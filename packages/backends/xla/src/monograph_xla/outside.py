@@ -24,8 +24,20 @@ from monograph.tracing import user_source
 
 from . import host, native
 
-PLATFORM: ContextVar[str] = ContextVar("monograph_xla_platform", default="")
-"""What is being compiled for: ``cpu``, ``cuda``."""
+
+class Target:
+    """What is being compiled for.
+
+    Attributes:
+        platform: ``cpu``, ``cuda``.
+        pending: one function for each call in the program; whether it may reach Python.
+    """
+
+    def __init__(self, platform: str):
+        self.platform, self.pending = platform, list[Callable[[], bool]]()
+
+
+TARGET: ContextVar[Target] = ContextVar("monograph_xla_target")
 
 
 class Lowerings(Table):
@@ -65,10 +77,12 @@ def on_host(op: Op) -> Callable:
 
 
 def _on_host(op: Op, *xs: Any, **attrs: Any) -> Any:
-    source, (ins, outs) = user_source(), _specs(op, xs, attrs)
-    if native.callable_natively(op, PLATFORM.get()):
-        got = native.call(op, xs, attrs, ins, source)
+    source, (ins, outs), target = user_source(), _specs(op, xs, attrs), TARGET.get()
+    if native.callable_natively(op, target.platform):
+        got, plan = native.call(op, xs, attrs, ins, source)
+        target.pending.append(lambda: not plan.trusted)
         return tuple(got) if op.multi else got[0]
+    target.pending.append(lambda: True)
 
     def body(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         try:
@@ -76,7 +90,7 @@ def _on_host(op: Op, *xs: Any, **attrs: Any) -> Any:
         except BaseException as e:
             raise _Told(_keep(e)) from None
 
-    if PLATFORM.get() == "cpu":
+    if target.platform == "cpu":
         name = f"{op.__module__}.{op.__qualname__} {attrs} {source}"
         got = host.call(body, xs, ins, outs, (op, tuple(attrs.items()), name), name)
     else:
@@ -133,6 +147,26 @@ def _from_lanes(x: np.ndarray, s: Spec) -> np.ndarray:
     if s.dtype.numpy not in WIDE:
         return x
     return np.ascontiguousarray(x).view(s.dtype.numpy).reshape(s.shape)
+
+
+# ---- programs that call Python
+
+
+class Waiting:
+    """A program that returns when it is done as long as it may call Python, which must not happen while
+    the interpreter shuts down: and so what a body raises is raised by the call."""
+
+    def __init__(self, program: Any, pending: Sequence[Callable[[], bool]]):
+        self._program, self._pending = program, pending
+
+    def __call__(self, *xs: Any) -> Any:
+        ys = self._program(*xs)
+        if any(reaches() for reaches in self._pending):
+            jax.block_until_ready(ys)
+        return ys
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
 
 
 # ---- what a body raises

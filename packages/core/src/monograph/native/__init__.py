@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def custom_op_from_c(
     vjp: Any = None,
     name: str | None = None,
     language: str | None = None,
-    flags: Sequence[str] = (),
+    flags: str | Sequence[str] = (),
     dtypes: str | Sequence[str] | Mapping[str, str | Sequence[str]] = "float32",
     multi: bool = False,
     samples: Callable | None = None,
@@ -59,7 +60,8 @@ def custom_op_from_c(
         language: ``"c"`` or ``"c++"``; None goes by the file's suffix, else C.
         flags: for the compiler, such as ``("-O3", "-march=native", "-lfftw3")``.
         dtypes: what operands may be, all others are refused while tracing: of every operand, or by
-            the operand's name.
+            the operand's name. ``samples`` is run with each; with float64 among them gradients are
+            held against differences.
         multi, samples, ulps, batch: as in `mg.op`.
         doc: the op's docstring.
 
@@ -77,8 +79,14 @@ def custom_op_from_c(
     >>> mg.grad(lambda x: mg.sum(twice(x) * x))(mg.tensor([1.0, 2.0])).tolist()
     [4.0, 8.0]
     """
-    name = name or symbol
+    name = (name or symbol).rstrip("_")  # as of every op
+    flags = tuple(shlex.split(flags) if isinstance(flags, str) else flags)
     try:
+        if not hasattr(infer, "__code__"):
+            raise ArgumentError(
+                f"{name}: infer= is {type(infer).__name__}; the op's operands and attributes are read off "
+                f"it, so it must be a Python function of them"
+            )
         path = _library(source, name, language, flags)
         digest = _load(path, symbol, name)
         rule = _checked(infer, name, dtypes, multi)
@@ -122,7 +130,7 @@ def _library(
                 f"{name}: {text!r} is neither C ({', '.join(SUFFIXES)}) nor a library "
                 f"({', '.join(_LIBRARIES)}); say language= if it is source"
             )
-        text = Path(file).read_text()
+        text = Path(file).read_text(encoding="utf-8")
     return str(build(text, name, language or "c", flags, file))
 
 
@@ -178,7 +186,7 @@ def _checked(infer: Callable, name: str, dtypes: Any, multi: bool) -> Callable:
         allowed = [_all(dtypes)] * len(operands)
 
     def rule(*specs: Spec, **attrs: Any) -> Any:
-        rest = [allowed[-1]] * (len(specs) - len(allowed)) if allowed else []
+        rest = [_all(dtypes)] * (len(specs) - len(allowed))
         for i, (s, names) in enumerate(zip(specs, [*allowed, *rest])):
             if s.dtype.name not in names:
                 which = operands[i] if i < len(operands) else f"operand {i}"

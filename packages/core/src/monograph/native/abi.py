@@ -94,10 +94,12 @@ class Frame:
 
 
 def takes(value: Any) -> bool:
-    """Whether an attribute can be handed to C: a bool, int, float, text, or a tuple of numbers."""
+    """Whether an attribute can be handed to C: a bool, 64-bit int, float, text, or tuple of numbers."""
     if isinstance(value, tuple):
-        return all(isinstance(i, (bool, int, float)) for i in value)
-    return isinstance(value, (bool, int, float, str))
+        return all(takes(i) and not isinstance(i, (str, tuple)) for i in value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, (float, str))
 
 
 def _fill(attr: Attr, name: str, value: Any) -> Any:

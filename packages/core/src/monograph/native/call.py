@@ -14,6 +14,8 @@ from ..errors import ArgumentError, EngineError
 from ..spec import Spec
 from . import abi, guard
 
+_MOST = 4096  # plans that a kernel keeps
+
 
 class Kernel:
     """A C function that computes an op; called with arrays it is the op's NumPy reference.
@@ -42,10 +44,14 @@ class Kernel:
         key = (repr(attrs) if attrs else "", *[(x.shape, x.dtype) for x in xs])
         plan = self._plans.get(key)
         if plan is None:
+            if len(self._plans) >= _MOST:
+                self._plans.clear()
             plan = self._plans[key] = self.plan([Spec.of(x) for x in xs], attrs)
-        xs = tuple([_in_one_piece(x) for x in xs])
+        xs = tuple(map(_in_one_piece, xs))
         ys = [np.empty(shape, dtype) for shape, dtype in plan.results]
-        plan(*[address(x) for x in xs], *[address(y) for y in ys])
+        plan(*map(address, xs), *map(address, ys))
+        for y in ys:
+            y.setflags(write=False)
         return tuple(ys) if self.multi else ys[0]
 
     def plan(self, ins: Sequence[Spec], attrs: dict[str, Any]) -> Plan:

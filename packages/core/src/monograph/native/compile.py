@@ -102,7 +102,8 @@ def _compile(
     # in a folder of its own, then renamed: another process may be at it, too
     with tempfile.TemporaryDirectory(dir=library.parent, ignore_cleanup_errors=True) as there:
         source, made = Path(there, f"source.{language.replace('+', 'p')}"), Path(there, "made.so")
-        source.write_text(f'#line 1 "{shown}"\n{text}')
+        quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
+        source.write_text(f'#line 1 "{quoted}"\n{text}', encoding="utf-8")
         command = [
             *found.command, *_LANGUAGES[language][3], *_FLAGS, *[f"-I{f}" for f in folders],
             "-o", str(made), str(source), *flags, "-lm",

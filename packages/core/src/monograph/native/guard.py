@@ -1,7 +1,7 @@
 """A call of a C function with guard zones around every array, in this process or in one of its own.
 
-What lies before and after each array, and each input, must be untouched afterwards. Run as a script
-(standard library only) it is the child: a function that crashes takes that one down.
+What lies before and after each array, and each input, must be untouched afterwards. The child, which a
+function that crashes takes down, imports this module and `abi` alone: standard library only.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-if __package__:
-    from . import abi
-else:  # the child
-    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import abi  # type: ignore[import-not-found, no-redef]
+from . import abi
 
 ZONE = 4096
 """Bytes guarded before and after each array."""
@@ -162,10 +158,20 @@ def told(code: int, message: bytes) -> str:
     return text or (f"it returned {code}, and no message" if code else "")
 
 
+# a package of this folder, without what monograph's own __init__ imports
+_CHILD = f"""
+import sys, types
+sys.modules["native"] = types.ModuleType("native")
+sys.modules["native"].__path__ = [{os.path.dirname(os.path.abspath(__file__))!r}]
+from native.guard import child
+child()
+"""
+
+
 def _child(elsewhere: dict[str, Any], arena: Arena, file: Any) -> str:
     what = json.dumps({**elsewhere, "sizes": list(arena.sizes), "file": file.fileno()})
     done = subprocess.run(
-        [sys.executable, "-I", "-S", __file__], input=what, text=True, capture_output=True,
+        [sys.executable, "-I", "-S", "-c", _CHILD], input=what, text=True, capture_output=True,
         pass_fds=[file.fileno()], check=False,
     )  # fmt: skip
     if done.returncode < 0:
@@ -179,7 +185,8 @@ def _child(elsewhere: dict[str, Any], arena: Arena, file: Any) -> str:
     return told(code, arena.memory[at : at + abi.MESSAGE])
 
 
-def _main() -> None:
+def child() -> None:
+    """What the process of its own does: the call that it reads about from its input."""
     what = json.load(sys.stdin)
     arena = Arena(what["sizes"], what["file"])
     attrs = {k: tuple(v) if isinstance(v, list) else v for k, v in what["attrs"].items()}
@@ -190,7 +197,3 @@ def _main() -> None:
     code = abi.function(what["path"], what["symbol"])(frame.ref)
     print(f"code={code}", flush=True)
     os._exit(0)
-
-
-if __name__ == "__main__":
-    _main()
