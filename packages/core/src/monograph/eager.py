@@ -47,7 +47,7 @@ def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]
             *[x.buffer if x._device is device else x.on(device).buffer for x in tensors]
         )
     except Exception as e:
-        error = e
+        error: BaseException = e
         if not isinstance(e, MonographError):
             error = failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e)
         if isinstance(error, MonographError):  # the program may be an earlier call's, with its line
