@@ -369,6 +369,25 @@ def test_eager_operations_are_looked_at_one_by_one(engine):
         assert (report.source.file, report.source.line) == (__file__, LINES[name])
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gradient_rule_of_ones_own_has_lines_of_its_own(engine):
+    @mg.custom_vjp
+    def halved(x):
+        return x / 2
+
+    def backward(x, g):
+        return (g / (x - x),)  # BAD rule
+
+    halved.defvjp(lambda x: (x / 2, x), backward)
+
+    def loss(x):
+        return mg.sum(halved(x))  # BAD call_of_the_rule
+
+    report = report_of(mg.jit(mg.grad(loss), engine=engine), mg.tensor(X))
+    assert (report.source.line, report.source.of.line) == (LINES["rule"], LINES["call_of_the_rule"])
+    assert report.backward and f"forward  {__file__}:{LINES['call_of_the_rule']}" in str(report)
+
+
 def test_a_composite_names_what_is_inside():
     report = report_of(mg.jit(direct(composite), engine="numpy"), mg.tensor(X))
     assert (report.op, report.inner) == ("guarded_test_entropy", ("log",))

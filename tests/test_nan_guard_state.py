@@ -190,6 +190,35 @@ def test_a_fault_in_the_optimizer_has_its_scope(name, engine):
 # ---- calls
 
 
+def test_an_infinite_learning_rate_that_makes_no_nan(engine):
+    rate = train.sgd(lambda step: mg.asarray(mg.inf))
+    trainer = train.Trainer(
+        lambda scope, x: x * scope.parameter("w", (), 1.0), train.mean_squared_error, rate,
+        engine=engine, nan_guard=True,
+    )  # fmt: skip
+    with pytest.raises(
+        NonFinite, match="sgd_update made 1 [+-]Inf of infinities it was given"
+    ) as e:
+        trainer.step(np.ones(4, "float32"), np.zeros(4, "float32"))
+    assert e.value.report.scope == "optimizer" and trainer.store["w"].item() == 1.0
+
+
+def test_a_mask_kept_in_a_variable_is_no_alarm(engine):
+    def model(scope, x):
+        mask = scope.variable("mask", x.shape, 0.0)
+        mask.assign(mg.where(x > 0, 0.0, -mg.inf))
+        best = scope.variable("best", (), mg.inf)
+        best.assign(mg.minimum(best.value, mg.max(x)))
+        return mg.softmax(x + mask.value)
+
+    with mg.nan_guard():
+        store = mg.Store()
+        call = store.bind(model, engine)
+        for _ in range(2):
+            call(mg.tensor([1.0, -1.0]))
+    assert store["mask"].tolist() == [0.0, -np.inf] and store["best"].item() == 1.0
+
+
 def test_donated_arguments_survive_an_error_only(engine):
     f = mg.jit(lambda x: mg.log(x), engine=engine, donate_argnums=0)
     good, bad = mg.tensor([1.0, 2.0], device=engine), mg.tensor([1.0, -2.0], device=engine)
@@ -253,6 +282,17 @@ def test_the_guarded_call_is_compiled_apart():
     f(X)
     assert f.cache_info()[:2] == (2, 2)
     assert sorted(type(c) is Guarded for c in f._cache.values()) == [False, True]
+
+
+def test_a_compiled_graph_is_guarded_too(engine):
+    run = mg.trace(lambda x: {"y": mg.log(x)}, mg.Spec((2,))).compile(engine)
+    for _ in range(2):
+        assert np.isnan(run(mg.tensor([-1.0, 1.0]))["y"].tolist()[0])
+        with mg.nan_guard():
+            assert run(mg.tensor([1.0, 1.0]))["y"].tolist() == [0.0, 0.0]
+            with pytest.raises(NonFinite) as caught:
+                run(mg.tensor([-1.0, 1.0]))
+        assert caught.value.report.bad == ("result['y']",)
 
 
 def test_off_inside_another_and_other_modes():

@@ -131,6 +131,25 @@ def scan_in_a_branch(m, w, x, k):
     return m.cond(m.sum(x) > 0, some, lambda v: m.sum(v * w[0] + x), positive)
 
 
+def calls_in_a_branch(m, w, x, k):
+    # which examples are here is handed on through a shared branch, a checkpoint and an own rule
+    up = lambda v: m.while_loop(lambda s: s < 4, lambda s: s * 2, m.stop_gradient(v))
+    kept = m.checkpoint(lambda v: up(v) * m.sin(v) * w[1, 1])
+
+    @m.custom_vjp
+    def own(v, u):
+        return up(v) * u
+
+    own.defvjp(lambda v, u: (up(v) * u, (v, u)), lambda res, g: (g * res[1] * 3, up(res[0]) * g))
+
+    def some(v):
+        y = m.cond(w[0, 0] < 9, lambda v: up(v) * v, lambda v: -v, v)
+        return y + kept(v) * own(v, m.sum(w))
+
+    y = m.where(x[0] > 0, x[0], 0.0)  # 0 would double for ever
+    return m.cond(y > 0, some, lambda v: v * 1.0, y) * x[1]
+
+
 def rematerialised(m, w, x, k):
     block = m.checkpoint(lambda h, t: m.tanh(m.matmul(w, h)) + m.sin(t))
     return m.sum(block(block(x, x * 2), x) ** 2)
@@ -179,11 +198,12 @@ def mapped_inside(m, w, x, k):
 PROGRAMS = [
     recurrent, carry_becomes_batched_late, counted, branches, shared_branch, guarded,
     loop_of_its_own_length, loops_in_loops, loop_that_must_not_start, loop_that_must_not_start_again, scan_in_a_branch, rematerialised,
-    own_gradient, gradient_inside, positions, ordered, systems, pushed, mapped_inside,
+    own_gradient, gradient_inside, calls_in_a_branch, positions, ordered, systems, pushed, mapped_inside,
 ]  # fmt: skip
 # where jax has no answer: it waits for lanes that are not there, or its loop is for lanes one by one
 ONE_BY_ONE = {
     loop_that_must_not_start, loop_that_must_not_start_again, scan_in_a_branch, loops_in_loops,
+    calls_in_a_branch,
 }  # fmt: skip
 
 

@@ -15,10 +15,10 @@ from monograph.numpy_engine import evaluate
 from monograph.op import all_ops
 from monograph.rewrite import decompose, simplify
 from monograph.spec import Spec
-from monograph.testing.distance import same
+from monograph.testing.distance import distance, same
 from monograph.testing.oracles import samples_of
 from monograph.text import graph_text, parse
-from monograph.tracing import trace_flat, tracing
+from monograph.tracing import inline, trace_flat, tracing
 
 
 def applications():
@@ -234,3 +234,21 @@ def test_an_axis_that_is_no_length_is_named(shape, axis, at):
 def test_what_is_no_dtype_is_refused(dtype):
     with pytest.raises(DTypeError):
         Spec((), dtype)
+
+
+@SETTINGS
+@given(programs(), st.lists(st.booleans(), min_size=40, max_size=40))
+def test_a_batch_of_a_graph_is_the_graph_of_each(program, choices):
+    graph, arrays = program
+    batched = [b for b, _ in zip(choices, arrays)]
+    with np.errstate(all="ignore"):
+        near = [x + x / 64 if x.dtype.kind in "fc" else x for x in arrays]
+    lanes = [arrays, [(y if b else x) for x, y, b in zip(arrays, near, batched)]]
+    stacked = [np.stack(pair) if b else pair[0] for *pair, b in zip(*lanes, batched)]
+    axes = tuple(0 if b else None for b in batched)
+    fn = mg.vmap(lambda *xs: tuple(inline(graph, xs)), axes, axis_size=2)
+    got = fn.on("numpy")(*stacked)
+    for i, want in enumerate(zip(*[results(graph, xs) for xs in lanes], strict=True)):
+        d = graph.output_specs[i].dtype
+        # sums may come out in another order, and the ops after them amplify that
+        assert distance(got[i].numpy(), np.stack(want), d) <= 256

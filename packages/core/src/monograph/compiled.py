@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import plugins, tree
+from . import guarding, plugins, tree
 from .engine import Device, Options, failed, resolve
 from .errors import ArgumentError, MonographError
 from .graph import Graph
@@ -32,12 +32,13 @@ class Compiled:
         ArgumentError: when called: arguments of another structure or spec than the graph's.
     """
 
-    __slots__ = ("graph", "device", "executable", "seconds", "_specs", "_gone")
+    __slots__ = ("graph", "device", "executable", "seconds", "_specs", "_gone", "_guarded")
 
     def __init__(self, graph: Graph, engine: Any = None, donate: Sequence[int] = ()):
         self.graph = graph
         self.device: Device = resolve(engine)
         self._specs = graph.output_specs
+        self._guarded: Guarded | None = None
         self._gone = [(i, _gone(graph.name, graph.input_names[i])) for i in donate]
         started = time.perf_counter()
         plugins.hooks().hook.monograph_graph_traced(graph=graph)
@@ -62,6 +63,11 @@ class Compiled:
             raise error  # noqa: B904  (its cause is set)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if guarding.on and type(self) is Compiled and guarding.current() is not None:
+            if self._guarded is None:
+                donate = [i for i, _ in self._gone]
+                self._guarded = guarded_class()(self.graph, self.device, donate)
+            return self._guarded(*args, **kwargs)
         leaves = arguments(self.graph, args, kwargs)
         fed = [feed(x, self.device) for x in leaves]
         check_specs(self.graph, [spec for spec, _ in fed])

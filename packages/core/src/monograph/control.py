@@ -6,6 +6,7 @@ Called on concrete tensors outside any trace, each is compiled and run at once.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from .graph import Graph, Node, Value
 from .jit import jit
 from .rewrite import simplify
 from .spec import Spec
-from .tracing import as_value, current, trace_flat, user_source
+from .tracing import as_value, current, in_rule, trace_flat, user_source
 
 
 def _compiled_when_eager(fn: Callable) -> Callable:
@@ -339,7 +340,10 @@ class custom_vjp:
         out_tree, res_tree, n_out, n_res = trees
 
         def bwd(res: Sequence[Value], gs: Sequence[Value], xs: Sequence[Value]) -> Sequence[Any]:
-            got = self.bwd(tree.unflatten(res_tree, res), tree.unflatten(out_tree, gs))  # type: ignore[misc]
+            given = tree.unflatten(res_tree, res), tree.unflatten(out_tree, gs)
+            own = not getattr(self.bwd, "__module__", "monograph").startswith("monograph")
+            with in_rule() if own else contextlib.nullcontext():
+                got = self.bwd(*given)  # type: ignore[misc]
             if got is None:  # a forgotten return, not a gradient of zero
                 raise ArgumentError(
                     f"{user_source()}: bwd of custom_vjp {self.__name__} returns None; it returns a "

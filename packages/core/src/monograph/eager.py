@@ -46,13 +46,11 @@ def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]
         outs = executable(
             *[x.buffer if x._device is device else x.on(device).buffer for x in tensors]
         )
+    except MonographError as e:  # the program may be an earlier call's, with its line
+        raise at_line(e, user_source())  # noqa: B904  (it is e)
     except Exception as e:
-        error: BaseException = e
-        if not isinstance(e, MonographError):
-            error = failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e)
-        if isinstance(error, MonographError):  # the program may be an earlier call's, with its line
-            at_line(error, user_source())
-        raise error  # noqa: B904  (its cause is set)
+        error = failed(device, f"to compute {op.name} of {', '.join(map(str, given))}", e)
+        raise at_line(error, user_source()) if isinstance(error, MonographError) else error  # noqa: B904
     results = wrap(outs, specs, device)
     if guarding.on and guarding.current() is not None:
         from .examine.guard import check_eager

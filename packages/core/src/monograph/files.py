@@ -123,7 +123,7 @@ def _encode(g: Graph, arrays: list[np.ndarray], places: dict[Literal, int]) -> d
         attrs = {k: _encode_attr(k, a, node, arrays, places) for k, a in node.attrs.items()}
         nodes.append({"op": node.op.name, "in": [index[v] for v in node.inputs], "attrs": attrs})
         if node.source is not None:
-            nodes[-1]["line"] = list(node.source)
+            nodes[-1]["line"] = list(node.source[:5])
         for v in node.outputs:
             index[v] = len(index)
     return {

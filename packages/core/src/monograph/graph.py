@@ -33,6 +33,7 @@ class Source(NamedTuple):
     Attributes:
         scope: path of the layer's scope it was recorded in, empty outside layers.
         backward: a gradient rule recorded it; the line is that of the operation differentiated.
+        of: that line, where the rule is the user's own code and the line is the rule's.
     """
 
     file: str
@@ -40,6 +41,7 @@ class Source(NamedTuple):
     function: str
     scope: str = ""
     backward: bool = False
+    of: Source | None = None
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"

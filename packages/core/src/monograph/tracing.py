@@ -75,6 +75,7 @@ class Trace:
 
 _current: ContextVar[Trace | None] = ContextVar("monograph_trace", default=None)
 _source: ContextVar[Source | None] = ContextVar("monograph_source", default=None)
+_rule: ContextVar[Source | None] = ContextVar("monograph_rule", default=None)
 _scope: ContextVar[str] = ContextVar("monograph_scope", default="")
 
 
@@ -114,6 +115,18 @@ def source_of(node: Node, backward: bool = False) -> Iterator[None]:
         _source.reset(token)
 
 
+@contextmanager
+def in_rule() -> Iterator[None]:
+    """Nodes made inside carry the lines of the user's own gradient rule that makes them."""
+    forward = _source.get()
+    tokens = _source.set(None), _rule.set(forward)
+    try:
+        yield
+    finally:
+        _source.reset(tokens[0])
+        _rule.reset(tokens[1])
+
+
 def user_source() -> Source | None:
     """The innermost frame outside Monograph's own packages."""
     found = _source.get()
@@ -124,7 +137,9 @@ def user_source() -> Source | None:
         name = frame.f_globals.get("__name__", "")
         if not name.startswith("monograph") and not name.startswith(("contextlib", "functools")):
             code = frame.f_code
-            return Source(code.co_filename, frame.f_lineno, code.co_name, _scope.get())
+            here = Source(code.co_filename, frame.f_lineno, code.co_name, _scope.get())
+            of = _rule.get()
+            return here if of is None else here._replace(scope=of.scope, backward=True, of=of)
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

@@ -180,8 +180,8 @@ RULES: dict[Op, Callable] = {
     ),
     **dict.fromkeys(
         (ops.argmax, ops.argmin, ops.cumsum, ops.cumprod, ops.cummax, ops.cummin, ops.sort,
-         ops.concatenate, ops.split, ops.all_gather, ops.reduce_scatter, ops.softmax, ops.softmax_backward,
-         ops.log_softmax, ops.log_softmax_backward),
+         ops.concatenate, ops.split, ops.all_gather, ops.reduce_scatter, ops.softmax,
+         ops.softmax_backward, ops.log_softmax, ops.log_softmax_backward),
         changed(axis=axes),
     ),
     **dict.fromkeys(

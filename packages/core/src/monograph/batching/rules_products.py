@@ -86,12 +86,8 @@ def _leading_beside(*places: int) -> Callable:
     def rule(op: Op, xs: Sequence, batched: Sequence[bool], lanes: Lanes, /, **attrs: Any) -> Any:
         if any(batched[i] for i in places):
             return through_body(op, xs, batched, lanes, **attrs)
-        return op(
-            *[
-                x if i in places else lanes.of(x, b) for i, (x, b) in enumerate(zip(xs, batched))
-            ],
-            **attrs,
-        )  # fmt: skip
+        given = [x if i in places else lanes.of(x, b) for i, (x, b) in enumerate(zip(xs, batched))]
+        return op(*given, **attrs)
 
     return rule
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .. import ops
+from ..cost import FREE
 from ..engine import Buffer
 from ..graph import Graph, Node, Value
 from ..op import parameter
@@ -64,6 +65,24 @@ def judge(trail: Trail, strict: bool = False) -> Finding | None:
     if found is not None and points and not bad and not found.point:
         found = replace(found, point=points[0].attrs["name"])
     return found
+
+
+def first_arithmetic(bad: Sequence[Value], trail: Trail) -> Finding | None:
+    """The first on the way to bad values that reckons, where none made them of finite numbers.
+
+    Selecting, moving and comparing hands infinities on that were meant; a product with an infinite
+    learning rate does not.
+    """
+    for node in _back(bad, trail):
+        if node.op is not parameter and node.op.name not in _HANDS_ON:
+            xs, outs = trail.values(node)
+            return Finding(trail, node, operands=xs, results=outs)
+    return None
+
+
+_HANDS_ON = FREE | {
+    "clamp", "cummax", "cummin", "maximum", "minimum", "negate", "reduce_max", "reduce_min",
+}  # fmt: skip
 
 
 def _back(bad: Sequence[Value], trail: Trail) -> list[Node]:

@@ -15,11 +15,11 @@ from ..array import Array
 from ..compiled import Compiled, _gone
 from ..engine import Buffer
 from ..errors import EngineError, NonFinite
-from ..graph import Graph, Value
+from ..graph import Graph
 from ..op import Op
 from ..tensor import Tensor
 from ..tracing import current, user_source
-from .blame import Finding, judge
+from .blame import Finding, first_arithmetic, judge
 from .flags import can_be_nonfinite, flagged, watched
 from .report import Report, described, given, picture, place_of
 from .statistics import NAN, Statistics, kinds
@@ -104,7 +104,7 @@ class Guarded(Compiled):
         odd = {(i, k) for i, k in found.items() if k}
         if odd and odd <= self.innocent:
             return None
-        finding, shown = self._diagnose(buffers, [graph.outputs[i] for i, _ in odd])
+        finding, shown = self._diagnose(buffers, sorted(i for i, _ in odd))
         if finding is None and shown:
             self.innocent |= {(i, k) for i, k in odd if not k & NAN}
             return None
@@ -121,15 +121,18 @@ class Guarded(Compiled):
         return given(kind, graph.inputs[at], get(buffers[at]), **known)
 
     def _diagnose(
-        self, buffers: Sequence[Buffer], bad: Sequence[Value]
+        self, buffers: Sequence[Buffer], odd: Sequence[int]
     ) -> tuple[Finding | None, bool]:
         """What is to blame, and whether a replay shows the bad results at all."""
+        outputs, get = self.graph.outputs, self.device.engine.get
+        first = len(outputs) - len(self.state)
+        spoilt = [i for i in odd if i >= first and not kinds(get(buffers[self.state[i - first]]))]
         for run in (walk, together):
             with contextlib.suppress(EngineError):  # one that cannot run them so
                 trail = run(self.graph, buffers, self.device)
-                finding, shown = judge(trail), trail.has(bad)
-                if finding is not None or shown:
-                    return finding, shown
+                finding = judge(trail) or first_arithmetic([outputs[i] for i in spoilt], trail)
+                if finding is not None or trail.has([outputs[i] for i in odd]):
+                    return finding, True
         return None, False
 
     def _named(self, i: int) -> str:

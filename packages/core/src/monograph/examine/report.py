@@ -67,7 +67,12 @@ class Report:
         return linecache.getline(self.source.file, self.source.line).strip()
 
     def __str__(self) -> str:
-        rows = [("scope", self.scope), *[("inside", str(p)) for p in self.places]]
+        forward = self.source.of if self.source else None
+        rows = [
+            ("forward", str(forward or "")),
+            ("scope", self.scope),
+            *[("inside", str(p)) for p in self.places],
+        ]
         rows += [("within", " > ".join((self.op, *self.inner)) if self.inner else "")]
         rows += [("operand", f"{i}: {s}") for i, s in enumerate(self.operands)]
         rows += [("result", f"{i}: {s}") for i, s in enumerate(self.results)]
@@ -92,7 +97,8 @@ class Report:
         where = ", in the gradient of this line" if self.backward else ""
         new = "of finite numbers"
         if any(s.first is not None for s in self.operands):
-            new = "of infinities, the first NaN there is"
+            nan = any(s.nan for s in self.results)
+            new = "of infinities" + (", the first NaN there is" if nan else " it was given")
         return f"{self.op} made {made} {new}{where}"
 
 

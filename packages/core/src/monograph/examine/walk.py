@@ -56,10 +56,8 @@ class Trail:
         return any(self.kinds.get(v, 0) & which for v in values)
 
     def may_be_blamed(self, node: Node) -> bool:
-        """Whether it made something new: of finite numbers, or a NaN without one; or runs graphs."""
-        if node.op in CONTROL or node.op is ops.check_finite or not self.has(node.inputs):
-            return True
-        return self.has(node.outputs, NAN) and not self.has(node.inputs, NAN)
+        """Whether what is not finite may be of its own making: no NaN was handed in, or it runs graphs."""
+        return node.op in CONTROL or node.op is ops.check_finite or not self.has(node.inputs, NAN)
 
 
 def runs_points(node: Node) -> bool:

@@ -314,9 +314,11 @@ def _checkpoint_vjp(g, y, *xs, body, kept):
     held = iter(
         optimization_barrier(*xs, *[known[v] for v in start], *[c for c in g if c is not None])
     )
-    xs = [next(held) for _ in xs]
+    again_xs = [next(held) for _ in xs]
     known.update((v, next(held)) for v in start)
-    return tuple(_pull(body, xs, [None if c is None else next(held) for c in g], known.items()))
+    return tuple(
+        _pull(body, again_xs, [None if c is None else next(held) for c in g], known.items())
+    )
 
 
 @composite(

@@ -66,11 +66,15 @@ def is_all(x: np.ndarray, value: Any, rtol: float = 0.0) -> bool:
     one = uniform(x)
     x = x if one is None else one
     if not rtol:
-        # bytes: 0.0 and -0.0 differ, NaN is itself; the first element decides nearly always
-        whole = want.tobytes()
-        return x.ravel()[:1].tobytes() in (whole, b"") and x.tobytes() == whole * x.size
+        # bits: 0.0 and -0.0 differ, NaN is itself; the first element decides nearly always
+        return bool((_bits(x.flat[:1]) == _bits(want)).all() and (_bits(x) == _bits(want)).all())
     wide = np.complex128 if np.iscomplexobj(want) else np.float64
     return bool(np.isclose(x.astype(wide), wide(value), rtol=rtol, atol=0.0).all())
+
+
+def _bits(x: np.ndarray) -> np.ndarray:
+    """``[elements, bytes of one]``"""
+    return np.ascontiguousarray(x).reshape(-1, 1).view(np.uint8)
 
 
 def _cast(value: Any, d: np.dtype) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import numpy as np
 from .. import ops
 from ..graph import Graph
 from ..rewrite import simplify
+from .constants import LIMIT, uniform
 from .exact import EXACT
 from .folding import fold_constants
 from .rule import Rule, apply, rule
@@ -17,7 +18,10 @@ from .rule import Rule, apply, rule
 
 def _number(x):
     """What a constant array is throughout (0-d); None where it varies."""
-    return x.ravel()[0] if x.size and (x == x.ravel()[0]).all() else None
+    one = uniform(x)
+    if one is None and 0 < x.size <= LIMIT and (x == x.flat[0]).all():
+        return x.flat[0]
+    return one
 
 
 @rule(lambda op, x: op.log(op.exp(x)))
@@ -101,17 +105,15 @@ def one_over_sqrt(x):
 @rule(lambda op, x: op.power(x, op.constant("n")))
 def small_powers(x, n):
     """Powers of 1, 2, 3, 0.5 and -1 as products, a root and a quotient."""
-    made = _POWERS.get(_number(n))
-    return made(x) if made else None
-
-
-_POWERS = {
-    1: lambda x: x,
-    2: lambda x: ops.multiply(x, x),
-    3: lambda x: ops.multiply(ops.multiply(x, x), x),
-    0.5: lambda x: ops.sqrt(x),
-    -1: lambda x: ops.divide(ops.ones_like(x), x),
-}
+    table = {
+        1: lambda: x,
+        2: lambda: x * x,
+        3: lambda: x * x * x,
+        0.5: lambda: ops.sqrt(x),
+        -1: lambda: ops.divide(ops.ones_like(x), x),
+    }
+    made = table.get(_number(n))
+    return made() if made else None
 
 
 @rule(lambda op, x: x * op.constant("a") * op.constant("b"))

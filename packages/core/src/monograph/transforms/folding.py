@@ -13,9 +13,11 @@ from ..rewrite import decompose
 from .constants import LIMIT, known, uniform
 from .rule import Rule, node_rule
 
-# modules whose operations are left: what they give depends on the replica, or is a user's choice to
-# draw when the graph runs; loops may take for ever
-_LEFT = frozenset(f"monograph.ops.{name}" for name in ("collectives", "control", "random"))
+# modules whose operations are left: what they give depends on the replica, is looked at when a NaN
+# guard looks, or is to be drawn when the graph runs; loops may take for ever
+_LEFT = frozenset(
+    f"monograph.ops.{name}" for name in ("collectives", "control", "finite", "random")
+)
 
 # elementwise, and the same to the bit for one element as for many
 _EACH = frozenset((

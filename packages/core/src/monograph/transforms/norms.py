@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import ops
 from ..graph import Node, Value
-from .algebra import applied, both_ways, close, lies_on, number, peeled, product, reduced
+from .algebra import after, applied, both_ways, close, lies_on, number, peeled, product, reduced
 from .constants import is_all, known, uniform
 from .rule import node_rule, rule
 
@@ -42,16 +42,24 @@ def _under_root(v: Value, power: int) -> Value | None:
     return xs[0] if name == "power" and number(xs[1]) == -0.5 * power else None
 
 
-def _deviation(v: Value, power: int, like: Value) -> tuple[Value, float] | None:
-    """``(x, epsilon)`` if ``v ** power`` is ``1 / sqrt(mean(x * x) + epsilon)`` per row of ``like``."""
+def _deviation(v: Value, power: int, like: Value) -> tuple[Value, float, bool] | None:
+    """``(x, epsilon, False)`` if ``v ** power`` is ``1 / sqrt(mean(x * x) + epsilon)`` per row of
+    ``like``; with True if it has ``mean(x * x) - mean(x) ** 2`` there."""
     last = like.ndim - 1
+    n = like.shape[last]
     core = lies_on(v, range(last)) if v.spec is like.spec else None
     inside = None if core is None else _under_root(core, power)
     for a, b in both_ways(peeled(inside), "add") if inside is not None else ():
-        epsilon, squares = _written(b), _mean(a, like.shape[last], last)
+        epsilon, about = _written(b), applied(peeled(after(peeled(a), "relu")), "subtract")
+        squares = _mean(about[0] if about else a, n, last)
         x = None if squares is None else _square(squares)
-        if epsilon is not None and x is not None and x.spec is like.spec:
-            return x, epsilon
+        if epsilon is None or x is None or x.spec is not like.spec:
+            continue
+        if about:
+            mean = _square(peeled(about[1]))
+            if mean is None or _mean(mean, n, last) is not x:
+                continue
+        return x, epsilon, bool(about)
     return None
 
 
@@ -79,7 +87,12 @@ def normalised(node: Node, *_: Value) -> Any:
         found = _deviation(v, power, root)
         if not found:
             continue
-        x, epsilon = found
+        x, epsilon, about_mean = found
+        if about_mean:  # what stands over it must be the deviation itself
+            lows = [w for w, p in product(root).values if p == 1 and _centred(w) is x]
+            if not lows:
+                continue
+            x = lows[0]
         whole = product(root, (x, v))
         left = whole.without((x, 1), (v, power))
         if left is None or any(w.spec is not root.spec for w, _ in left):

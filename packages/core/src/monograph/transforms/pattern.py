@@ -19,7 +19,7 @@ import numpy as np
 from ..dtypes import dtype as as_dtype
 from ..errors import GraphError
 from ..graph import Value
-from ..op import Op, _freeze, all_ops
+from ..op import Op, _freeze, all_ops, get
 from ..tracing import user_source
 from .constants import is_all, known
 
@@ -243,15 +243,16 @@ class Builder:
             raise AttributeError(name)
         wanted = name.rstrip("_")
         wanted = ALIASES.get(wanted, wanted)
-        found = next((o for o in all_ops() if o.name == wanted), None)
-        if found is None:
+        try:
+            found = get(wanted)
+        except GraphError:
             names = [*ALIASES, *[o.name for o in all_ops()]]
             close = difflib.get_close_matches(name, names, 4) or [n for n in names if wanted in n]
             hint = f"; close are {', '.join(close)}" if close else ""
             raise GraphError(
                 f"{user_source()}: no operation is named {name!r}{hint}. "
                 f"python -m monograph ops lists them"
-            )
+            ) from None
         return lambda *operands, **attrs: _apply(found, operands, attrs)
 
     def attr(self, name: str) -> Attr:

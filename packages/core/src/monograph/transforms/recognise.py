@@ -63,7 +63,7 @@ def softmax(e, total):
 
 
 @rule(lambda op, x, total: x - total)
-def log_softmax(x, total):
+def log_softmax(x: Value, total: Value) -> Any:
     """``x - log(sum(exp(x)))``, with or without ``max(x)`` taken off, there or in the logarithm."""
     for axis in range(x.ndim if x.dtype.is_float else 0):
         core = lies_on(total, _others(total, axis))

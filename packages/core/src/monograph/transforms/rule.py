@@ -41,27 +41,31 @@ class Rule:
         """The graph with every match rewritten; the same object where nothing matched."""
         return run_rules(graph, [self])
 
-    def rewrite(self, node: Node, xs: Sequence[Value]) -> Sequence[Value] | None:
+    def rewrite(
+        self, node: Node, xs: Sequence[Value], place: Callable[[], Node]
+    ) -> Sequence[Value] | None:
         """What replaces ``node`` on the operands ``xs`` of the current trace, or None.
+
+        ``place()`` is the node as it stands in the graph being made.
 
         Raises:
             GraphError: the rewrite returned no values, or such of other shapes or dtypes.
         """
         if self.pattern is None:
-            out = self._call(node, (_placed(node, xs), *xs), {})
+            out = self._call(node, (place(), *xs), {})
             return None if out is None else self._checked(node, out)
         for bound in _matches(self.pattern, node, xs):
-            out = self._call(node, (), self._arguments(bound, node, xs))
+            out = self._call(node, (), self._arguments(bound, place))
             if out is not None:
                 return self._checked(node, out)
         return None
 
-    def _arguments(self, bound: Bound, node: Node, xs: Sequence[Value]) -> Bound:
+    def _arguments(self, bound: Bound, place: Callable[[], Node]) -> Bound:
         if self._takes is None:
             return bound
         given = {n: bound.get(n) for n in self._takes}
         if "node" in given:
-            given["node"] = _placed(node, xs)
+            given["node"] = place()
         return given
 
     def _call(self, node: Node, args: tuple, kwargs: Bound) -> Any:
@@ -91,11 +95,6 @@ class Rule:
     def __repr__(self) -> str:
         what = self.pattern or ", ".join(sorted(self.roots or ["every operation"]))
         return f"<rule {self.name}: {what}>"
-
-
-def _placed(node: Node, xs: Sequence[Value]) -> Node:
-    """The node matched, as it stands in the graph being made."""
-    return copy_node(node, xs)[0].node if node.outputs else node
 
 
 def _matches(pattern: Pattern, node: Node, xs: Sequence[Value]) -> Iterable[Bound]:
@@ -277,14 +276,22 @@ def _sweep(
         return done[id(g)]
 
     def rewrite(node: Node, xs: list) -> Sequence[Value] | None:
+        placed: Sequence[Value] | None = None
+
+        def place() -> Node:  # once for all rules; where none fires it stays
+            nonlocal placed
+            if placed is None:
+                placed = copy_node(node, xs)
+            return placed[0].node if placed else node
+
         for r in rules_for(node.op.name):
-            outs = r.rewrite(node, xs)
+            outs = r.rewrite(node, xs, place)
             if outs is not None:
                 fired.append((r, node))
                 return outs
         if any(True for _ in attr_graphs(node.attrs)):
             return copy_node(node, xs, {k: map_graphs(a, inner) for k, a in node.attrs.items()})
-        return None
+        return placed
 
     before = len(fired)
     out = rebuild(graph, rewrite)
