@@ -299,6 +299,8 @@ def _freeze(x: Any) -> Any:
         return tuple([_freeze(i) for i in x])
     if isinstance(x, (int, np.integer)):
         return operator.index(x)
+    if isinstance(x, (np.ndarray, np.generic)):  # such as permutation=np.argsort(order)
+        return _freeze(x.tolist())
     if isinstance(x, np.dtype):
         return as_dtype(x)
     return x
