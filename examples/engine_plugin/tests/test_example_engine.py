@@ -15,3 +15,18 @@ def test_it_is_found_and_runs_a_gradient():
 
 def test_the_kit_passes():
     assert_conforms("example", quick=True)
+
+
+def test_an_op_from_outside_core_runs_with_a_gradient():
+    @mg.op(infer=lambda x: x, vjp=lambda g, y, x: (2 * x * g,))
+    def squared_outside(x):
+        """x * x."""
+        return x * x
+
+    x = np.array([0.5, -1.0], "float32")
+    counts = get_engine("example").counts
+    np.testing.assert_array_equal(mg.jit(squared_outside).on("example")(x).numpy(), x * x)
+    np.testing.assert_array_equal(
+        mg.grad(lambda x: mg.sum(squared_outside(x))).on("example")(x).numpy(), 2 * x
+    )
+    assert counts["squared_outside"] == 1

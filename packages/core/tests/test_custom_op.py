@@ -244,6 +244,7 @@ def test_a_cell_that_is_run_again_replaces_its_op_and_old_graphs_keep_theirs():
     graph = mg.trace(lambda x: old(x), X)
     new = define("__main__", factor=3)
     assert get("twice") is new is not old
+    assert mg.trace(lambda x: new(x), X) != graph == mg.trace(lambda x: old(x), X)
     np.testing.assert_array_equal(graph.verify().compile("numpy")(X).numpy(), 2 * X)
     np.testing.assert_array_equal(new(mg.tensor(X)).numpy(), 3 * X)
     np.testing.assert_array_equal(old(mg.tensor(X)).numpy(), 2 * X)

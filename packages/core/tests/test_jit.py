@@ -3,6 +3,7 @@
 import monograph as mg
 import numpy as np
 import pytest
+from monograph import ops
 from monograph.errors import ArgumentError, DTypeError, EngineError, ShapeError
 
 
@@ -150,3 +151,10 @@ def test_a_masked_array_is_refused_rather_than_unmasked():
         with pytest.raises(ArgumentError, match="filled"):
             call(x)
     assert mg.tensor(x.filled(0)).tolist() == [1, 0]
+
+
+def test_attributes_may_be_numpy_arrays_and_numbers():
+    g = mg.trace(lambda x: ops.transpose(x, permutation=np.argsort([1, 0])), mg.Spec((2, 3)))
+    assert g.nodes[0].attrs["permutation"] == (1, 0)
+    norm = ops.softmax.bind((0,), {"axis": np.int64(1)})
+    assert norm == {"axis": 1} and type(norm["axis"]) is int

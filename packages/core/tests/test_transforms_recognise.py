@@ -217,6 +217,17 @@ ATTENTION = {
     "no batch, masked": (
         lambda q, k, v, m: softmax(q @ turned(k) * 0.2 + m) @ v, S(5, 8), S(6, 8), S(6, 3), S(5, 6)
     ),
+    "heads in groups": (
+        lambda q, k, v: softmax(q @ turned(mg.repeat(k, 3, axis=1)) * 0.2) @ mg.repeat(v, 3, axis=1),
+        S(2, 6, 5, 8), S(2, 2, 7, 8), S(2, 2, 7, 3),
+    ),
+    "heads in groups, heads third": (
+        lambda q, k, v: mg.einsum(
+            "bhqk,bkhd->bqhd",
+            softmax(mg.einsum("bqhd,bkhd->bhqk", q, mg.repeat(k, 2, axis=2))), mg.repeat(v, 2, axis=2),
+        ),
+        Q, S(2, 6, 2, 8), S(2, 6, 2, 3),
+    ),
     "keys first": (
         lambda q, k, v: mg.einsum("bkq,bkd->bdq", turned(softmax(turned(k @ turned(q)))), v),
         S(4, 5, 8), S(4, 6, 8), S(4, 6, 3),
@@ -240,6 +251,7 @@ def test_attention_in_many_layouts(what, first):
     (node,) = [n for n in made.nodes if n.op.name == "attention"]
     assert node.attrs["is_causal"] == ("causal" in what)
     assert len(node.inputs) == (4 if "mask" in what else 3)
+    assert [x.shape[2] for x in node.inputs[1:3]] == [2, 2] or "groups" not in what
     same_numbers(graph, made)
 
 

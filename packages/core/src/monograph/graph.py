@@ -290,7 +290,8 @@ class Graph:
             for node in self.nodes:
                 attrs = [(k, _attr_key(a)) for k, a in sorted(node.attrs.items())]
                 ins = [index[v] for v in node.inputs]
-                h.update(f"{node.op.name}{ins}{attrs}{[v.spec for v in node.outputs]}".encode())
+                name = f"{node.op.name}#{node.op.edition}" if node.op.edition else node.op.name
+                h.update(f"{name}{ins}{attrs}{[v.spec for v in node.outputs]}".encode())
                 for v in node.outputs:
                     index[v] = len(index)
             h.update(repr([index[v] for v in self.outputs]).encode())

@@ -94,6 +94,7 @@ class Op:
         lower: an op from outside brings its own lowerings, ``{engine's name: table entry}``; an
             engine that has none calls the reference on the host.
         outside: whether it was written outside core.
+        edition: how many definitions of it were replaced by this one.
     """
 
     def __init__(
@@ -133,11 +134,12 @@ class Op:
         self.defaults = {name: given.get(name, REQUIRED) for name in attrs}
         if not fn.__doc__:
             raise GraphError(f"op {self.name!r} has no docstring")
+        self.edition = 0
         found = _REGISTRY.setdefault(self.name, self)
         if found is not self:
             if not (self.outside and self.replaces(found)):
                 raise GraphError(f"op {self.name!r} exists already, in {found.__module__}")
-            _REGISTRY[self.name] = self
+            _REGISTRY[self.name], self.edition = self, found.edition + 1
 
     @property
     def is_composite(self) -> bool:
@@ -297,6 +299,8 @@ def _freeze(x: Any) -> Any:
         return tuple([_freeze(i) for i in x])
     if isinstance(x, (int, np.integer)):
         return operator.index(x)
+    if isinstance(x, (np.ndarray, np.generic)):  # such as permutation=np.argsort(order)
+        return _freeze(x.tolist())
     if isinstance(x, np.dtype):
         return as_dtype(x)
     return x

@@ -178,3 +178,32 @@ def _laid_out(out: Value, weights: _Dot, v: _Dot, first: bool, n: int) -> Value:
     want = [names[i] for i in weights.batching] + (["q", "v"] if first else ["v", "q"])
     order = [have.index(a) for a in want]
     return small if order == sorted(order) else ops.transpose(small, permutation=order)
+
+
+@node_rule("attention")
+def grouped_heads(node: Node, q: Value, k: Value, v: Value, *mask: Value) -> Any:
+    """Attention to keys and values repeated per group of heads: to those there are."""
+    fewer = [_unrepeated(x) for x in (k, v)]
+    if fewer[0] is None or fewer[1] is None or fewer[0].shape[2] != fewer[1].shape[2]:
+        return None
+    return ops.attention(q, *fewer, *mask, **node.attrs)
+
+
+def _unrepeated(x: Value) -> Value | None:
+    """``[batch, keys, kv_heads, f]`` of which ``x [batch, keys, heads, f]`` repeats each head."""
+    order = range(4)
+    if x.node.op.name == "transpose":
+        order, x = x.node.attrs["permutation"], x.node.inputs[0]
+    for wide in applied(x, "reshape"):
+        for few in applied(wide, "broadcast_in_dim"):
+            at = order[2]  # where the heads are; behind them the times each is repeated
+            kept = [i for i in range(5) if i != at + 1]
+            outer = [n for i, n in enumerate(x.shape) if i != at]
+            if (
+                wide.ndim == 5
+                and list(wide.node.attrs["dims"]) == kept
+                and list(few.shape) == [wide.shape[i] for i in kept]
+                and outer == [n for i, n in enumerate(few.shape) if i != at]
+            ):
+                return ops.transpose(few, permutation=tuple(order))
+    return None

@@ -14,7 +14,7 @@ from .. import ops
 from ..graph import Graph, Node, Value
 from ..rewrite import simplify
 from .algebra import after, applied, both_ways, close, lies_on, number, peeled, product, reduced
-from .attention import attention
+from .attention import attention, grouped_heads
 from .bodies import attention_body
 from .exact import EXACT
 from .folding import fold_constants
@@ -216,7 +216,7 @@ def _narrowed(x: Value, d: Any) -> Value | None:
 
 
 RULES = (
-    softmax, log_softmax, log_of_softmax, relu, logistic, silu, gelu, *NORMS, attention, narrow,
+    softmax, log_softmax, log_of_softmax, relu, logistic, silu, gelu, *NORMS, attention, grouped_heads, narrow,
 )  # fmt: skip
 COMPOSITES = (simplify, attention_body, fold_constants, *EXACT, *RULES, simplify)
 
