@@ -352,7 +352,7 @@ class Graph:
 
         return replace(self, changes)
 
-    def inline(self, ops: Iterable[Op | str] | None = None) -> Graph:
+    def inline(self, ops: Iterable[Op | str] | Op | str | None = None) -> Graph:
         """Composites in terms of primitives; see `monograph.transforms.inline`."""
         from .transforms import inline
 
