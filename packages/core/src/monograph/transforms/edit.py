@@ -100,6 +100,10 @@ class _Replacing:
         self.exact: dict[Value, Value] = {}  # old value -> its copy
         self.read: dict[Value, Value] = {}  # old value -> what its readers get instead
         self.problems: list[str] = []
+        self.by: dict[Value, list[Value]] = {}  # what replaces -> what it replaces
+        for old, new in self.changes.items():
+            if isinstance(new, Value):
+                self.by.setdefault(new, []).append(old)
         # nodes that a replacement is computed from: they read what stood there before
         self.before = {
             old: frozenset(ancestors([new]))
@@ -175,9 +179,8 @@ class _Replacing:
         if v in self.changes and not isinstance(new, Value):
             made = new(self.exact[v]) if callable(new) else new
             self.read[v] = self._fit(v, _recorded(v, made, self.trace))
-        for old, other in self.changes.items():  # outputs that are replaced by this value
-            if other is v:
-                self.read[old] = self._fit(old, self.exact[v])
+        for old in self.by.get(v, ()):  # outputs that are replaced by this value
+            self.read[old] = self._fit(old, self.exact[v])
 
     def _fit(self, old: Value, new: Value) -> Value:
         if new.spec is old.spec:
