@@ -84,14 +84,11 @@ def attention(node: Node, *_: Value) -> Any:
         ]
         attrs: dict[str, Any] = {"scale": _scale(scale, made[0])}
         if mask is not None:
-            masked = _mask(mask, hidden is not None, n, axis)
+            masked = _mask(mask, hidden, n, axis)
             if masked is None:
                 attrs["is_causal"] = True
-            elif hidden is None or hidden == -math.inf:
+            else:
                 made.append(masked)
-            else:  # a query with every key hidden gets their average, of a bool mask zeros
-                spec = masked.spec.with_(dtype=scores.dtype)
-                made.append(ops.select(masked, ops.full(0, spec), ops.full(-1e30, spec)))
         out = ops.attention(*made, **attrs)[0]
         return _laid_out(out, weights, v, weights is sides[0], n)
     return None
@@ -115,17 +112,17 @@ def _four(x: Value, batching: Sequence[int], rows: int, columns: int) -> Value:
     return ops.reshape(x, shape=(*head, rest[0], *sizes, *rest[1:])) if sizes else x
 
 
-def _unmasked(v: Value) -> tuple[Value, Value | None, float | None]:
-    """Scores without their mask, the mask, and if it is a bool the number it puts for a score."""
+def _unmasked(v: Value) -> tuple[Value, Value | None, bool]:
+    """Scores without their mask, the mask, and whether it is a bool."""
     if parts := applied(v, "select"):
         low = number(parts[2])
         # as good as -inf: next to any other score, exp of it is 0
         if low is not None and low <= -1e9:
-            return parts[1], parts[0], low
+            return parts[1], parts[0], True
     for a, b in both_ways(v, "add"):
         if _is_scores(a):
-            return a, b, None
-    return v, None, None
+            return a, b, False
+    return v, None, False
 
 
 def _is_scores(v: Value) -> bool:
