@@ -70,10 +70,7 @@ def _pull(
     number: Callable[[Value], Value],
 ) -> list[Value | None]:
     """The walk: over ``nodes`` in reverse, with rules that read ``number(value)``."""
-    depends = {x for x in xs if x.dtype.is_inexact}
-    for node in nodes:
-        if node.op.vjp is not ZERO_GRADIENT and any(v in depends for v in node.inputs):
-            depends.update(v for v in node.outputs if v.dtype.is_inexact)
+    depends = dependents(nodes, [x for x in xs if x.dtype.is_inexact])
     cotangents: dict[Value, Any] = {}
 
     def add(v: Value, g: Any) -> None:
