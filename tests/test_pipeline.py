@@ -9,7 +9,7 @@ import monograph_zoo as zoo
 import numpy as np
 import pytest
 import torch
-from monograph.errors import ArgumentError, DTypeError, EngineError, GraphError
+from monograph.errors import ArgumentError, DTypeError, EngineError, GraphError, NonFinite
 from monograph.tracing import inline
 from monograph.transforms import pipeline
 
@@ -305,3 +305,15 @@ def test_engines_in_one_process_do_not_disturb_each_others_settings():
     run = pipeline(mg.trace(lambda x: mg.exp(mg.sin(x)), mg.Spec((3,), "float64")))
     assert run(np.zeros(3)).numpy().dtype == "float64"
     assert jax.config.jax_enable_x64 == before
+
+
+def test_a_nan_guard_watches_the_parts_of_a_pipeline_and_their_gradients():
+    g = mg.trace(lambda x: mg.sum(mg.sin(mg.sqrt(x)) * 2.0), mg.Spec((2,)))
+    run = pipeline(g, ["xla", "torch"])
+    line = rf"^{__file__}:\d+: "
+    with mg.nan_guard():
+        assert run(np.ones(2, "float32")).engine == "torch"
+        with pytest.raises(NonFinite, match=line + "sqrt made 2 NaN"):
+            run(np.full(2, -1, "float32"))
+        with pytest.raises(NonFinite, match=line + r"divide made 2 \+Inf"):
+            run.value_and_grad()(np.zeros(2, "float32"))

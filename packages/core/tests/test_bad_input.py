@@ -289,6 +289,24 @@ def test_an_argument_that_is_no_array_is_named(bad):
         mg.jit(lambda x, y: x)(1.0, bad)
 
 
+def test_an_argument_used_as_a_number_is_named():
+    with pytest.raises(
+        TraceError, match=r"test_bad_input.py:\d+: .* this bool\[\] \(argument arg\[1\]\)"
+    ):
+        mg.jit(lambda x, on: x if on else -x)(1.0, True)
+
+
+def test_what_is_compiled_is_not_called_while_tracing():
+    g = mg.trace(mg.sin, mg.Spec((3,)))
+    for run in (g.compile("numpy"), mg.transforms.pipeline(g, ["numpy"])):
+        with pytest.raises(
+            TraceError, match=r"test_bad_input.py:\d+: .* is compiled and takes arrays"
+        ):
+            mg.jit(lambda x, run=run: run(x), static_argnames="run")(np.ones(3, "float32"))
+        # what is no part of the trace is an array there too
+        mg.trace(lambda x, run=run: x + run(np.ones(3, "float32")), mg.Spec((3,)))
+
+
 def test_a_missing_argument_is_pythons_own_error():
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'y'"):
         mg.jit(lambda x, y: x)(1.0)

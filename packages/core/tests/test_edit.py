@@ -173,5 +173,38 @@ def test_map_ops_refuses_what_does_not_fit(graph):
     line = chain.__code__.co_firstlineno + 2
     with pytest.raises(GraphError, match=rf"test_edit.py:{line}: .*replaces exponential"):
         graph.map_ops(lambda n, xs: mg.sum(xs[0]) if n.op.name == "exponential" else None)
-    with pytest.raises(GraphError, match=rf"test_edit.py:{line}: .*2 values stand in"):
+    with pytest.raises(
+        GraphError, match=rf"test_edit.py:{line}: map_ops replaces exponential.*, by \["
+    ):
         graph.map_ops(lambda n, xs: (xs[0], xs[0]) if n.op.name == "exponential" else None)
+    with pytest.raises(GraphError, match="map_ops answers str for exponential; return values"):
+        graph.map_ops(lambda n, xs: "x" if n.op.name == "exponential" else None)
+
+
+def test_what_is_no_replacement_cut_pass_or_composite_is_named_with_the_users_line(graph):
+    out = graph.outputs[0]
+    for call, told in (
+        (lambda: graph.replace({out: None}), "replace: .* would become NoneType; a replacement is"),
+        (
+            lambda: graph.replace({"out": 1.0}),
+            "replace: not values of graph 'chain' itself:\n  'out'",
+        ),
+        (lambda: graph.split(3), "cuts are a sequence .*, not 3; put it in a list"),
+        (lambda: graph.split(out), "cuts are a sequence .* put it in a list"),
+        (lambda: graph.split(graph.nodes[0]), "cuts are a sequence .* put it in a list"),
+        (lambda: graph.transform(3), "a pass is a rule, a function .*, not 3"),
+        (lambda: graph.transform(lambda g: 3), "pass <lambda> returned int, not a graph"),
+        (
+            lambda: graph.transform(lambda g: g.extract(g.nodes[:2])),
+            "pass <lambda> changed the graph's",
+        ),
+        (lambda: graph.inline("softmaxx"), "there is no op 'softmaxx'"),
+    ):
+        with pytest.raises(GraphError, match=rf"^{__file__}:\d+: {told}"):
+            call()
+
+
+def test_one_composite_is_named_without_a_list_and_numpy_integers_are_positions():
+    g = mg.trace(lambda x: mg.softmax(mg.silu(x)), X)
+    assert [n.op.name for n in g.inline("silu").nodes] == ["logistic", "multiply", "softmax"]
+    assert len(g.split([np.int64(1)]).parts) == 2

@@ -115,6 +115,14 @@ def test_dot_has_clusters_by_scope_nested_graphs_lines_and_colours(graph):
     assert "penwidth=3" in graph.dot(mark=[scan]) and "penwidth" not in text
 
 
+def test_a_graph_may_have_a_keyword_of_dot_for_its_name():
+    def node(x):
+        return x
+
+    # digraph node { is a syntax error
+    assert mg.trace(node, mg.Spec(())).dot().startswith('digraph "node" {')
+
+
 def test_without_graphviz_it_says_how_to_install_it(graph, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(MonographError, match=r"apt install graphviz.*or use graph.html\(\)"):

@@ -291,6 +291,24 @@ def test_what_is_nearly_a_composite_is_none(what):
     same_numbers(graph, made)
 
 
+def test_a_value_squared_again_and_again_is_not_taken_apart_into_all_its_factors():
+    def squares(x):
+        for _ in range(60):  # 2 ** 60 of them
+            x = x * x
+        return x
+
+    graph = mg.trace(squares, S(3))
+    assert graph.transform(transforms.composites) == graph
+
+
+def test_the_unbiased_variance_of_long_rows_is_no_layer_norm():
+    # 1 / (n - 1) and 1 / n agree in 4 digits, the results only in those too
+    graph = mg.trace(NEARLY["unbiased variance"], S(2, 20_000), S(2, 20_000))
+    assert "layer_norm" not in names(graph.transform(transforms.composites))
+    graph = mg.trace(lambda x: layer_norm(x, 1.0, 0.0), S(2, 20_000))
+    assert "layer_norm" in names(graph.transform(transforms.composites))
+
+
 def test_gradients_of_what_was_recognised_are_those_of_what_was_written():
     def loss(fn):
         def of(x, s, b):

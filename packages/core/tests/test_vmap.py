@@ -150,6 +150,12 @@ def test_a_jacobian_takes_up_to_64_rows_at_once_and_more_in_blocks():
     assert mg.jacobian(lambda x: x[:0])(np.ones(3)).shape == (0, 3)
 
 
+def test_a_tall_jacobian_does_not_hold_a_square_of_its_rows():
+    tall = mg.trace(mg.jacobian(lambda p: mg.sin(mg.arange(2000.0) * p[0]) + p[1]), mg.Spec((2,)))
+    cost = tall.cost()
+    assert cost.constants < 100_000 and cost.peak < 2000 * 2000 * 4
+
+
 # ---- where it may be called
 
 

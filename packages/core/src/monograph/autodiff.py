@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import ops, tree
+from . import dtypes, ops, tree
 from .errors import ArgumentError, DTypeError, GraphError, MonographError, NotDifferentiable
 from .graph import Graph, Node, Value, ancestors
 from .jit import Jitted, jit
@@ -70,10 +70,7 @@ def _pull(
     number: Callable[[Value], Value],
 ) -> list[Value | None]:
     """The walk: over ``nodes`` in reverse, with rules that read ``number(value)``."""
-    depends = {x for x in xs if x.dtype.is_inexact}
-    for node in nodes:
-        if node.op.vjp is not ZERO_GRADIENT and any(v in depends for v in node.inputs):
-            depends.update(v for v in node.outputs if v.dtype.is_inexact)
+    depends = dependents(nodes, [x for x in xs if x.dtype.is_inexact])
     cotangents: dict[Value, Any] = {}
 
     def add(v: Value, g: Any) -> None:
@@ -309,15 +306,22 @@ def _rows(y: Value, xs: Sequence[Value]) -> list[Value]:
     def pull(g: Value) -> tuple:
         return tuple(_filled(backward([y], [g], xs), xs))
 
-    n, block = y.size, min(y.size, _BLOCK)
-    count = -(-n // block) if n else 1
-    units = np.eye(count * block, n).reshape(count, block, *y.shape)
-    basis = ops.literal(units, y.dtype)
-    if count == 1:
-        got = vmap(pull)(basis[0])
+    n = y.size
+    if n <= _BLOCK:
+        basis = ops.reshape(ops.eye(n, y.dtype), shape=(n, *y.shape))
+        got = vmap(pull)(basis)
     else:
-        _, got = scan(lambda c, g: (c, vmap(pull)(g)), (), basis)
-        flat = [ops.reshape(r, shape=(count * block, *x.shape)) for r, x in zip(got, xs)]
+        count = -(-n // _BLOCK)
+        row, column = (ops.iota(shape=(_BLOCK, n), axis=a, dtype="int32") for a in (0, 1))
+
+        def block(carry: tuple, first: Value) -> tuple:
+            # made here: all at once would be n * n numbers
+            units = ops.compare(row + first, column, direction="EQ")
+            basis = ops.reshape(ops.convert(units, dtype=y.dtype), shape=(_BLOCK, *y.shape))
+            return carry, vmap(pull)(basis)
+
+        _, got = scan(block, (), ops.literal(np.arange(count) * _BLOCK, dtypes.int32))
+        flat = [ops.reshape(r, shape=(count * _BLOCK, *x.shape)) for r, x in zip(got, xs)]
         got = [r[:n] for r in flat]
     return [ops.reshape(r, shape=(*y.shape, *x.shape)) for r, x in zip(got, xs)]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import guarding, plugins, tree
 from .engine import Device, Options, failed, resolve
-from .errors import ArgumentError, MonographError
-from .graph import Graph
+from .errors import ArgumentError, MonographError, TraceError
+from .graph import Graph, Value
 from .tensor import Tensor, feed, wrap
-from .tracing import user_source
+from .tracing import current, user_source
 
 if TYPE_CHECKING:
     from .examine.guard import Guarded
@@ -138,6 +138,11 @@ def arguments(graph: Any, args: tuple, kwargs: dict[str, Any]) -> list:
     if len(leaves) != len(graph.input_specs):
         raise ArgumentError(
             f"{user_source()}: {graph.name} takes {len(graph.input_specs)} arrays, got {len(leaves)}"
+        )
+    if current() is not None and any(isinstance(x, Value) for x in leaves):
+        raise TraceError(
+            f"{user_source()}: {graph.name} is compiled and takes arrays; in a traced function call "
+            f"the function it was made of"
         )
     return leaves
 

@@ -59,8 +59,11 @@ def graph_svg(graph: Graph, path: Any = None, mark: Collection[Node] = ()) -> st
     return svg
 
 
+_KEYWORDS = frozenset(("digraph", "edge", "graph", "node", "strict", "subgraph"))
+
+
 def _id(s: str) -> str:
-    return s if s.isidentifier() else _quote(s)
+    return s if s.isidentifier() and s.lower() not in _KEYWORDS else _quote(s)
 
 
 def _quote(s: str) -> str:

@@ -144,10 +144,13 @@ class Value(Array):
     def _no_number(self, what: str, instead: str) -> Any:
         from .tracing import user_source
 
+        node = self.node
+        made = f"from {node.op.name} at {node.source}"
+        if node.op.name == "parameter":  # an argument has no line
+            made = f"argument {node.attrs['name']}"
         raise TraceError(
-            f"{user_source()}: {what} needs a number, but this {self.spec} "
-            f"(from {self.node.op.name} at {self.node.source}) has none while the function is "
-            f"being traced. {instead}"
+            f"{user_source()}: {what} needs a number, but this {self.spec} ({made}) has none while "
+            f"the function is being traced. {instead}"
         )
 
     def __bool__(self) -> bool:
@@ -353,7 +356,7 @@ class Graph:
 
         return replace(self, changes)
 
-    def inline(self, ops: Iterable[Op | str] | None = None) -> Graph:
+    def inline(self, ops: Iterable[Op | str] | Op | str | None = None) -> Graph:
         """Composites in terms of primitives; see `monograph.transforms.inline`."""
         from .transforms import inline
 

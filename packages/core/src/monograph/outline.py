@@ -20,8 +20,8 @@ class Group:
         items: nodes and groups, in the order of the graph.
     """
 
-    def __init__(self, name: str = "", path: str = ""):
-        self.name, self.path = name, path
+    def __init__(self, name: str = ""):
+        self.name = name
         self.items: list[Node | Group] = []
 
     def nodes(self) -> Iterator[Node]:
@@ -79,7 +79,7 @@ def outline(graph: Graph) -> Group:
         depth = len(_common(tuple(g.name for g in opened[1:]), path))
         del opened[depth + 1 :]
         for i in range(depth, len(path)):
-            group = Group(path[i], "/".join(path[: i + 1]))
+            group = Group(path[i])
             opened[-1].items.append(group)
             opened.append(group)
         opened[-1].items.append(node)

@@ -9,10 +9,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .errors import GraphError
+from .array import Array
+from .errors import GraphError, MonographError
 from .graph import Graph, Node, Value
 from .op import Op
-from .tracing import Trace, current, source_of, tracing, user_source
+from .tracing import Trace, as_value, current, source_of, tracing, user_source
 
 Rewriter = Callable[[Node, list], "Sequence[Value] | None"]
 
@@ -41,6 +42,27 @@ def rebuild(graph: Graph, rewrite: Rewriter) -> Graph:
         outputs = graph.replay(inputs, execute)
     t.open = False
     return Graph(inputs, outputs, graph.in_tree, graph.out_tree, graph.name)
+
+
+def stand_ins(node: Node, out: Any, who: str) -> list[Value]:
+    """What a user's function answers for a node, as values that take its outputs' places.
+
+    Raises:
+        GraphError: it is no value, or has another shape or dtype.
+    """
+    outs = list(out) if isinstance(out, (tuple, list)) else [out]
+    for i, x in enumerate(outs):
+        if not isinstance(x, (Array, bool, int, float, complex)) and not hasattr(x, "dtype"):
+            raise GraphError(
+                f"{user_source()}: {who} answers {type(x).__name__} for {node.op.name}; return values "
+                f"recorded with operations, or None to leave it"
+            )
+        try:
+            outs[i] = as_value(x)
+        except MonographError as e:
+            raise GraphError(f"{user_source()}: {who}, for {node.op.name}: {e}") from None
+    check_specs(node, outs, who)
+    return outs
 
 
 def check_specs(node: Node, outs: Sequence[Value], who: str) -> None:

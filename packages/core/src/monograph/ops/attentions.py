@@ -9,7 +9,9 @@ the front as in PyTorch, whatever the number of keys.
 
 A query that may look at nothing gives zeros, as in PyTorch (jax.nn averages over all keys, or gives
 NaN for a bias of -inf), and sends no gradient back. Its log-sum-exp is stored as 0: the weights
-``exp(score - logsumexp)`` the backward takes up again are then 0 with no special case.
+``exp(score - logsumexp)`` the backward takes up again are then 0 with no special case. Where numbers
+such as -1e9 are added to all scores of a query, it gets the average of the values, but the log-sum-exp
+cannot tell -1e9 from -1e9 + log(keys): its gradients are too large, as in PyTorch. Use a bool mask.
 """
 
 from __future__ import annotations

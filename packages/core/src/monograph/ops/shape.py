@@ -171,7 +171,7 @@ def _split(x, *, sizes, axis):
     check_axes((axis,), x.ndim, "axis")
     if any(n < 0 for n in sizes) or sum(sizes) != x.shape[axis]:
         raise ShapeError(
-            f"the sizes {sizes} must be positive and add up to axis {axis}'s length {x.shape[axis]}"
+            f"the sizes {sizes} must not be negative and add up to axis {axis}'s length {x.shape[axis]}"
         )
     return tuple(x.with_((*x.shape[:axis], n, *x.shape[axis + 1 :])) for n in sizes)
 

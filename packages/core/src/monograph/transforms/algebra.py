@@ -43,11 +43,15 @@ def number(v: Value) -> float | None:
     return float(one)
 
 
+# nodes that are looked into: a square of a square of a square ... has a number of factors without end
+_MOST = 64
+
+
 def product(v: Value, stop: Collection[Value] = ()) -> Product:
     """``v`` taken apart into its factors, not further than the values in ``stop``.
 
     Multiplications, divisions, negations and small powers, in whatever order; axes of length 1 that
-    come or go on the way do not matter.
+    come or go on the way do not matter. What has very many factors is not taken apart to the end.
 
     >>> import monograph as mg
     >>> g = mg.trace(lambda x, y: 0.5 * -x * (y / 4.0), mg.Spec((3,)), mg.Spec((3,)))
@@ -55,15 +59,16 @@ def product(v: Value, stop: Collection[Value] = ()) -> Product:
     >>> found.factor, found.is_of(*g.inputs)
     (-0.125, True)
     """
-    total, values = 1.0, []
+    total, values, opened = 1.0, [], 0
     todo, ends = [(v, 1)], set(stop)
     while todo:
         u, power = todo.pop()
         u = u if u in ends else peeled(u)
         n, name = number(u), u.node.op.name
+        opened += 1
         if n is not None and (n or power > 0):
             total *= n**power
-        elif u in ends:
+        elif u in ends or opened > _MOST:
             values.append((u, power))
         elif name == "multiply":
             todo += [(x, power) for x in u.node.inputs]

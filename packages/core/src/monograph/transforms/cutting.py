@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
+from ..errors import GraphError
 from ..graph import Graph, Node, Value, ancestors
+from ..tracing import at_user_line
 from .edit import described, members, values_of
 
 
@@ -23,6 +27,15 @@ class Cutting:
     """
 
     def __init__(self, graph: Graph, cuts: Sequence[Any]):
+        if isinstance(cuts, (Value, Node)) or not isinstance(cuts, Iterable):
+            raise at_user_line(
+                GraphError(
+                    f"cuts are a sequence with one entry per cut (a Value, a sequence of those, or a "
+                    f"position in graph.nodes), not {cuts!r}; put it in a list"
+                )
+            )
+        # NumPy's integers are positions too
+        cuts = [int(cut) if isinstance(cut, np.integer) else cut for cut in cuts]
         self.graph, self.known = graph, members(graph)
         self.given = set(graph.inputs)
         self.still: set[Node] = set()

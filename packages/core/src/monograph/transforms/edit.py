@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .. import tree
-from ..errors import GraphError
+from ..errors import GraphError, MonographError
 from ..graph import Graph, Node, Value, ancestors, attr_graphs
 from ..op import Op
-from ..rewrite import copy_node, decompose, map_graphs, rebuild, simplify
-from ..tracing import Trace, as_value, at_user_line, source_of, tracing, user_source
+from ..rewrite import copy_node, decompose, map_graphs, rebuild, simplify, stand_ins
+from ..tracing import Trace, as_value, at_user_line, source_of, tracing
 
 
 def described(v: Value) -> str:
@@ -43,12 +43,25 @@ def values_of(what: Any) -> list[Value]:
 
 def _foreign(graph: Graph, values: Iterable[Value], what: str) -> None:
     known = members(graph)
-    lost = [described(v) for v in values if v not in known]
+    lost = [described(v) if isinstance(v, Value) else repr(v) for v in values if v not in known]
     if lost:
         listed = "\n".join(f"  {v}" for v in lost)
         raise at_user_line(
             GraphError(f"{what}: not values of graph {graph.name!r} itself:\n{listed}")
         )
+
+
+def _recorded(v: Value, new: Any, trace: Trace) -> Value:
+    """What replaces ``v``, as a value of the graph in the making."""
+    try:
+        return as_value(new, trace)
+    except MonographError:
+        raise at_user_line(
+            GraphError(
+                f"replace: {described(v)} would become {type(new).__name__}; a replacement is a Value "
+                f"of the graph, an array, a number, or a function that returns one"
+            )
+        ) from None
 
 
 # ---- replace
@@ -87,6 +100,10 @@ class _Replacing:
         self.exact: dict[Value, Value] = {}  # old value -> its copy
         self.read: dict[Value, Value] = {}  # old value -> what its readers get instead
         self.problems: list[str] = []
+        self.by: dict[Value, list[Value]] = {}  # what replaces -> what it replaces
+        for old, new in self.changes.items():
+            if isinstance(new, Value):
+                self.by.setdefault(new, []).append(old)
         # nodes that a replacement is computed from: they read what stood there before
         self.before = {
             old: frozenset(ancestors([new]))
@@ -161,10 +178,9 @@ class _Replacing:
         new = self.changes.get(v)
         if v in self.changes and not isinstance(new, Value):
             made = new(self.exact[v]) if callable(new) else new
-            self.read[v] = self._fit(v, as_value(made, self.trace))
-        for old, other in self.changes.items():  # outputs that are replaced by this value
-            if other is v:
-                self.read[old] = self._fit(old, self.exact[v])
+            self.read[v] = self._fit(v, _recorded(v, made, self.trace))
+        for old in self.by.get(v, ()):  # outputs that are replaced by this value
+            self.read[old] = self._fit(old, self.exact[v])
 
     def _fit(self, old: Value, new: Value) -> Value:
         if new.spec is old.spec:
@@ -181,14 +197,14 @@ class _Replacing:
 # ---- inline, extract, map_ops
 
 
-def inline(graph: Graph, ops: Iterable[Op | str] | None = None) -> Graph:
+def inline(graph: Graph, ops: Iterable[Op | str] | Op | str | None = None) -> Graph:
     """Composites and called bodies replaced by the operations they are made of, in loops too.
 
     What an op brought of its own is gone with it: a fused lowering, its gradient rule (also that of
     `mg.custom_vjp`), and `mg.checkpoint`'s promise to compute again.
 
     Args:
-        ops: which composites, as ops or names; None means all.
+        ops: which composites, as an op, a name or several; None means all.
 
     Raises:
         GraphError: a name that is no composite.
@@ -200,7 +216,12 @@ def inline(graph: Graph, ops: Iterable[Op | str] | None = None) -> Graph:
     """
     from ..op import get
 
-    chosen = None if ops is None else {get(o) if isinstance(o, str) else o for o in ops}
+    if isinstance(ops, (str, Op)):
+        ops = (ops,)
+    try:
+        chosen = None if ops is None else {get(o) if isinstance(o, str) else o for o in ops}
+    except GraphError as e:
+        raise at_user_line(e) from None
     whole = [o.name for o in chosen or () if o.body is None]
     if whole:
         raise at_user_line(
@@ -261,13 +282,7 @@ def map_ops(graph: Graph, fn: Callable[[Node, list[Value]], Any]) -> Graph:
     def substitute(node: Node, xs: list) -> Sequence[Value] | None:
         out = fn(node, xs)
         if out is not None:
-            outs = out if isinstance(out, (tuple, list)) else (out,)
-            if len(outs) != len(node.outputs):
-                raise GraphError(
-                    f"{user_source()}: map_ops: {len(outs)} values stand in for {node.op.name}, "
-                    f"which yields {len(node.outputs)}"
-                )
-            return [as_value(v) for v in outs]
+            return stand_ins(node, out, "map_ops")
         if any(True for _ in attr_graphs(node.attrs)):
             return copy_node(node, xs, {k: map_graphs(a, inner) for k, a in node.attrs.items()})
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import Graph, Node, Value
 from ..ops import full, literal
 from ..rewrite import decompose
-from .constants import LIMIT, known, uniform
+from .constants import LIMIT, SEEN_THROUGH, known, uniform
 from .rule import Rule, node_rule
 
 # modules whose operations are left: what they give depends on the replica, is looked at when a NaN
@@ -26,7 +26,7 @@ _EACH = frozenset((
     "trunc", "xor",
 ))  # fmt: skip
 
-_MADE_OF = frozenset(("constant", "broadcast_in_dim", "convert", "reshape"))
+_MADE_OF = SEEN_THROUGH | {"constant"}
 
 
 def folds(node: Node) -> bool:

@@ -7,11 +7,10 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..array import Array
-from ..errors import GraphError, MonographError
+from ..errors import GraphError
 from ..graph import Graph, Node, Value, attr_graphs
-from ..rewrite import check_specs, copy_node, map_graphs, rebuild
-from ..tracing import as_value, user_source
+from ..rewrite import copy_node, map_graphs, rebuild, stand_ins
+from ..tracing import at_user_line, user_source
 from .pattern import AnyOf, Apply, Bound, Pattern, build
 
 Pass = Callable[[Graph], Graph]
@@ -76,21 +75,7 @@ class Rule:
             raise
 
     def _checked(self, node: Node, out: Any) -> Sequence[Value]:
-        outs = list(out) if isinstance(out, (tuple, list)) else [out]
-        for i, x in enumerate(outs):
-            if not isinstance(x, (Array, bool, int, float, complex)) and not hasattr(x, "dtype"):
-                raise GraphError(
-                    f"{user_source()}: rule {self.name} answers {type(x).__name__} for "
-                    f"{node.op.name}; return values recorded with operations, or None to leave it"
-                )
-            try:
-                outs[i] = as_value(x)
-            except MonographError as e:
-                raise GraphError(
-                    f"{user_source()}: rule {self.name}, for {node.op.name}: {e}"
-                ) from None
-        check_specs(node, outs, f"rule {self.name}")
-        return outs
+        return stand_ins(node, out, f"rule {self.name}")
 
     def __repr__(self) -> str:
         what = self.pattern or ", ".join(sorted(self.roots or ["every operation"]))
@@ -196,12 +181,16 @@ def apply(graph: Graph, passes: Iterable[Any]) -> Graph:
             out = each(graph)
             name = getattr(each, "__name__", type(each).__name__)
             if not isinstance(out, Graph):
-                raise GraphError(f"pass {name} returned {type(out).__name__}, not a graph")
+                raise at_user_line(
+                    GraphError(f"pass {name} returned {type(out).__name__}, not a graph")
+                )
             for what in ("input_specs", "output_specs"):
                 had, got = getattr(graph, what), getattr(out, what)
                 if had != got:
-                    raise GraphError(
-                        f"pass {name} changed the graph's {what} from {list(had)} to {list(got)}"
+                    raise at_user_line(
+                        GraphError(
+                            f"pass {name} changed the graph's {what} from {list(had)} to {list(got)}"
+                        )
                     )
             graph = out
     return graph
@@ -211,6 +200,12 @@ def _flat(passes: Any) -> Iterable[Any]:
     if callable(passes):
         yield passes
         return
+    if not isinstance(passes, Iterable) or isinstance(passes, str):
+        raise at_user_line(
+            GraphError(
+                f"a pass is a rule, a function Graph -> Graph or a list of those, not {passes!r}"
+            )
+        )
     for p in passes:
         yield from _flat(p)
 
