@@ -364,6 +364,14 @@ def test_the_picture_goes_where_one_says(tmp_path):
     assert "log" in marked and "NaN" in marked and Path(__file__).name in marked
 
 
+def test_skipped_steps_of_one_cause_leave_one_picture(tmp_path):
+    f = mg.jit(lambda x: mg.log(x), engine="numpy")
+    with mg.nan_guard("skip", folder=tmp_path), pytest.warns(NonFiniteWarning):
+        for _ in range(3):
+            f(mg.tensor([-1.0]))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 # ---- check_finite and allow_nonfinite
 
 
