@@ -433,6 +433,7 @@ def test_a_bad_argument_is_named(bad, engine):
     given = {"v": np.ones(2, "float32"), "w": np.array([1, bad], "float32")}
     report = report_of(mg.jit(fn, engine=engine), given, 2.0)
     assert (report.kind, report.name) == ("argument", "arg[0]['w']")
+    assert re.match(rf"{__file__}:\d+: argument arg", str(report))
     assert report.results[0].first == (1,)
 
 

@@ -116,13 +116,13 @@ class Guarded(Compiled):
         bad = tuple(self._named(i) for i, _ in sorted(odd))
         known: dict[str, Any] = {"engine": str(self.device), "what": guard.what, "bad": bad}
         if finding is None:
-            return Report("unknown", **known)
+            return Report("unknown", source=user_source(), **known)
         if finding.given is None:
             report = described(finding, **known)
         else:
             at = place_of(finding.given, graph.inputs)
             kind = "variable" if at >= self.variables else "argument"
-            report = given(kind, graph.inputs[at], get(buffers[at]), **known)
+            report = given(kind, graph.inputs[at], get(buffers[at]), source=user_source(), **known)
         if self._skips() and _key(report) in self.told:  # nobody will look at another picture
             return report
         return replace(report, picture=picture(finding, guard.folder))
