@@ -233,6 +233,28 @@ def test_a_mask_kept_in_a_variable_is_no_alarm(engine):
     assert store["mask"].tolist() == [0.0, -np.inf] and store["best"].item() == 1.0
 
 
+@pytest.mark.parametrize("optimizer", [train.sgd(1.0, momentum=0.9), train.adam(1.0)])
+def test_large_parameters_whose_sum_overflows_are_finite(engine, optimizer):
+    def model(scope, x):
+        w = scope.parameter("w", (64, 128), lambda key, shape, dtype: mg.full(shape, 2e38))
+        return mg.sum(w * 1e-38, axis=1) * x
+
+    trainer = train.Trainer(model, lambda y, p: p * y, optimizer, engine=engine, nan_guard=True)
+    plain = train.Trainer(model, lambda y, p: p * y, optimizer, engine=engine)
+    x, y = np.full(64, 1e-3, "float32"), np.full(64, 1.0, "float32")
+    for _ in range(3):
+        trainer.step(x, y), plain.step(x, y)
+    assert_same(trainer.store.numpy(), plain.store.numpy())
+    before = trainer.store.numpy()
+    bad = y.copy()
+    bad[5] = 3e38
+    bad_x = x.copy()
+    bad_x[5] = 3e38  # the gradient of one row alone overflows
+    with pytest.raises(NonFinite):
+        trainer.step(bad_x, bad)
+    assert_same(before, trainer.store.numpy())
+
+
 def test_donated_arguments_survive_an_error_only(engine):
     f = mg.jit(lambda x: mg.log(x), engine=engine, donate_argnums=0)
     good, bad = mg.tensor([1.0, 2.0], device=engine), mg.tensor([1.0, -2.0], device=engine)

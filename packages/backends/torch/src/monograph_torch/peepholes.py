@@ -11,6 +11,7 @@ from monograph.graph import Value
 
 from .lowerings.common import Pointwise
 from .lowerings.composites import from_log_softmax, relu_backward, with_log_softmax
+from .lowerings.updates import IntoSpares
 from .program import Operand, Program, Step
 
 
@@ -112,6 +113,33 @@ def _constant_power(program: Program, step: Step, uses: Counter[Value]) -> None:
         step.inputs = [base]
 
 
+def _update_into_spares(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """An update of copies makes them itself, piece by piece, and looks at what it makes."""
+    made = [(i, _made_by(program, x, ops.copy_into)) for i, x in enumerate(step.inputs)]
+    copies = [(i, m) for i, m in made if m is not None and uses[m.outputs[0]] == 1]
+    if not copies:
+        return
+    spare_at = {}
+    for i, copy in copies:
+        spare_at[i] = len(step.inputs)
+        step.inputs.append(copy.inputs[1])
+        step.inputs[i] = copy.inputs[0]
+    step.how = IntoSpares(step.node, spare_at)
+    step.outputs = (*step.outputs, Value(step.node, len(step.outputs), Spec((), "float32")))
+
+
+def _looked_at_before(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """What an update looked at itself is not read again."""
+    rest: dict[Operand, None] = {}
+    for x in step.inputs:
+        made = program.maker.get(x.value)
+        known = made is not None and isinstance(made.how, IntoSpares) and not x.suffix
+        if known and x.value.index in made.how.summed:  # type: ignore[union-attr]
+            x = Operand(made.outputs[-1])  # type: ignore[union-attr]
+        rest[x] = None
+    step.inputs = list(rest)
+
+
 def _is_zero(program: Program, x: Operand) -> bool:
     known = program.constants.get(x.value)
     return known is not None and not known.ndim and not known
@@ -138,6 +166,8 @@ def _share_log_softmax(program: Program, step: Step, uses: Counter[Value]) -> No
 
 
 _PATTERNS = {
+    **dict.fromkeys((ops.adam_update, ops.sgd_update), _update_into_spares),
+    ops.all_finite: _looked_at_before,
     ops.power: _constant_power,
     ops.add: _bias,
     ops.select: _relu_gradient,

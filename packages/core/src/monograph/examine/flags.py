@@ -29,7 +29,8 @@ def watched(graph: Graph) -> list[int]:
 
 
 _IN_PLACE = frozenset({ops.adam_update, ops.sgd_update})
-"""What engines do in the memory of its operands, if they may."""
+"""What engines do in the memory of its operands, if they may. Their results are the parameters, then
+the first moments or velocities: while a parameter is finite, the one that moved it is."""
 
 
 def flagged(graph: Graph, spared: Sequence[int] = ()) -> Graph:
@@ -56,12 +57,21 @@ def flagged(graph: Graph, spared: Sequence[int] = ()) -> Graph:
         inputs += spare.values()
         ok = [] if carried is None else [outs.pop()]
         # the same value twice is looked at once
-        found = list(dict.fromkeys(outs[i] for i in watched(graph)))
+        found = [v for v in dict.fromkeys(outs[i] for i in watched(graph)) if not _implied(v, outs)]
         if found or not ok:
             ok.append(ops.all_finite(*found))
         flag = ok[0] if len(ok) == 1 else ops.and_(*ok)
     t.open = False
     return Graph(inputs, [*outs, flag], graph.in_tree, None, graph.name)
+
+
+def _implied(v: Value, outs: Sequence[Value]) -> bool:
+    """Whether a moment is finite because the parameter is, which is looked at."""
+    node = v.node
+    if node.op not in _IN_PLACE or not 0 <= v.index - node.attrs["count"] < node.attrs["count"]:
+        return False
+    moved = node.outputs[v.index - node.attrs["count"]]
+    return any(moved is other for other in outs)
 
 
 def recorded(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Value]:

@@ -78,8 +78,8 @@ def allow_nonfinite(x):
 
 
 def _copy_into_samples(d, rng):
-    for shape in ((2, 3), (), (0,)):
-        yield Sample((draw(d, rng, shape), draw(d, rng, shape)), grad=False)
+    for x in (draw(d, rng, (2, 3)), draw(d, rng, ()), draw(d, rng, (0,)), awkward(d, (9,))):
+        yield Sample((x, draw(d, rng, x.shape)), grad=False)
 
 
 @op(infer=nary("any"), vjp=NOT_DIFFERENTIABLE, samples=_copy_into_samples, dtypes="any")
