@@ -56,6 +56,11 @@ def returning(value, infer=lambda x: x, **options):
     return body
 
 
+def test_a_wider_result_that_overflows_becomes_infinite_without_a_warning(engine):
+    op = returning(lambda x: x.astype("float64") * 1e300)
+    np.testing.assert_array_equal(mg.jit(lambda x: op(x))(X).numpy(), np.sign(X) * np.inf)
+
+
 def test_a_numpy_body_runs_under_jit_grad_jvp_scan_and_eagerly(engine):
     op = cubed()
     np.testing.assert_allclose(op(mg.tensor(X, device=engine), by=2.0).numpy(), 2 * X**3, rtol=1e-6)

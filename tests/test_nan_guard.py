@@ -388,6 +388,17 @@ def test_a_gradient_rule_of_ones_own_has_lines_of_its_own(engine):
     assert report.backward and f"forward  {__file__}:{LINES['call_of_the_rule']}" in str(report)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_mask_that_was_computed_before_is_not_blamed_for_a_nan(engine):
+    def fn(x, counts):
+        bias = mg.log(counts)
+        scores = mg.sqrt(x)  # BAD beside_a_mask
+        return mg.softmax(scores + bias)
+
+    report = report_of(mg.jit(fn, engine=engine), mg.tensor([1.0, -1.0]), mg.tensor([1.0, 0.0]))
+    assert (report.op, report.source.line) == ("sqrt", LINES["beside_a_mask"])
+
+
 def test_a_composite_names_what_is_inside():
     report = report_of(mg.jit(direct(composite), engine="numpy"), mg.tensor(X))
     assert (report.op, report.inner) == ("guarded_test_entropy", ("log",))
@@ -422,6 +433,7 @@ def test_a_bad_argument_is_named(bad, engine):
     given = {"v": np.ones(2, "float32"), "w": np.array([1, bad], "float32")}
     report = report_of(mg.jit(fn, engine=engine), given, 2.0)
     assert (report.kind, report.name) == ("argument", "arg[0]['w']")
+    assert re.match(rf"{__file__}:\d+: argument arg", str(report))
     assert report.results[0].first == (1,)
 
 

@@ -1,5 +1,6 @@
 """State under the NaN guard: kept when a step trips, in every mode; faults in training by scope."""
 
+import contextlib
 import functools
 import re
 import subprocess
@@ -89,6 +90,19 @@ def test_fit_goes_on_over_skipped_steps(engine):
     trainer = train.Trainer(model, LOSS, train.adam(1e-2), engine=engine, nan_guard="skip")
     data = train.Dataset.from_arrays(x, y).batch(8)
     with pytest.warns(NonFiniteWarning):
+        history = trainer.fit(data, epochs=1, progress=False)
+    assert np.isfinite(history[-1].metrics["loss"])
+    assert trainer.store["optimizer/step"].item() == 2
+
+
+@pytest.mark.parametrize("spelling", ["around", "SKIP"])
+def test_a_skipped_step_does_not_count_however_one_asks(spelling):
+    x, y = np.concatenate([X, poisoned(), X]), np.concatenate([Y, Y, Y])
+    options = {} if spelling == "around" else {"nan_guard": spelling}
+    trainer = train.Trainer(model, LOSS, train.adam(1e-2), engine="numpy", **options)
+    data = train.Dataset.from_arrays(x, y).batch(8)
+    around = mg.nan_guard("skip") if spelling == "around" else contextlib.nullcontext()
+    with around, pytest.warns(NonFiniteWarning):
         history = trainer.fit(data, epochs=1, progress=False)
     assert np.isfinite(history[-1].metrics["loss"])
     assert trainer.store["optimizer/step"].item() == 2
@@ -370,6 +384,14 @@ def test_the_picture_goes_where_one_says(tmp_path):
     assert caught.value.report.picture == file.resolve()
     (marked,) = [s for s in file.read_text().splitlines() if "penwidth=3" in s]
     assert "log" in marked and "NaN" in marked and Path(__file__).name in marked
+
+
+def test_skipped_steps_of_one_cause_leave_one_picture(tmp_path):
+    f = mg.jit(lambda x: mg.log(x), engine="numpy")
+    with mg.nan_guard("skip", folder=tmp_path), pytest.warns(NonFiniteWarning):
+        for _ in range(3):
+            f(mg.tensor([-1.0]))
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 # ---- check_finite and allow_nonfinite

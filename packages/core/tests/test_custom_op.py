@@ -388,6 +388,37 @@ def fwd(p, q):
     return (p["a"] * q, mg.sum(q)), (p, q)
 
 
+@pytest.mark.parametrize(
+    ("gave", "told"),
+    [
+        (lambda g: None, "NoneType, not a tuple of cotangents"),
+        (lambda g: g, "Value, not a tuple of cotangents"),
+        (lambda g: (g, g), "2 cotangents for 1 inputs"),
+        (lambda g: (1.0,), r"a cotangent 1\.0 for an input float32\[3\]"),
+    ],
+)
+def test_what_is_no_tuple_of_cotangents_is_told_at_the_line_that_used_the_op(gave, told):
+    @mg.op(infer=lambda x: x, vjp=lambda g, y, x: gave(g))
+    def wrong(x):
+        """x."""
+        return x
+
+    with pytest.raises(GraphError, match=rf"^{__file__}:\d+: the vjp of wrong gave {told}"):
+        mg.grad(lambda x: mg.sum(wrong(x)))(mg.ones((3,)))
+
+
+@pytest.mark.parametrize("rule", [lambda x: None, lambda x: x.shape])
+def test_a_shape_rule_that_gives_no_spec_is_told(rule):
+    @mg.op(infer=rule, vjp=mg.NOT_DIFFERENTIABLE)
+    def wrong(x):
+        """x."""
+        return x
+
+    for run in (wrong, mg.jit(lambda x: wrong(x))):
+        with pytest.raises(GraphError, match=rf"^{__file__}:\d+: wrong: its shape rule gives"):
+            run(mg.ones((3,)))
+
+
 def test_custom_vjp_of_a_composed_function_with_trees():
     f = composed(
         fwd,

@@ -218,6 +218,16 @@ def test_a_mistake_is_found_on_the_first_call_and_told_at_its_line(name, checks,
             run(mg.tensor(X))
 
 
+@pytest.mark.parametrize("dtype", ["bool", "float16", "int16"])
+def test_a_narrow_output_that_is_never_written_is_found(dtype):
+    op = mg.custom_op_from_c(
+        '#include "monograph_op.h"\nMG_OP(nothing) { return 0; }', "nothing",
+        infer=lambda x: x, dtypes=dtype,
+    )  # fmt: skip
+    with pytest.raises(EngineError, match="left 6 of the 6 elements of output 0 unwritten"):
+        op(mg.tensor(X).astype(dtype))
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -293,6 +303,60 @@ def test_a_cpp_function_without_extern_c_is_recognised():
 def test_bad_arguments_are_told(source, options, error, told):
     with pytest.raises(error, match=re.escape(told) if "*" not in told else told):
         scaled(source, **options)
+
+
+def test_a_path_may_have_braces_and_spaces(tmp_path):
+    path = tmp_path / "my {own} op.c"
+    path.write_text(SCALED)
+    np.testing.assert_array_equal(scaled(path)(X).numpy(), 2 * X)
+
+
+def test_a_source_that_is_not_utf8(tmp_path):
+    path = tmp_path / "op.c"
+    path.write_bytes(b"/* \xe9 */\n" + SCALED.encode())
+    with pytest.raises(ArgumentError, match=rf"^{__file__}:\d+: scaled: cannot read .* as UTF-8"):
+        scaled(path)
+
+
+@pytest.mark.parametrize("symbol", ["_handle", "__init__", "sca\0led"])
+def test_attributes_of_ctypes_and_impossible_names_are_no_functions(symbol):
+    with pytest.raises(NativeError, match="has no function"):
+        mg.custom_op_from_c(SCALED, symbol, infer=lambda x: x)
+
+
+def test_quotations_that_do_not_end_are_told(monkeypatch):
+    with pytest.raises(ArgumentError, match="scaled: flags='-O3 \"': No closing quotation"):
+        scaled(flags='-O3 "')
+    monkeypatch.setenv("CC", "cc '")
+    compiling.compiler.cache_clear()
+    try:
+        with pytest.raises(ArgumentError, match=r"^.*:\d+: CC=\"cc '\": No closing quotation"):
+            scaled()
+    finally:
+        compiling.compiler.cache_clear()
+
+
+def test_a_compiler_that_is_no_program_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "cc"
+    path.write_bytes(b"\0garbage")
+    path.chmod(0o755)
+    monkeypatch.setenv("CC", str(path))
+    compiling.compiler.cache_clear()
+    try:
+        with pytest.raises(native.NoCompiler, match="cannot be run"):
+            scaled()
+    finally:
+        compiling.compiler.cache_clear()
+
+
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self/map_files"), reason="a folder nobody can write to"
+)
+def test_a_cache_that_cannot_be_written_to_is_told(tmp_path, monkeypatch):
+    (tmp_path / "native").symlink_to("/proc/self/map_files")
+    monkeypatch.setenv("MONOGRAPH_CACHE", str(tmp_path))
+    with pytest.raises(NativeError, match=r"cannot keep compiled operations.*set MONOGRAPH_CACHE"):
+        scaled()
 
 
 def test_a_shape_rule_that_is_no_function():

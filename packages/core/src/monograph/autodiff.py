@@ -89,10 +89,9 @@ def _pull(
             for v, c in zip(node.inputs, rule):
                 if c is None or v not in depends:
                     continue
-                if c.spec is not v.spec:
-                    raise GraphError(
-                        f"{node.source}: the vjp of {node.op.name} gave a cotangent {c.spec} for "
-                        f"an input {v.spec}; mend the rule in {node.op.__module__}"
+                if getattr(c, "spec", None) is not v.spec:
+                    raise _mend(
+                        node, f"a cotangent {getattr(c, 'spec', repr(c))} for an input {v.spec}"
                     )
                 add(v, c)
     return [cotangents.get(x) for x in xs]
@@ -116,11 +115,17 @@ def _rule(node: Node, g: list, inputs: list, number: Callable[[Value], Value]) -
         out = op.vjp(*given, *inputs, **node.attrs)
     except MonographError as e:
         raise at_user_line(e) from None
+    if not isinstance(out, (tuple, list)):
+        raise _mend(node, f"{type(out).__name__}, not a tuple of cotangents")
     if len(out) != len(node.inputs):
-        raise GraphError(
-            f"the vjp of {op.name} gave {len(out)} cotangents for {len(node.inputs)} inputs"
-        )
+        raise _mend(node, f"{len(out)} cotangents for {len(node.inputs)} inputs")
     return out
+
+
+def _mend(node: Node, gave: str) -> GraphError:
+    return GraphError(
+        f"{node.source}: the vjp of {node.op.name} gave {gave}; mend the rule in {node.op.__module__}"
+    )
 
 
 def _here(node: Node, xs: list) -> Sequence[Any]:

@@ -188,7 +188,12 @@ class Op:
             if e.args and not str(e.args[0]).startswith(self.name):
                 e.args = (f"{self.name}: {e.args[0]}",)
             raise
-        return out if isinstance(out, tuple) else (out,)
+        specs = out if isinstance(out, tuple) else (out,)
+        if not all(type(s) is Spec for s in specs):
+            raise GraphError(
+                f"{self.name}: its shape rule gives {out!r}, not a Spec or a tuple of them"
+            )
+        return specs
 
     def body_graph(self, specs: Sequence[Spec], attrs: dict[str, Any]) -> Any:
         """A composite's decomposition as a `Graph` for these specs (cached)."""

@@ -137,7 +137,8 @@ def _fitted(op: Op, y: Any, want: Spec, source: Any) -> np.ndarray:
         ) from None
     fits(op, array.shape, dtype, want, source)
     # a copy: the body may keep what it returned, and write to it
-    return np.array(array, dtype=want.dtype.numpy, order="C", copy=True)
+    with np.errstate(all="ignore"):
+        return np.array(array, dtype=want.dtype.numpy, order="C", copy=True)
 
 
 def blamed(e: Exception, op: Op, what: str, source: Any) -> MonographError:

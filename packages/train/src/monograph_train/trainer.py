@@ -79,9 +79,10 @@ class Trainer:
             )
         self.store = mg.Store(seed) if store is None else store
         self.seed, self.engine, self.policy, self.loss_scale = seed, engine, policy, loss_scale
-        self.nan_guard, self._steps = nan_guard, 0
         with mg.nan_guard(nan_guard):  # refuses another mode
-            pass
+            inside = guarding.current()
+        self.nan_guard = nan_guard and (inside.mode if inside else "off")
+        self._steps = 0
         self._takes_training = _takes(model, "training")
         self._classes: Any = None  # of the loss's labels; (0, None) where it takes none
         self._step = self.store.bind(self._train, engine)
@@ -149,12 +150,16 @@ class Trainer:
 
     def _guarded(self, what: str, number: int) -> Any:
         """The guard asked for here, or the one around, told what runs."""
-        around = guarding.current() if guarding.on else None
-        mode = self.nan_guard or (around and around.mode)
+        mode, around = self._guard_mode(), guarding.current()
         if not mode:
             return _NO_GUARD
         folder = around.folder if around else None
         return mg.nan_guard(mode, folder, f"{what} {number}")
+
+    def _guard_mode(self) -> Any:
+        """How steps are guarded here: as was asked for, else as around."""
+        around = guarding.current() if guarding.on else None
+        return self.nan_guard or (around and around.mode)
 
     def _advance(self, totals: Totals, x: Any, y: Any, weight: Any, number: int) -> None:
         """`step`, its sums added to ``totals``."""
@@ -244,7 +249,7 @@ class Trainer:
         return wrappers.swapped(self.store)
 
     def _totals(self) -> Totals:
-        skips = self.loss_scale is not None or self.nan_guard == "skip"
+        skips = self.loss_scale is not None or self._guard_mode() == "skip"
         return Totals(self.metrics, skips)
 
     def predict(self, x: Any, *, batch_size: int = 256) -> Any:

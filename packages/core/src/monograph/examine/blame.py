@@ -104,10 +104,14 @@ def _first_on(path: list[Node], trail: Trail, strict: bool) -> Finding | None:
         for v in given:
             if trail.kinds.get(v, 0) & NAN:
                 return Finding(trail, given=v)
+    made = [n for n in path if not trail.has(n.inputs)]
+    nan = any(trail.has(n.outputs, NAN) for n in made)
     for node in path:
-        if not trail.has(node.inputs):
-            return _found(node, trail)
-        if node.op in CONTROL and not trail.has(node.inputs, NAN):
+        if node in made:
+            # -inf alone may be a mask that somebody computed: a NaN made of finite numbers is none
+            if trail.has(node.outputs, NAN | POSITIVE) or not nan:
+                return _found(node, trail)
+        elif node.op in CONTROL and not trail.has(node.inputs, NAN):
             inner = _descend(node, trail, strict=True)
             if inner is not None:
                 return inner

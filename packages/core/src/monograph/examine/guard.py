@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,13 +90,16 @@ class Guarded(Compiled):
 
     def _tell(self, report: Report) -> None:
         """Raise, or in mode ``"skip"`` warn of what was not told before."""
-        guard = guarding.current()
-        if guard is None or guard.mode == "raise":
+        if not self._skips():
             raise nonfinite(report)
-        key = (report.kind, report.op, report.source, report.name)
+        key = _key(report)
         if key not in self.told:
             self.told.add(key)
             _warn(f"{report}\n{_SKIPPED}")
+
+    def _skips(self) -> bool:
+        guard = guarding.current()
+        return guard is not None and guard.mode == "skip"
 
     def _report(self, buffers: Sequence[Buffer], outs: Sequence[Buffer]) -> Report | None:
         """What is to blame; None where the results are infinite by right."""
@@ -112,13 +116,16 @@ class Guarded(Compiled):
         bad = tuple(self._named(i) for i, _ in sorted(odd))
         known: dict[str, Any] = {"engine": str(self.device), "what": guard.what, "bad": bad}
         if finding is None:
-            return Report("unknown", **known)
-        known["picture"] = picture(finding, guard.folder)
+            return Report("unknown", source=user_source(), **known)
         if finding.given is None:
-            return described(finding, **known)
-        at = place_of(finding.given, graph.inputs)
-        kind = "variable" if at >= self.variables else "argument"
-        return given(kind, graph.inputs[at], get(buffers[at]), **known)
+            report = described(finding, **known)
+        else:
+            at = place_of(finding.given, graph.inputs)
+            kind = "variable" if at >= self.variables else "argument"
+            report = given(kind, graph.inputs[at], get(buffers[at]), source=user_source(), **known)
+        if self._skips() and _key(report) in self.told:  # nobody will look at another picture
+            return report
+        return replace(report, picture=picture(finding, guard.folder))
 
     def _diagnose(
         self, buffers: Sequence[Buffer], odd: Sequence[int]
@@ -143,6 +150,11 @@ class Guarded(Compiled):
         if out_tree is None or out_tree is tree.LEAF:
             return f"result {i}" if first > 1 else "the result"
         return f"result{tree.paths(tree.unflatten(out_tree, range(first)))[i]}"
+
+
+def _key(report: Report) -> tuple:
+    """Tells what is to blame from anything else."""
+    return report.kind, report.op, report.source, report.name
 
 
 _SKIPPED = "  The call's results are handed out; variables keep their values from before it."

@@ -24,7 +24,7 @@ class Report:
             only a `check_finite` minds; ``unknown`` when no replay shows it.
         op: the operation's name, empty where none is to blame.
         inner: inside a composite, the operations down to the primitive.
-        source: the user's line.
+        source: the user's line; of the call where no operation is to blame.
         backward: it belongs to the gradient of that line.
         scope: the path of the layer.
         places: loops (with the turn), branches and bodies around it, outermost first.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..spec import Spec
 from ..tracing import at_user_line, user_source
 from . import abi
 from .call import Kernel, Plan
-from .compile import HEADERS, SUFFIXES, NoCompiler, build, exported
+from .compile import HEADERS, SUFFIXES, NoCompiler, build, exported, words
 
 __all__ = ["HEADERS", "Kernel", "NoCompiler", "Plan", "abi", "build", "custom_op_from_c"]
 
@@ -80,8 +79,8 @@ def custom_op_from_c(
     [4.0, 8.0]
     """
     name = (name or symbol).rstrip("_")  # as of every op
-    flags = tuple(shlex.split(flags) if isinstance(flags, str) else flags)
     try:
+        flags = words(flags, f"{name}: flags=") if isinstance(flags, str) else tuple(flags)
         if not hasattr(infer, "__code__"):
             raise ArgumentError(
                 f"{name}: infer= is {type(infer).__name__}; the op's operands and attributes are read off "
@@ -115,7 +114,7 @@ def _library(
     text, file = str(source), ""
     if language not in (None, *SUFFIXES.values()):
         raise ArgumentError(f"{name}: language={language!r}; it is 'c' or 'c++'")
-    if "\n" not in text and "{" not in text:
+    if isinstance(source, os.PathLike) or ("\n" not in text and "{" not in text):
         file = str(Path(text).expanduser().absolute())
         suffix = Path(file).suffix
         if not Path(file).is_file():
@@ -130,14 +129,15 @@ def _library(
                 f"{name}: {text!r} is neither C ({', '.join(SUFFIXES)}) nor a library "
                 f"({', '.join(_LIBRARIES)}); say language= if it is source"
             )
-        text = Path(file).read_text(encoding="utf-8")
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise ArgumentError(f"{name}: cannot read {file!r} as UTF-8: {e}") from e
     return str(build(text, name, language or "c", flags, file))
 
 
 def _load(path: str, symbol: str, name: str) -> str:
     """Load a library, see that it has the function, and return a digest of both."""
-    import ctypes
-
     content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if _loaded.setdefault(path, content) != content:
         raise NativeError(
@@ -145,12 +145,12 @@ def _load(path: str, symbol: str, name: str) -> str:
             f"start a new process, or give it another file name"
         )
     try:
-        library = ctypes.CDLL(path)
+        abi.function(path, symbol)
     except OSError as e:
         del _loaded[path]
         raise NativeError(f"{name}: cannot load {path}: {e}") from e
-    if not hasattr(library, symbol):
-        raise NativeError(f"{name}: {_missing(path, symbol)}")
+    except (AttributeError, ValueError) as e:
+        raise NativeError(f"{name}: {_missing(path, symbol)}") from e
     return hashlib.sha256(f"{content} {symbol}".encode()).hexdigest()[:32]
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import NativeError
+from ..errors import ArgumentError, NativeError
 
 HEADERS = Path(__file__).parent
 """The folder of ``monograph_op.h``; every compilation searches it."""
@@ -33,6 +33,14 @@ _LANGUAGES = {
     "c++": ("CXX", ("c++", "g++", "clang++"), "c++", ("-std=gnu++17",)),
 }  # fmt: skip
 _FLAGS = ("-O2", "-fPIC", "-shared", "-fno-math-errno")
+
+
+def words(text: str, what: str) -> tuple[str, ...]:
+    """Text as a shell splits it. Raises `ArgumentError` for a quotation that does not end."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as e:
+        raise ArgumentError(f"{what}{text!r}: {e}") from e
 
 
 class NoCompiler(NativeError):
@@ -54,20 +62,23 @@ def compiler(language: str = "c") -> Compiler:
         NoCompiler: there is none; says how to install one.
     """
     variable, names, zig, _ = _LANGUAGES[language]
-    given = shlex.split(os.environ.get(variable, ""))
+    given = words(os.environ.get(variable, ""), f"{variable}=")
     if given and shutil.which(given[0]) is None:
         raise NoCompiler(f"{variable}={os.environ[variable]}: there is no program {given[0]!r}")
-    command = given or next(([n] for n in names if shutil.which(n)), [])
+    command = given or next(((n,) for n in names if shutil.which(n)), ())
     if not command and importlib.util.find_spec("ziglang"):
-        command = [sys.executable, "-m", "ziglang", zig]
+        command = (sys.executable, "-m", "ziglang", zig)
     if not command:
         raise NoCompiler(
             f"there is no {language.upper()} compiler: neither {', '.join(names)} is on PATH, nor is "
             f"{variable} set. Install one: 'apt install build-essential', 'dnf install gcc gcc-c++', "
             f"'xcode-select --install', or, anywhere, 'pip install ziglang'."
         )
-    told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
-    return Compiler(tuple(command), (told.stdout or told.stderr).partition("\n")[0])
+    try:
+        told = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    except OSError as e:
+        raise NoCompiler(f"{shlex.join(command)} cannot be run: {e}") from e
+    return Compiler(command, (told.stdout or told.stderr).partition("\n")[0])
 
 
 def build(
@@ -91,7 +102,10 @@ def build(
                   *_included(text, folders))  # fmt: skip
     library = cache_folder() / f"{re.sub(r'[^A-Za-z0-9_]', '_', name)}-{key}.so"
     if not library.exists():
-        _compile(found, text, library, language, flags, folders, file or f"{name}.{language}")
+        try:
+            _compile(found, text, library, language, flags, folders, file or f"{name}.{language}")
+        except OSError as e:
+            raise _no_room(library.parent, e) from e
     return library
 
 
@@ -174,9 +188,7 @@ def cache_folder() -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
     except OSError as e:
-        raise NativeError(
-            f"cannot keep compiled operations in {folder}: {e}; set MONOGRAPH_CACHE to a folder of yours"
-        ) from e
+        raise _no_room(folder, e) from e
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077):
         raise NativeError(
             f"{folder} belongs to user {found.st_uid} with mode {found.st_mode & 0o777:o}; what lies "
@@ -184,6 +196,12 @@ def cache_folder() -> Path:
             f"MONOGRAPH_CACHE to another folder"
         )
     return folder
+
+
+def _no_room(folder: Path, e: OSError) -> NativeError:
+    return NativeError(
+        f"cannot keep compiled operations in {folder}: {e}; set MONOGRAPH_CACHE to a folder of yours"
+    )
 
 
 def exported(library: str | Path) -> list[str]:

@@ -90,11 +90,12 @@ class Arena:
         n_in = frame.call.n_in
         for i, slot in enumerate(frame.slots[n_in:], n_in):
             width = self.sizes[i] // slot.size if slot.size else 0
-            if width < 4:  # a byte or two may be what was computed
-                continue
+            if not width or (width == 1 and slot.dtype != abi.CODES["bool"]):
+                continue  # a byte may be what was computed, of a bool not
             at = self.starts[i]
             count = self.memory[at : at + self.sizes[i]].count(UNWRITTEN * width)
-            if count * 1000 > slot.size:
+            # so may two bytes, but not everywhere
+            if count * 1000 > slot.size and (width != 2 or count == slot.size > 3):
                 return f"it left {count} of the {slot.size} elements of {names[i]} unwritten"
         return ""
 
