@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from monograph import ops
 from monograph.engine import Options
 
 
@@ -240,3 +241,18 @@ def test_without_the_private_kernel_adam_runs_its_own_body():
     want = graph.compile("torch")(*arrays)
     for got, w in zip(run(*buffers), want):
         np.testing.assert_allclose(got.numpy(), w.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "d", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+)
+def test_shifts_by_a_constant_fill_with_the_sign_bit(d):
+    x = np.array([255, 254, 128, 3]).astype(d)
+    f = mg.jit(lambda x: ops.shift_right_arithmetic(x, mg.full(x.shape, 1, dtype=d)))
+    np.testing.assert_array_equal(f.on("torch")(x).numpy(), f.on("numpy")(x).numpy())
+
+
+def test_complex_zero_to_the_power_of_zero_is_one():
+    a, b = np.array([0, 0, 1 + 1j, 2]), np.array([0, 1, 0, 2j])
+    got = mg.jit(ops.power, engine="torch")(a.astype("complex128"), b).numpy()
+    np.testing.assert_allclose(got, np.power(a.astype("complex128"), b), rtol=1e-15)

@@ -94,7 +94,9 @@ def findings(
 
     def attempt(what: str, run: Callable[[], list[np.ndarray]], bits: bool) -> None:
         try:
-            out.extend(f"{what}: {p}" for p in trial.problems(run(), bits))
+            out.extend(
+                f"{what}: {p}" for p in trial.problems(run(), bits, what.startswith("gradient"))
+            )
         except Exception as e:  # whatever it is, it is a finding
             out.append(f"{what}: {type(e).__name__}: {str(e).strip()[:300]}")
 

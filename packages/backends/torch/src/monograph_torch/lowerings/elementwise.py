@@ -23,6 +23,13 @@ def _signed_too(name: str, arity: int = 2, wide: Callable = wide_unsigned) -> Ca
     return lower
 
 
+def _power(node: Any, device: Any) -> Any:
+    plain = pointwise("pow", 2)
+    if not node.outputs[0].dtype.is_complex:
+        return plain(node, device)
+    return lambda a, b: torch.where(b == 0, 1, torch.pow(a, b))  # 0 ** 0 comes out as NaN
+
+
 def _comparison(node: Any, device: Any) -> Any:
     name = node.attrs["direction"].lower()
     if node.inputs[0].dtype.name in LACKING:
@@ -55,7 +62,7 @@ TABLE: dict[Any, Any] = {
     ops.is_finite: "torch.isfinite({0})", ops.real: "torch.real({0})", ops.imag: "torch.imag({0})",
     ops.conj: "torch.conj({0})", ops.complex_: "torch.complex({0}, {1})",
     ops.add: _signed_too("add"), ops.subtract: _signed_too("sub"), ops.multiply: _signed_too("mul"),
-    ops.negate: _signed_too("neg", 1), ops.power: pointwise("pow", 2),
+    ops.negate: _signed_too("neg", 1), ops.power: _power,
     ops.maximum: _signed_too("maximum", wide=ordered),
     ops.minimum: _signed_too("minimum", wide=ordered),
     ops.atan2: pointwise("atan2", 2), ops.nextafter: pointwise("nextafter", 2),

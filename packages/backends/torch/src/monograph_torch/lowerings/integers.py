@@ -267,6 +267,10 @@ def _shra(a: Any, n: Any, outside: Any, bits: int) -> Any:
     return signed >> torch.where(outside, bits - 1, n)
 
 
+def _shra_by(a: torch.Tensor, n: int, bits: int) -> torch.Tensor:
+    return (a.view(torch.int8) if a.dtype is torch.uint8 else a) >> n
+
+
 def _shrl_by(a: torch.Tensor, n: int, bits: int) -> torch.Tensor:
     return (a >> n) & ((1 << (bits - n)) - 1) if n else a
 
@@ -300,5 +304,6 @@ TABLE: dict[Any, Any] = {
     ops.sign: _sign_of, ops.abs_: call(_abs),
     ops.shift_left: _shifted(_shl, lambda a, n, bits: a << n),
     ops.shift_right_logical: _shifted(_shrl, _shrl_by),
-    ops.shift_right_arithmetic: _shifted(_shra, lambda a, n, bits: a >> n), ops.popcnt: _popcnt, ops.count_leading_zeros: _clz,
+    ops.shift_right_arithmetic: _shifted(_shra, _shra_by),
+    ops.popcnt: _popcnt, ops.count_leading_zeros: _clz,
 }  # fmt: skip
