@@ -149,8 +149,9 @@ def _fresh(x: Any, what: str) -> Value:
     return ops.alias(v)
 
 
-def _argnums(argnums: Any, n: int) -> tuple[int, ...]:
-    nums = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+def argument_places(argnums: Any, n: int) -> tuple[int, ...]:
+    """``argnums`` of a function of ``n`` positional arguments, counted from the front."""
+    nums = tuple(argnums) if isinstance(argnums, Iterable) else (argnums,)
     for i in nums:
         if not -n <= i < n:
             raise ArgumentError(
@@ -162,7 +163,7 @@ def _argnums(argnums: Any, n: int) -> tuple[int, ...]:
 def _split(args: Sequence[Any], argnums: Any, what: str) -> tuple[list[Value], list[Any], Any]:
     """Differentiated leaves (fresh), the arguments rebuilt with them, and their structure."""
     given = list(args)
-    nums = _argnums(argnums, len(args))
+    nums = argument_places(argnums, len(args))
     picked = tuple(args[i] for i in nums)
     leaves, treedef = tree.flatten(picked)
     where = tree.paths(picked)

@@ -6,13 +6,16 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from .. import tree
 from ..api import mean, moveaxis, reshape, sum as sum_
 from ..array import Array
+from ..autodiff import argument_places
 from ..control import scan
 from ..errors import ArgumentError
 from ..jit import jit
-from ..tracing import as_value, current, user_source
+from ..tracing import as_value, user_source
 
 REDUCE: dict[str, Callable] = {"mean": mean, "sum": sum_}
 
@@ -53,7 +56,7 @@ def microbatch(
     35.0
     """
     name = getattr(fn, "__name__", "function")
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ArgumentError(f"{user_source()}: microbatch: n={n!r} is no number of chunks")
     if reduce not in REDUCE:
         raise ArgumentError(
@@ -62,9 +65,9 @@ def microbatch(
 
     @functools.wraps(fn, updated=())
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if current() is None:
-            return compiled(*args, **kwargs)
-        picked = _argnums(argnums, len(args), name)
+        every = range(min(1, len(args) - 1), len(args))
+        nums = argument_places(every if argnums is None else argnums, len(args))
+        picked = list(dict.fromkeys(nums))
         batch = [args[i] for i in picked]
         where = [f"argument {i}{p}" for i in picked for p in tree.paths(args[i])]
         leaves, treedef = tree.flatten(batch)
@@ -80,21 +83,7 @@ def microbatch(
         _, out = scan(body, (), chunks)
         return tree.map(lambda y: _joined(y, axis, reduce, name), out)
 
-    compiled = jit(wrapped)
-    return wrapped
-
-
-def _argnums(argnums: int | Iterable[int] | None, count: int, name: str) -> list[int]:
-    if argnums is None:
-        picked = list(range(1, count)) if count > 1 else list(range(count))
-    else:
-        picked = [argnums] if isinstance(argnums, int) else list(argnums)
-    if not picked or not all(-count <= i < count for i in picked):
-        raise ArgumentError(
-            f"{user_source()}: microbatch of {name}: argnums={picked}, but it got {count} positional "
-            f"argument(s)"
-        )
-    return list(dict.fromkeys(i % count for i in picked))
+    return jit(wrapped, engine=getattr(fn, "engine", None))
 
 
 def _chunks(x: Array, n: int, axis: int, where: str, name: str) -> Array:
