@@ -3,7 +3,7 @@
 import monograph as mg
 import numpy as np
 import pytest
-from monograph.op import all_ops
+from monograph.op import core_ops
 from monograph.spec import Spec
 from monograph.testing.distance import distance
 from monograph.testing.oracles import dtypes_of, samples_of
@@ -11,7 +11,7 @@ from monograph.testing.oracles import dtypes_of, samples_of
 DTYPES = ("float32", "int32", "bool", "complex64", "uint32")
 # elementwise ops need no proof here, and calls have no samples: tests/test_vmap_programs.py has them
 OPS = [
-    o for o in all_ops() if (o.operands or o.variadic) and not getattr(o.infer, "elementwise", False)
+    o for o in core_ops() if (o.operands or o.variadic) and not getattr(o.infer, "elementwise", False)
     and o.name not in ("checkpoint_call", "custom_vjp_call")
 ]  # fmt: skip
 

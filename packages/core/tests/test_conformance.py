@@ -8,7 +8,7 @@ from monograph import ops
 from monograph.dtypes import dtype
 from monograph.errors import FileFormatError, UnsupportedOp
 from monograph.numpy_engine import NumpyEngine, execute
-from monograph.op import all_ops
+from monograph.op import core_ops
 from monograph.testing import Report, Row, assert_conforms, run
 from monograph.testing.__main__ import main
 from monograph.testing.distance import distance
@@ -354,7 +354,7 @@ def sampled(op):
 
 
 PRIMITIVES = [
-    op for op in all_ops() if samples_of(op, dtypes_of(op)[0]) and not op.is_composite
+    op for op in core_ops() if samples_of(op, dtypes_of(op)[0]) and not op.is_composite
     and op.__module__.rpartition(".")[2] not in ("collectives", "fourier", "linalg", "matrices")
 ]  # fmt: skip
 

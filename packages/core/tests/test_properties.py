@@ -12,7 +12,7 @@ from monograph import tree
 from monograph.errors import DTypeError, FileFormatError, GraphError, ShapeError
 from monograph.graph import Graph
 from monograph.numpy_engine import evaluate
-from monograph.op import all_ops
+from monograph.op import core_ops
 from monograph.rewrite import decompose, simplify
 from monograph.spec import Spec
 from monograph.testing.distance import distance, same
@@ -24,7 +24,7 @@ from monograph.tracing import inline, trace_flat, tracing
 def applications():
     """Every (op, sample) of the records in a few dtypes: what random graphs are made of."""
     out = []
-    for op in all_ops():
+    for op in core_ops():
         if "collectives" in op.__module__:
             continue  # they need the replicas' axis
         for name in ("float64", "float32", "complex128", "int32", "uint32", "bool"):

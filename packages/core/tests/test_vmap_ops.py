@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from monograph import ops
 from monograph.batching import Lanes, leading, loop, rule_of, through_body
-from monograph.op import NOT_DIFFERENTIABLE, Sample, all_ops
+from monograph.op import NOT_DIFFERENTIABLE, Sample, core_ops
 from monograph.ops import literal
 from monograph.spec import Spec
 from monograph.testing.distance import distance
@@ -18,7 +18,7 @@ from monograph.testing.oracles import dtypes_of, reference, samples_of
 
 LANES = 3
 DTYPES = ("float64", "float32", "int32", "uint8", "uint32", "uint64", "bool", "complex128")
-OPS = [o for o in all_ops() if o.operands or o.variadic]
+OPS = [o for o in core_ops() if o.operands or o.variadic]
 
 
 def varied(a, lane):
@@ -143,7 +143,7 @@ def test_the_loop_over_lanes_is_right_for_every_op(op):
 
 def test_which_ops_have_which_kind_of_rule():
     """A decision each: an op added to core stands here, or is elementwise, or gets a rule."""
-    kinds = {op.name: rule_of(op) for op in all_ops() if op in OPS}
+    kinds = {op.name: rule_of(op) for op in core_ops() if op in OPS}
     assert [name for name, rule in kinds.items() if rule is loop] == []
     assert [name for name, rule in kinds.items() if rule is through_body] == [
         "all_finite", "attention_mask_backward", "layer_norm_backward", "random_bits", "rms_norm_backward",

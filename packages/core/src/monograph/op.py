@@ -297,6 +297,11 @@ def all_ops() -> Iterable[Op]:
     return tuple(_REGISTRY[k] for k in sorted(_REGISTRY))
 
 
+def core_ops() -> Iterable[Op]:
+    """Core's own ops, by name: the same ones whatever else is loaded."""
+    return tuple(op for op in all_ops() if not op.outside)
+
+
 def _freeze(x: Any) -> Any:
     if isinstance(x, (bool, str, float, DType)) or x is None:
         return x

@@ -19,7 +19,7 @@ from ..dtypes import dtype
 from ..engine import engine
 from ..errors import MonographError
 from ..graph import Graph
-from ..op import Op, all_ops
+from ..op import Op, core_ops
 from ..spec import Spec
 from ..tensor import Tensor, tensor
 from ..tracing import trace
@@ -39,7 +39,7 @@ GIVEN = {"adam_update": (1,), "while": (0, 2)}
 def templates(kind: str) -> tuple[tuple[Op, tuple[Any, ...]], ...]:
     """Ops with the samples of a dtype that hold finite numbers only."""
     found = []
-    for op in all_ops():
+    for op in core_ops():
         if not {op.name, f"{op.name} {kind}"}.isdisjoint(UNSTABLE) or not op.samples:
             continue
         if dtype(kind) not in dtypes_of(op):
