@@ -1,6 +1,23 @@
-"""Every test runs with the graph verifier on, and on the NumPy engine unless it names another."""
+"""What tests of several packages share."""
 
-import os
+import pytest
 
-os.environ.setdefault("MONOGRAPH_ENGINE", "numpy")
-os.environ["MONOGRAPH_VERIFY"] = "1"
+
+@pytest.fixture
+def ops_of_one_test():
+    """Ops registered in the test are forgotten after it."""
+    from monograph.op import _REGISTRY
+
+    before = dict(_REGISTRY)
+    yield
+    _REGISTRY.clear()
+    _REGISTRY.update(before)
+
+
+@pytest.fixture(scope="module")
+def native_cache(tmp_path_factory):
+    """The folder where compiled C goes, one for the module's tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv("MONOGRAPH_CACHE", str(folder))
+        yield folder / "native"

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from monograph.engine import get_engine
 from monograph.errors import EngineError, UnsupportedOp
-from monograph.op import _REGISTRY
 
 pytest.importorskip("jax", reason="the XLA engine's library")
 torch = pytest.importorskip("torch", reason="the Torch engine's library")
@@ -22,12 +21,7 @@ ENGINES = ("numpy", "xla", "torch")
 X = np.array([[0.5, -1.0], [2.0, 3.0]], "float32")
 
 
-@pytest.fixture(autouse=True)
-def ops_of_one_test():
-    before = dict(_REGISTRY)
-    yield
-    _REGISTRY.clear()
-    _REGISTRY.update(before)
+pytestmark = pytest.mark.usefixtures("ops_of_one_test")
 
 
 @pytest.fixture(params=ENGINES)

@@ -15,7 +15,6 @@ from monograph.engine import Options, get_engine
 from monograph.errors import EngineError
 from monograph.native.abi import DTYPES
 from monograph.native.compile import compiler
-from monograph.op import _REGISTRY
 
 jax = pytest.importorskip("jax", reason="the XLA engine's library")
 torch = pytest.importorskip("torch", reason="the Torch engine's library")
@@ -81,20 +80,7 @@ MG_OP(crash) { return *(volatile int *)8; }
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as m:
-        m.setenv("MONOGRAPH_CACHE", str(folder))
-        yield folder / "native"
-
-
-@pytest.fixture(autouse=True)
-def ops_of_one_test():
-    before = dict(_REGISTRY)
-    yield
-    _REGISTRY.clear()
-    _REGISTRY.update(before)
+pytestmark = pytest.mark.usefixtures("ops_of_one_test", "native_cache")
 
 
 @pytest.fixture(params=ENGINES)
@@ -327,28 +313,28 @@ if __name__ == "__main__":
 """
 
 
-def in_a_process(path, cache, *args, **env):
+def in_a_process(path, native_cache, *args, **env):
     return subprocess.run(
         [sys.executable, str(path), *args], capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "MONOGRAPH_CACHE": str(cache.parent), **env},
+        env={**os.environ, "MONOGRAPH_CACHE": str(native_cache.parent), **env},
     )  # fmt: skip
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_forks_and_new_processes(cache, tmp_path):
+def test_forks_and_new_processes(native_cache, tmp_path):
     (tmp_path / "main.py").write_text(SCRIPT)
     # forked before XLA starts, which does not outlive a fork
     ways = ("fork:numpy", "fork:torch", "fork:xla", "spawn:xla")
-    done = in_a_process(tmp_path / "main.py", cache, *ways)
+    done = in_a_process(tmp_path / "main.py", native_cache, *ways)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[6.0, 6.0, 6.0]") == 2 + len(ways), done.stdout
-    libraries = {p.name: p.stat().st_mtime_ns for p in cache.glob("*.so")}
+    libraries = {p.name: p.stat().st_mtime_ns for p in native_cache.glob("*.so")}
     assert sum(name.startswith("plus-") for name in libraries) == 1, (
         "one compilation for all of them"
     )
 
 
-def test_a_program_that_jax_keeps_on_disk_runs_in_another_process(cache, tmp_path):
+def test_a_program_that_jax_keeps_on_disk_runs_in_another_process(native_cache, tmp_path):
     script = textwrap.dedent("""
         @mg.op(infer=lambda x: x, vjp=mg.NOT_DIFFERENTIABLE)
         def tripled(x):
@@ -363,7 +349,7 @@ def test_a_program_that_jax_keeps_on_disk_runs_in_another_process(cache, tmp_pat
     for factor in (3, 4):  # the Python function may be another one by then
         (tmp_path / "main.py").write_text(f"{head}\nFACTOR = {factor}\n{script}")
         done = in_a_process(
-            tmp_path / "main.py", cache, JAX_COMPILATION_CACHE_DIR=str(kept),
+            tmp_path / "main.py", native_cache, JAX_COMPILATION_CACHE_DIR=str(kept),
             JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0", JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="0",
         )  # fmt: skip
         assert done.stdout == f"{[6.0 * factor + 1] * 3}\n", done.stderr

@@ -25,12 +25,7 @@ from monograph.testing.__main__ import main as kit
 X = np.array([[0.5, -1.0], [2.0, 3.0]], "float32")
 
 
-@pytest.fixture(autouse=True)
-def ops_of_one_test():
-    before = dict(_REGISTRY)
-    yield
-    _REGISTRY.clear()
-    _REGISTRY.update(before)
+pytestmark = pytest.mark.usefixtures("ops_of_one_test")
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from monograph import Engine, Graph, Tensor
-from monograph.dtypes import dtype as as_dtype
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .codegen import LENT, generate
 from .lowerings import LOWER
-from .lowerings.common import LANES, owned
+from .lowerings.common import owned, shown
 
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 
@@ -40,14 +39,10 @@ class TorchEngine(Engine):
         return owned(array, device.handle)
 
     def get(self, buffer: torch.Tensor) -> np.ndarray:
-        host = buffer.cpu().resolve_conj().resolve_neg()
-        lanes = LANES.get(host.dtype)
-        array = host.numpy() if lanes is None else host.contiguous().view(lanes).numpy()
+        memory, array = shown(buffer.cpu().resolve_conj().resolve_neg())
         if buffer.is_cpu:  # a view: donating the tensor must not change what it shows
-            LENT[buffer.data_ptr()] = array
-        if lanes is None:
-            return array
-        return array.view(as_dtype(str(host.dtype).removeprefix("torch.")).numpy)
+            LENT[buffer.data_ptr()] = memory
+        return array
 
     def dlpack(self, buffer: torch.Tensor) -> torch.Tensor:
         return buffer

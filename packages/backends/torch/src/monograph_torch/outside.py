@@ -13,7 +13,7 @@ from monograph.native import Kernel
 from monograph.op import Op
 from monograph.outside import blamed, call, fits, listed
 
-from .lowerings.common import LANES, dtype_of, function, owned
+from .lowerings.common import dtype_of, function, owned, shown
 
 
 def on_host(op: Op) -> Callable:
@@ -40,11 +40,7 @@ def _specs(node: Any) -> tuple[list, list]:
 
 def _shown(x: torch.Tensor) -> np.ndarray:
     """A tensor as a read-only, row-major array."""
-    host = x.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    lanes = LANES.get(host.dtype)
-    array = host.numpy() if lanes is None else host.view(lanes).numpy()
-    if lanes is not None:
-        array = array.view(as_dtype(str(host.dtype).removeprefix("torch.")).numpy)
+    _, array = shown(x.detach().cpu().resolve_conj().resolve_neg().contiguous())
     array.setflags(write=False)
     return array
 

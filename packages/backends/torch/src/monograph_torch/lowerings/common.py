@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monograph.dtypes import dtype as as_dtype
 
 HALF = (torch.float16, torch.bfloat16)
 FLOAT8 = {
@@ -15,6 +16,16 @@ FLOAT8 = {
 }
 # what torch does not show to NumPy goes there in lanes of the same bits
 LANES = {torch.bfloat16: torch.int16} | dict.fromkeys(FLOAT8.values(), torch.uint8)
+
+
+def shown(host: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """A host tensor's memory as an array, and the same with a dtype that NumPy itself does not have."""
+    lanes = LANES.get(host.dtype)
+    if lanes is None:
+        array = host.numpy()
+        return array, array
+    array = host.contiguous().view(lanes).numpy()
+    return array, array.view(as_dtype(str(host.dtype).removeprefix("torch.")).numpy)
 
 
 def dtype_of(spec: Any) -> torch.dtype:
