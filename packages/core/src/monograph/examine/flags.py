@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from .. import ops
 from ..graph import Graph, Node, Value, attr_graphs
@@ -74,12 +73,6 @@ def _implied(v: Value, outs: Sequence[Value]) -> bool:
     return any(moved is other for other in outs)
 
 
-def recorded(op: Op, xs: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Value]:
-    """An op's results as a sequence, recorded in the current trace."""
-    out = op(*xs, **attrs)
-    return out if op.multi else (out,)
-
-
 # ---- check_finite inside loops and branches: its flag is carried out
 
 
@@ -100,7 +93,7 @@ def carry_points(graph: Graph) -> Graph | None:
                 flags.append(ops.all_finite(xs[0]))
             elif any(has_points(g) for g in attr_graphs(node.attrs)):
                 return _CARRY.get(node.op, _called)(node, xs, flags, execute)
-            return recorded(node.op, xs, node.attrs)
+            return apply(node, xs)
 
     with tracing(t):
         inputs = [t.add_input(v.spec, v.node.attrs["name"]) for v in graph.inputs]
