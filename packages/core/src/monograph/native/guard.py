@@ -6,6 +6,7 @@ function that crashes takes down, imports this module and `abi` alone: standard 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import mmap
@@ -114,7 +115,7 @@ def run(
     n_in = frame.call.n_in
     values = [p if i < n_in else None for i, p in enumerate(pointers)]
     names = [f"input {i}" if i < n_in else f"output {i - n_in}" for i in range(len(sizes))]
-    with tempfile.TemporaryFile() if elsewhere is not None else _nothing() as file:
+    with tempfile.TemporaryFile() if elsewhere is not None else contextlib.nullcontext() as file:
         arena = Arena([*sizes, abi.MESSAGE], -1 if file is None else file.fileno())
         try:
             arena.fill([*values, None])
@@ -136,19 +137,16 @@ def run(
             arena.close()
 
 
-class _nothing:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *args: Any) -> None:
-        return None
-
-
-def _here(frame: abi.Frame, arena: Arena, fn: Any) -> str:
+def _call(frame: abi.Frame, arena: Arena, fn: Any) -> int:
+    """``fn`` on the arena's arrays, its message there too."""
     for slot, at in zip(frame.slots, arena.starts):
         slot.data = arena.address + at
     frame.call.message = arena.address + arena.starts[-1]
-    code = fn(frame.ref)
+    return fn(frame.ref)
+
+
+def _here(frame: abi.Frame, arena: Arena, fn: Any) -> str:
+    code = _call(frame, arena, fn)
     frame.call.message = ctypes.addressof(frame.message)
     return told(code, ctypes.string_at(arena.address + arena.starts[-1], abi.MESSAGE))
 
@@ -192,9 +190,6 @@ def child() -> None:
     arena = Arena(what["sizes"], what["file"])
     attrs = {k: tuple(v) if isinstance(v, list) else v for k, v in what["attrs"].items()}
     frame = abi.Frame(what["arrays"], what["n_in"], attrs)
-    for slot, at in zip(frame.slots, arena.starts):
-        slot.data = arena.address + at
-    frame.call.message = arena.address + arena.starts[-1]
-    code = abi.function(what["path"], what["symbol"])(frame.ref)
+    code = _call(frame, arena, abi.function(what["path"], what["symbol"]))
     print(f"code={code}", flush=True)
     os._exit(0)
