@@ -13,6 +13,7 @@ from ..graph import Node, Value
 from .algebra import applied, both_ways, close, number, placement, product
 from .constants import known
 from .rule import node_rule
+from .transposes import transposed
 
 
 class _Dot(NamedTuple):
@@ -176,8 +177,7 @@ def _laid_out(out: Value, weights: _Dot, v: _Dot, first: bool, n: int) -> Value:
     small = ops.reshape(out, shape=[out.shape[kept[a]] for a in "bqhv" if a in names or a in "qv"])
     have = [a for a in "bqhv" if a in names or a in "qv"]
     want = [names[i] for i in weights.batching] + (["q", "v"] if first else ["v", "q"])
-    order = [have.index(a) for a in want]
-    return small if order == sorted(order) else ops.transpose(small, permutation=order)
+    return transposed(small, [have.index(a) for a in want])
 
 
 @node_rule("attention")

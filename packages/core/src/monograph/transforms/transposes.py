@@ -122,10 +122,11 @@ def after_reduction(node: Node, x: Value) -> Any:
     gone = attrs["axes"] if "axes" in attrs else (attrs["axis"],)
     out = node.op(x.node.inputs[0], **attrs)
     kept = [a for a in order if a not in gone]
-    return _transposed(out, [sorted(kept).index(a) for a in kept])
+    return transposed(out, [sorted(kept).index(a) for a in kept])
 
 
-def _transposed(x: Value, order: Sequence[int]) -> Value:
+def transposed(x: Value, order: Sequence[int]) -> Value:
+    """``x`` with its axes in another order; itself where that is the one they have."""
     return x if list(order) == sorted(order) else ops.transpose(x, permutation=order)
 
 
@@ -148,7 +149,7 @@ def into_product(node: Node, lhs: Value, rhs: Value) -> Any:
         free.append([sorted(mine).index(i) for i in mine])
     out, n = ops.dot_general(*sides, **a), len(a["lhs_batching"])
     m = n + len(free[0])
-    return _transposed(out, [*range(n), *[n + i for i in free[0]], *[m + i for i in free[1]]])
+    return transposed(out, [*range(n), *[n + i for i in free[0]], *[m + i for i in free[1]]])
 
 
 @rule(lambda op, a, b: op.transpose(op.dot_general(a, b), permutation=op.attr("order")))
