@@ -1,6 +1,14 @@
-"""What tests of several packages share."""
+"""Every test runs with the graph verifier on, and on the NumPy engine unless it names another.
+
+Also the fixtures that tests of several packages share.
+"""
+
+import os
 
 import pytest
+
+os.environ.setdefault("MONOGRAPH_ENGINE", "numpy")
+os.environ["MONOGRAPH_VERIFY"] = "1"
 
 
 @pytest.fixture
