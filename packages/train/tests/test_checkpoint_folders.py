@@ -8,12 +8,10 @@ import textwrap
 import monograph as mg
 import numpy as np
 import pytest
-from monograph.errors import ArgumentError, FileFormatError, MonographError
+from monograph.errors import ArgumentError, FileFormatError, MonographError, StorageError
 from monograph_train import (
-    CheckpointError,
     Checkpoints,
     load_checkpoint,
-    load_safetensors,
     save_checkpoint,
 )
 
@@ -115,7 +113,8 @@ def test_a_full_disk_leaves_the_last_good_file_and_nothing_else(tmp_path):
     pytest.importorskip("resource", reason="limits on file sizes are POSIX")
     script = """
     import resource, sys, numpy as np, monograph as mg
-    from monograph_train import CheckpointError, Checkpoints
+    from monograph.errors import StorageError
+    from monograph_train import Checkpoints
     kept, store = Checkpoints(sys.argv[1], keep=1), mg.Store()
     store.add("w", np.zeros(1000, "float32"))
     kept.save(store, 1)
@@ -123,7 +122,7 @@ def test_a_full_disk_leaves_the_last_good_file_and_nothing_else(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     try:
         kept.save(store, 2)
-    except CheckpointError as e:
+    except StorageError as e:
         assert isinstance(e, OSError) and "step-00000002" in str(e), e
         print(e.errno, e)
     """
@@ -144,7 +143,7 @@ def test_no_space_is_named(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CheckpointError, match=r"step-00000002.*No space.*Free space") as e:
+    with pytest.raises(StorageError, match=r"step-00000002.*No space.*Free space") as e:
         kept.save(one(), 2)
     assert e.value.errno == 28 and isinstance(e.value, MonographError)
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001.safetensors"]
@@ -167,9 +166,9 @@ def test_files_and_folders_that_cannot_be_opened_are_named(tmp_path):
         lambda: Checkpoints(tmp_path / "file").save(one(), 1),
         lambda: load_checkpoint(tmp_path / "no"),
         lambda: load_checkpoint(tmp_path),
-        lambda: load_safetensors(tmp_path / "no"),
+        lambda: mg.load_safetensors(tmp_path / "no"),
     ):
-        with pytest.raises(CheckpointError, match=str(tmp_path)):
+        with pytest.raises(StorageError, match=str(tmp_path)):
             act()
 
 
@@ -181,6 +180,6 @@ def test_an_unwritable_folder_is_named(tmp_path, monkeypatch):
 
         monkeypatch.setattr("builtins.open", refuse)
     tmp_path.chmod(0o500)
-    with pytest.raises(CheckpointError, match=r"c\.safetensors.*Permission denied.*folder"):
+    with pytest.raises(StorageError, match=r"c\.safetensors.*Permission denied.*folder"):
         save_checkpoint(one(), tmp_path / "c.safetensors")
     tmp_path.chmod(0o700)

@@ -9,7 +9,7 @@ from pathlib import Path
 import monograph as mg
 import numpy as np
 import pytest
-from monograph_train import load_safetensors, save_checkpoint, save_safetensors
+from monograph_train import save_checkpoint
 from monograph_train.commands import checkpoint
 
 
@@ -63,7 +63,7 @@ def test_inspect_shows_every_variable_and_the_totals(folder, capsys):
 
 
 def test_inspect_reads_plain_safetensors_but_no_damaged_checkpoint(folder, capsys):
-    save_safetensors({"w": np.ones(3)}, folder / "plain")
+    mg.save_safetensors({"w": np.ones(3)}, folder / "plain")
     status, out, _ = run(capsys, "inspect", folder / "plain")
     assert status == 0 and "step" not in out and row(out, "w")[:3] == ["w", "3", "float64"]
     bad = bytearray((folder / "one.safetensors").read_bytes())
@@ -74,7 +74,7 @@ def test_inspect_reads_plain_safetensors_but_no_damaged_checkpoint(folder, capsy
 
 
 def test_names_cannot_command_the_terminal(tmp_path, capsys):
-    save_safetensors({"a\x1b[2Jb\n": np.ones(1)}, tmp_path / "odd")
+    mg.save_safetensors({"a\x1b[2Jb\n": np.ones(1)}, tmp_path / "odd")
     out = run(capsys, "inspect", tmp_path / "odd")[1]
     assert row(out, "a")[0] == r"a\x1b[2Jb\n"
 
@@ -100,7 +100,7 @@ def test_diff_tells_what_differs_and_by_how_much(folder, capsys):
 )
 def test_diff_of_odd_values(tmp_path, capsys, a, b, shown):
     for name, value in (("a", a), ("b", b)):
-        save_safetensors({"w": value}, tmp_path / name)
+        mg.save_safetensors({"w": value}, tmp_path / name)
     if a.dtype.kind == "c":  # a plain file holds pairs: only a checkpoint knows better
         for name, value in (("a", a), ("b", b)):
             store = mg.Store()
@@ -141,10 +141,10 @@ def test_convert_to_another_dtype_and_without_some(folder, capsys):
         "--without", "net/mean",
     )  # fmt: skip
     assert status == 0 and "too large for float16, now infinite: 1 numbers" in out
-    got = load_safetensors(out_path)
+    got = mg.load_safetensors(out_path)
     assert {k: v.dtype.name for k, v in got.items()} == {"net/[b]w": "float16", "half": "float16"}
     status, out, _ = run(capsys, "convert", one, out_path, "--dtype", "bfloat16")
-    got = load_safetensors(out_path)
+    got = mg.load_safetensors(out_path)
     assert got["net/[b]w"].dtype.name == "bfloat16" and got["optimizer/count"].dtype == np.int64
     assert "warning" not in out
 

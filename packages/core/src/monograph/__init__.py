@@ -61,8 +61,10 @@ _LAZY: dict[str, str] = {
     "compare": "examine",
     "custom_op_from_c": "native",
     "examine": "examine",
+    "load_safetensors": "tensorfile",
     "microbatch": "transforms",
     "nan_guard": "guarding",
+    "save_safetensors": "tensorfile",
     "transforms": "transforms",
     "vmap": "batching",
 }

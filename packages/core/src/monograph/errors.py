@@ -54,6 +54,13 @@ class FileFormatError(MonographError, ValueError):
     """A file that is not what it says: truncated, altered, or of another version."""
 
 
+class StorageError(MonographError, OSError):
+    """A file that cannot be written or read: disk full, no permission, no such file."""
+
+    def __str__(self) -> str:  # OSError would show errno and filename instead
+        return str(self.args[0]) if self.args else ""
+
+
 class EngineError(MonographError, RuntimeError):
     """An engine that is unknown, not installed, unhealthy, or failed while it ran."""
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from .errors import FileFormatError, GraphError, MonographError
 from .graph import Graph, Literal, Node, Value
 from .op import get
 from .spec import Spec
+from .storage import opened, replacing
 from .tracing import Trace
 
 MAGIC = b"MONOGRF1"
@@ -43,18 +42,10 @@ def write_container(path: Any, header: dict[str, Any], arrays: list[np.ndarray])
     digest = hashlib.sha256()
     for part in body:
         digest.update(part)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as f:
-            f.write(MAGIC + digest.digest())
-            for part in body:
-                f.write(part)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as f:
+        f.write(MAGIC + digest.digest())
+        for part in body:
+            f.write(part)
 
 
 def _little(a: np.ndarray) -> bytes:
@@ -67,7 +58,8 @@ def read_container(path: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     Raises:
         FileFormatError: not such a file, truncated, altered, or inconsistent.
     """
-    data = Path(path).read_bytes()
+    with opened(path) as f:
+        data = f.read()
     if data[:8] != MAGIC:
         raise FileFormatError(
             f"{path}: not a Monograph file of this version (it starts with {data[:8]!r}, expected {MAGIC!r})"

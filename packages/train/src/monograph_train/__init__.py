@@ -12,14 +12,13 @@ from .optimizers import adam, adamw, sgd
 from .plots import LivePlot, plot
 from .run import Diverged, Epoch, History, Run
 from .summary import summary
-from .tensorfile import CheckpointError, load_safetensors, save_safetensors
 from .trainer import Trainer
 
 __all__ = [
-    "Callback", "Checkpoint", "CheckpointError", "Checkpoints", "Dataset", "Diverged",
+    "Callback", "Checkpoint", "Checkpoints", "Dataset", "Diverged",
     "EarlyStopping", "Epoch", "History", "JSONLogger", "LambdaCallback", "LivePlot", "Metric",
     "Run", "TensorBoard", "Trainer", "accuracy", "adam", "adamw", "as_metric", "average",
-    "callbacks", "load_checkpoint", "load_safetensors", "losses", "mean_squared_error", "metrics",
-    "optimizers", "plot", "save_checkpoint", "save_safetensors", "schedules", "sgd",
+    "callbacks", "load_checkpoint", "losses", "mean_squared_error", "metrics",
+    "optimizers", "plot", "save_checkpoint", "schedules", "sgd",
     "sparse_categorical_crossentropy", "summary", "wrappers",
 ]  # fmt: skip

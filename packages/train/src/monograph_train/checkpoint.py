@@ -19,13 +19,12 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph import storage, tensorfile
 from monograph.dtypes import dtype as as_dtype
 from monograph.engine import resolve
 from monograph.errors import ArgumentError, FileFormatError, VariableError
+from monograph.storage import damaged
 from monograph.store import Slot
-
-from . import tensorfile
-from .tensorfile import damaged
 
 VERSION = 1
 _START = b'{"__metadata__":{"monograph.sha256":"'  # the header's digest stands at a fixed place
@@ -182,7 +181,7 @@ def save_checkpoint(
 
     Raises:
         ArgumentError: ``meta`` holds what JSON cannot.
-        CheckpointError: disk full, no permission; no temporary file is left.
+        StorageError: disk full, no permission; no temporary file is left.
 
     >>> import os, tempfile, monograph as mg
     >>> store = mg.Store(seed=7)
@@ -220,7 +219,7 @@ def save_checkpoint(
     head += b" " * (-len(head) % 8)
     head[:0] = len(head).to_bytes(8, "little")
     head[_DIGEST] = hashlib.sha256(head).hexdigest().encode()
-    with tensorfile.replacing(Path(path)) as f:
+    with storage.replacing(Path(path)) as f:
         f.write(head)
         for part in body:
             f.write(part.data)
@@ -243,7 +242,7 @@ def _read_header(f: Any, path: Any) -> tuple[tensorfile.Header, dict[str, Any]]:
     if not raw.startswith(_START, 8):
         raise FileFormatError(
             f"{path}: not a checkpoint of Monograph, or damaged at its start; a plain safetensors "
-            f"file is read by monograph_train.load_safetensors(path)"
+            f"file is read by mg.load_safetensors(path)"
         )
     digest, raw[_DIGEST] = bytes(raw[_DIGEST]), b"0" * 64
     if hashlib.sha256(raw).hexdigest().encode() != digest:
@@ -295,10 +294,10 @@ def read_about(path: str | os.PathLike) -> dict[str, Any]:
     """A checkpoint's metadata (``step``, ``metrics``, ``meta``, ``variables``); tensors not read.
 
     Raises:
-        CheckpointError: the file cannot be opened.
+        StorageError: the file cannot be opened.
         FileFormatError: not a checkpoint, or its header is damaged.
     """
-    with tensorfile.opened(path) as f:
+    with storage.opened(path) as f:
         return _read_header(f, path)[1]
 
 
@@ -306,10 +305,10 @@ def read_arrays(path: str | os.PathLike) -> Iterator[tuple[str, np.ndarray]]:
     """A checkpoint's variables one at a time, each verified.
 
     Raises:
-        CheckpointError: the file cannot be opened.
+        StorageError: the file cannot be opened.
         FileFormatError: not a checkpoint, or damaged.
     """
-    with tensorfile.opened(path) as f:
+    with storage.opened(path) as f:
         yield from _tensors(f, path, *_read_header(f, path))
 
 
@@ -317,10 +316,10 @@ def load_checkpoint(path: str | os.PathLike) -> Checkpoint:
     """Read and verify a file of `save_checkpoint`; its store works on every engine.
 
     Raises:
-        CheckpointError: the file cannot be opened.
+        StorageError: the file cannot be opened.
         FileFormatError: not a checkpoint, truncated, or any bit of it changed.
     """
-    with tensorfile.opened(path) as f:
+    with storage.opened(path) as f:
         header, about = _read_header(f, path)
         store, device = mg.Store(about["seed"]), resolve("numpy")
         for name, array in _tensors(f, path, header, about):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import monograph as mg
-from monograph.errors import ArgumentError, FileFormatError
+from monograph import storage
+from monograph.errors import ArgumentError, FileFormatError, StorageError
 
 from .checkpoint import Checkpoint, load_checkpoint, read_about, save_checkpoint
-from .tensorfile import CheckpointError
 
 
 class Checkpoints:
@@ -62,13 +62,13 @@ class Checkpoints:
         """Write a checkpoint, then delete those no longer kept, and what killed writers left.
 
         Raises:
-            CheckpointError: disk full, no permission; the files there are untouched.
+            StorageError: disk full, no permission; the files there are untouched.
         """
         path = self.folder / f"step-{step:08d}.safetensors"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as e:
-            raise CheckpointError.of("make the folder", self.folder, e) from e
+            raise storage.refused("make the folder", self.folder, e) from e
         for leftover in self.folder.glob(".step-*.safetensors.*.tmp"):
             leftover.unlink(missing_ok=True)
         save_checkpoint(store, path, step=step, meta=meta, metrics=metrics)
@@ -104,7 +104,7 @@ class Checkpoints:
             except FileFormatError as e:
                 problems.append(str(e))
                 warnings.warn(f"passed over a checkpoint: {e}", stacklevel=3)
-            except CheckpointError as e:
+            except StorageError as e:
                 if not isinstance(e.__cause__, FileNotFoundError):  # a writer deleted it just now
                     raise
         if problems:
@@ -119,7 +119,7 @@ class Checkpoints:
         for path in self.paths():
             try:
                 out[path] = read_about(path)
-            except (FileFormatError, CheckpointError):
+            except (FileFormatError, StorageError):
                 continue
         return out
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from monograph import storage, tensorfile
 from monograph.dtypes import dtype as as_dtype
 from monograph.errors import ArgumentError, FileFormatError, MonographError
 from rich import box
@@ -19,7 +20,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import tensorfile
 from .checkpoint import read_about, read_arrays
 
 _EXAMPLES = """examples:
@@ -185,7 +185,7 @@ def convert(args: Any) -> int:
 
 
 def _write_npz(arrays: dict[str, np.ndarray], path: Path) -> None:
-    with tensorfile.replacing(path) as f, zipfile.ZipFile(f, "w") as z:
+    with storage.replacing(path) as f, zipfile.ZipFile(f, "w") as z:
         for name, a in arrays.items():
             plain = a.astype(np.float32) if a.dtype.kind == "V" else a
             part = io.BytesIO()
@@ -204,7 +204,7 @@ def _open(path: str) -> tuple[dict[str, Any], Iterator[tuple[str, np.ndarray]]]:
     try:
         return read_about(path), read_arrays(path)
     except FileFormatError:
-        with tensorfile.opened(path) as f:
+        with storage.opened(path) as f:
             header = tensorfile.parse_header(f, tensorfile.read_raw_header(f, path), path)
         if any(key.startswith("monograph") for key in header.metadata):
             raise  # a damaged checkpoint is not to be read without its checksums

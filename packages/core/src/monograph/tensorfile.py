@@ -7,19 +7,19 @@ a gap. Nothing in a file is trusted: lengths are checked against the file before
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from monograph.dtypes import DType, dtype as as_dtype
-from monograph.errors import DTypeError, FileFormatError, MonographError, VariableError
+
+from .dtypes import DType, dtype as as_dtype
+from .errors import DTypeError, VariableError
+from .storage import damaged, opened, replacing
 
 CODES = {
     "BOOL": "bool", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64",
@@ -33,38 +33,6 @@ LONGEST = 100_000_000
 """The longest header the format allows, in bytes."""
 
 _CODE_OF = {ours: code for code, ours in CODES.items() if ours != "complex64"}
-
-
-class CheckpointError(MonographError, OSError):
-    """A checkpoint that cannot be written or read: disk full, no permission, no such file."""
-
-    @classmethod
-    def of(cls, doing: str, path: Any, cause: OSError) -> CheckpointError:
-        """The error to raise for what the system said; `errno` and `filename` are kept."""
-        hint = (
-            _HINTS.get(cause.errno or 0, "") if doing != "read" else ". Check path and permissions"
-        )
-        made = cls(f"cannot {doing} {path}: {cause.strerror or cause}{hint}")
-        made.errno, made.filename = cause.errno, str(path)
-        return made
-
-    def __str__(self) -> str:  # OSError would show errno and filename instead
-        return str(self.args[0]) if self.args else ""
-
-
-_HINTS = {
-    errno.ENOSPC: ". Free space there or choose another folder; earlier files are untouched",
-    errno.EFBIG: ". Raise the limit on file sizes (ulimit -f); earlier files are untouched",
-    errno.EDQUOT: ". Free some of your quota; earlier files are untouched",
-    errno.EACCES: ". Choose a folder that you may write to, or change its permissions",
-    errno.EROFS: ". Choose a folder on a file system that is writable",
-    errno.ENOENT: ". The folder must exist",
-}
-
-
-def damaged(path: Any, why: str) -> FileFormatError:
-    """The error for a file that is not as it was written."""
-    return FileFormatError(f"{path}: {why}; the file is damaged, take another copy")
 
 
 # ---- writing
@@ -102,46 +70,13 @@ def layout(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[np.nd
     return table, body
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; then ``path`` is that, whole and durable, or as it was before.
-
-    Raises:
-        CheckpointError: the system refused; no temporary file is left.
-    """
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
-    try:
-        with open(temporary, "xb") as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except BaseException as e:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(e, OSError):
-            raise CheckpointError.of("write", path, e) from e
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # which cannot open a folder, and orders renames by itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def save_safetensors(
     arrays: Mapping[str, Any], path: str | os.PathLike, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays by name to a plain safetensors file, all or nothing.
 
     Raises:
-        CheckpointError: the system refused.
+        StorageError: the system refused.
     """
     table, body = layout({n: np.asarray(a) for n, a in arrays.items()})
     whole = {"__metadata__": dict(metadata), **table} if metadata else table
@@ -175,18 +110,6 @@ class Header:
     metadata: dict[str, str]
     entries: list[Entry]
     raw: bytes
-
-
-@contextlib.contextmanager
-def opened(path: Any) -> Iterator[BinaryIO]:
-    """The file open for reading; what the system refuses becomes `CheckpointError`."""
-    try:
-        with open(path, "rb") as f:
-            yield f
-    except MonographError:
-        raise
-    except OSError as e:
-        raise CheckpointError.of("read", path, e) from e
 
 
 def read_raw_header(f: BinaryIO, path: Any) -> bytes:
@@ -259,14 +182,18 @@ def as_array(raw: np.ndarray, dtype: DType, shape: tuple[int, ...]) -> np.ndarra
     return raw.view(little).astype(dtype.numpy, copy=False).reshape(shape)
 
 
-def load_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def load_safetensors(path: str | os.PathLike, mapped: bool = False) -> dict[str, np.ndarray]:
     """The arrays of any safetensors file by name, such as weights from elsewhere.
 
     Such a file has no checksums: damage to its numbers is not noticed. For a file that
-    `save_checkpoint` wrote, `load_checkpoint` notices.
+    `monograph_train.save_checkpoint` wrote, `load_checkpoint` notices.
+
+    Args:
+        mapped: read-only arrays that are the file's own pages, read when looked at; the file must
+            stay as it is meanwhile. Otherwise they are in memory of their own.
 
     Raises:
-        CheckpointError: the file cannot be opened.
+        StorageError: the file cannot be opened.
         FileFormatError: not a safetensors file, or truncated.
 
     >>> import os, tempfile, numpy as np
@@ -278,7 +205,11 @@ def load_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """
     with opened(path) as f:
         header = parse_header(f, read_raw_header(f, path), path)
+        whole = np.memmap(f, np.uint8, "r") if mapped else None
         return {
-            e.name: as_array(read_bytes(f, e, path), e.dtype, e.shape)
+            e.name: as_array(
+                read_bytes(f, e, path) if whole is None else whole[e.at : e.at + e.nbytes],
+                e.dtype, e.shape,
+            )
             for e in sorted(header.entries, key=lambda e: e.name)
-        }
+        }  # fmt: skip
