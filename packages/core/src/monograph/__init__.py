@@ -61,6 +61,8 @@ _LAZY: dict[str, str] = {
     "compare": "examine",
     "custom_op_from_c": "native",
     "examine": "examine",
+    "importing": "importing",
+    "load": "importing",
     "load_safetensors": "tensorfile",
     "microbatch": "transforms",
     "nan_guard": "guarding",

@@ -5,6 +5,8 @@ Each derives from `MonographError` *and* from the built-in a Python user would e
 file and line.
 """
 
+from collections.abc import Sequence
+
 
 class MonographError(Exception):
     """The root of Monograph's errors."""
@@ -88,6 +90,15 @@ class VariableError(MonographError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the message's repr
         return str(self.args[0]) if self.args else ""
+
+
+class UnsupportedModel(MonographError, NotImplementedError):
+    """A model from elsewhere needs what its importer lacks; lists *all* of it at once."""
+
+    def __init__(self, name: str, missing: Sequence[object]):
+        self.missing = tuple(missing)
+        lines = "\n".join(f"  {m}" for m in self.missing)
+        super().__init__(f"{name} needs {len(self.missing)} thing(s) that are missing:\n{lines}")
 
 
 class UnsupportedOp(MonographError, NotImplementedError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,14 @@ class Scope:
             ``compute``, ``output``, such as `monograph_dtypes.Policy`); None leaves it to the inputs.
     """
 
-    __slots__ = ("frame", "path", "is_shared", "policy", "transforms")
+    __slots__ = ("frame", "path", "is_shared", "policy", "transforms", "first")
 
     def __init__(
         self, frame: Frame, path: str = "", is_shared: bool = False, policy: Any = None,
-        transforms: tuple[Transform, ...] = (),
+        transforms: tuple[Transform, ...] = (), first: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         self.frame, self.path, self.is_shared = frame, path, is_shared
-        self.policy, self.transforms = policy, transforms
+        self.policy, self.transforms, self.first = policy, transforms, first or {}
 
     def _with(self, **changes: Any) -> Scope:
         now = {k: getattr(self, k) for k in self.__slots__}
@@ -67,6 +67,28 @@ class Scope:
         """
         return self._with(transforms=(*self.transforms, fn))
 
+    def starting(self, values: Mapping[str, Any]) -> Scope:
+        """This scope, with first values from ``values`` in the place of the initializers'.
+
+        So any model starts from weights that are there already, as a part of a larger one too.
+
+        Args:
+            values: arrays by the path below this scope; what it lacks is initialized as ever.
+                Read-only ones, such as a file's pages, are not copied.
+
+        >>> import monograph as mg
+        >>> def model(scope, x):
+        ...     return x * scope.parameter("w", (), 3.0)
+        >>> store = mg.Store()
+        >>> store.bind(lambda scope, x: model(scope.starting({"w": 2.0}) / "part", x))(1.0).item()
+        3.0
+        >>> store = mg.Store()
+        >>> store.bind(lambda scope, x: model((scope / "part").starting({"w": 2.0}), x))(1.0).item()
+        2.0
+        """
+        below = f"{self.path}/" if self.path else ""
+        return self._with(first={**self.first, **{f"{below}{p}": v for p, v in values.items()}})
+
     def _join(self, name: str) -> str:
         if not isinstance(name, str) or not name:
             raise VariableError(
@@ -88,9 +110,10 @@ class Scope:
             VariableError: asked for twice in one trace without `shared`, or stored with another
                 shape or dtype.
         """
-        return self.frame.variable(
-            self._join(name), Spec(shape, dtype), init, trainable, self.is_shared
-        )
+        path = self._join(name)
+        if (first := self.first.get(path)) is not None:
+            init = lambda key, shape, dtype: Tensor.over(first, dtype)  # noqa: E731
+        return self.frame.variable(path, Spec(shape, dtype), init, trainable, self.is_shared)
 
     def parameter(
         self, name: str, shape: Any, init: Init | float = 0.0, dtype: Any = "float32",

@@ -111,8 +111,10 @@ class Store(Mapping):
                 f"variable {path!r} exists already; assign with store[{path!r}] = ..."
             )
         value = Tensor.of(value)
-        own = value.device.engine.put(value.numpy(), value.device)
-        self.slots[path] = Slot(path, Tensor(own, value.spec, value.device), trainable)
+        if value.engine != "numpy":  # whose buffers nobody writes to; others' may be donated
+            own = value.device.engine.put(value.numpy(), value.device)
+            value = Tensor(own, value.spec, value.device)
+        self.slots[path] = Slot(path, value, trainable)
 
     def spec(self, path: str) -> Spec:
         """A variable's shape and dtype, without reading it."""

@@ -41,6 +41,18 @@ class Tensor(Array):
         where = home() if device is None else resolve(device)
         return Tensor(where.engine.put(array, where), Spec(array.shape, array.dtype), where)
 
+    @staticmethod
+    def over(array: Any, dtype: Any = None) -> Tensor:
+        """A tensor of the NumPy engine over memory nobody writes to; writable arrays are copied."""
+        device = resolve("numpy")
+        f = array.flags if isinstance(array, np.ndarray) else None
+        if f is None or f.writeable or not f.aligned:
+            return Tensor.of(array, dtype, device)
+        d = as_dtype(array.dtype if dtype is None else dtype)
+        array = np.asarray(array, d.numpy, order="C")
+        array.setflags(write=False)
+        return Tensor(array, Spec(array.shape, d), device)
+
     @property
     def device(self) -> Device:
         """The device that holds it."""

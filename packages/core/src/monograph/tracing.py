@@ -105,14 +105,21 @@ def in_scope(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def source_of(node: Node, backward: bool = False) -> Iterator[None]:
-    """Nodes made inside carry this node's line: a backward op points at its forward line."""
-    source = node.source
-    token = _source.set(source._replace(backward=True) if backward and source else source)
+def at(source: Source | None) -> Iterator[None]:
+    """Nodes made inside carry this line: what importers do, whose lines are in somebody's file."""
+    token = _source.set(source)
     try:
         yield
     finally:
         _source.reset(token)
+
+
+@contextmanager
+def source_of(node: Node, backward: bool = False) -> Iterator[None]:
+    """Nodes made inside carry this node's line: a backward op points at its forward line."""
+    source = node.source
+    with at(source._replace(backward=True) if backward and source else source):
+        yield
 
 
 @contextmanager
