@@ -49,7 +49,7 @@ class Bound:
     def trace(self, *args: Any) -> Graph:
         """The graph for these example arguments: inputs are arguments, then variables by path."""
         leaves, in_tree = tree.flatten(args)
-        return _record(self, [Spec.of(x) for x in leaves], in_tree)[0]
+        return record(self, [Spec.of(x) for x in leaves], in_tree)[0]
 
 
 class _Entry:
@@ -58,7 +58,7 @@ class _Entry:
     __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs")
 
     def __init__(self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool):
-        graph, frame, out_tree = _record(bound, specs, in_tree)
+        graph, frame, out_tree = record(bound, specs, in_tree)
         slots = bound.store.slots
         self.slots = [slots[p] for p in frame.inputs]
         self.writes = [slots[p] for p in frame.written]
@@ -86,7 +86,10 @@ class _Entry:
         return tree.unflatten(self.out_tree, result)
 
 
-def _record(bound: Bound, specs: list[Spec], in_tree: Any) -> tuple[Graph, Frame, Any]:
+def record(
+    bound: Bound, specs: list[Spec], in_tree: Any, names: list[str] | None = None
+) -> tuple[Graph, Frame, Any]:
+    """A bound model's graph, the variables it reads and writes, and how its results nest."""
     from .rewrite import simplify
 
     frames: list[Frame] = []
@@ -101,7 +104,7 @@ def _record(bound: Bound, specs: list[Spec], in_tree: Any) -> tuple[Graph, Frame
         return (*leaves, *[frame.values[p] for p in frame.written])
 
     name = getattr(bound.model, "__name__", "model")
-    names = argument_names(tree.unflatten(in_tree, specs), {})
+    names = names or argument_names(tree.unflatten(in_tree, specs), {})
     try:
         with tracing(None):
             graph, _, _ = trace_flat(flat, specs, names, name)
