@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import Device
+from .engine import Device, engine as use_engine, resolve
 from .errors import VariableError
 from .spec import Spec
 from .tensor import Tensor
@@ -116,6 +116,14 @@ class Store(Mapping):
             value = Tensor(own, value.spec, value.device)
         self.slots[path] = Slot(path, value, trainable)
 
+    def first_value(self, path: str, spec: Spec, init: Init | float) -> Tensor:
+        """What a variable holds before anything was assigned to it."""
+        # on the reference engine: the same numbers whichever engine trains them
+        with use_engine("numpy"):
+            if callable(init):
+                return Tensor.of(init(self.key(path), spec.shape, spec.dtype))
+            return Tensor.of(np.full(spec.shape, init, spec.dtype.numpy))
+
     def spec(self, path: str) -> Spec:
         """A variable's shape and dtype, without reading it."""
         return self._slot(path).spec
@@ -155,3 +163,21 @@ class Store(Mapping):
         from .bound import Bound  # which needs Store
 
         return Bound(self, model, engine, static)
+
+
+class Outline(Store):
+    """A store for looking at a model of any size: specs, and zeros that take no memory.
+
+    >>> import monograph as mg
+    >>> def model(scope, x):
+    ...     return x @ scope.parameter("w", (1_000_000, 1_000_000))
+    >>> outline = mg.Outline()
+    >>> graph = outline.bind(model).trace(mg.Spec((1, 1_000_000)))
+    >>> outline.spec("w")
+    float32[1000000,1000000]
+    """
+
+    def first_value(self, path: str, spec: Spec, init: Init | float) -> Tensor:
+        """Zeros: one number, seen everywhere."""
+        zero = np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.shape)
+        return Tensor(zero, spec, resolve("numpy"))
