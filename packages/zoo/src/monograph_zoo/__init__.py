@@ -1,12 +1,14 @@
-"""Published models as functions of a scope, and converters of their published weights."""
+"""Published models as functions of a scope, and their published weights."""
 
-from . import from_haiku, from_huggingface, from_keras
+from . import from_haiku, from_keras, huggingface
 from ._load import load
+from .berts import bert, bert_for_masked_lm, bert_for_sequence_classification
+from .huggingface import Pretrained, from_pretrained, save_pretrained
 from .mobilenets import mobilenet_v1
 from .resnets import resnet, resnet50, resnet101, resnet152
 from .xceptions import xception
 
 __all__ = [
-    "from_haiku", "from_huggingface", "from_keras", "load", "mobilenet_v1", "resnet", "resnet50",
-    "resnet101", "resnet152", "xception",
+    "Pretrained", "bert", "bert_for_masked_lm", "bert_for_sequence_classification", "from_haiku", "from_keras", "from_pretrained", "huggingface", "load", "mobilenet_v1", "resnet",
+    "resnet50", "resnet101", "resnet152", "save_pretrained", "xception",
 ]  # fmt: skip
