@@ -56,14 +56,14 @@ Leaves = Sequence[tuple[str, str, Layout]]
 
 PYTORCH: Leaves = (
     (r"attention_output/kernel$", "attention_output/weight", FROM_HEADS),
-    (r"(?<=(?:query|value)/)kernel$|(?<=key/)kernel$", "weight", HEADS),
-    (r"(?<=depthwise/)kernel$", "weight", DEPTHWISE),
-    (r"kernel$", "weight", KERNEL),
-    (r"bias$", "bias", FLAT),
-    (r"beta$", "bias", AS_IS),
-    (r"(gamma|scale|embeddings)$", "weight", AS_IS),
-    (r"moving_mean$", "running_mean", AS_IS),
-    (r"moving_variance$", "running_var", AS_IS),
+    (r"(?<![^/])(query|key|value)/kernel$", r"\1/weight", HEADS),
+    (r"(?<![^/])depthwise/conv/kernel$", "depthwise/conv/weight", DEPTHWISE),
+    (r"(?<![^/])kernel$", "weight", KERNEL),
+    (r"(?<![^/])bias$", "bias", FLAT),
+    (r"(?<![^/])beta$", "bias", AS_IS),
+    (r"(?<![^/])(gamma|scale|embeddings)$", "weight", AS_IS),
+    (r"(?<![^/])moving_mean$", "running_mean", AS_IS),
+    (r"(?<![^/])moving_variance$", "running_var", AS_IS),
 )
 """What our layers call their variables, and PyTorch's modules theirs; the first that matches holds."""
 
@@ -98,21 +98,28 @@ LABELS = ("id2label", {"0": "LABEL_0", "1": "LABEL_1"}, len)
 """The option for a number of classes."""
 
 
+class Maybe(NamedTuple):
+    """The default of an option that may be null: a value ``like`` those it has, and the default itself."""
+
+    like: Any
+    default: Any = None
+
+
 @dataclass(frozen=True)
 class Architecture:
     """How one of Hugging Face's classes is built here.
 
     Attributes:
         model: ``(scope, *inputs, **options) -> results``.
-        inputs: ``options -> inputs``.
+        inputs: ``sizes -> inputs``, given what `sizes` names.
         options: our keyword: ``(their key, default, what to make of it)``; the last may be left out.
-            The default, theirs, gives the type: an int is at least 1.
+            The default, theirs, gives the type: an int is at least 1, or 0 where that is the default.
         fixed: their key: the values of an option that the model can do, their default first.
         outputs: names of the results.
-        sizes: lengths for the inputs' named axes, where 2 would not do.
+        sizes: their key: default, of what the inputs' shapes depend on.
         rules: patterns and templates that turn our paths into their names, with "/" for ".".
         leaves: how variables are called and laid out.
-        older: patterns and templates that turn names of older files into today's.
+        aliases: patterns and templates that turn other releases' names into those.
         unused: patterns of names in files that the model does not need.
         tied: their name: the other one that it repeats.
     """
@@ -125,7 +132,7 @@ class Architecture:
     sizes: Mapping[str, int] = field(default_factory=dict)
     rules: Rules = ()
     leaves: Leaves = PYTORCH
-    older: Rules = ()
+    aliases: Rules = ()
     unused: tuple[str, ...] = ()
     tied: Mapping[str, str] = field(default_factory=dict)
 
@@ -141,16 +148,22 @@ class Architecture:
                 return renamed(name, self.rules).replace("/", "."), layout
         return renamed(path, self.rules).replace("/", "."), AS_IS
 
-    def read(self, config: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """The model's options.
+    def read(
+        self, config: Mapping[str, Any], where: str
+    ) -> tuple[dict[str, Any], tuple[Input, ...]]:
+        """The model's options and inputs by a configuration.
 
         Raises:
             FileFormatError: lists every value that is no value of its option.
             UnsupportedModel: lists every value that the model cannot do.
         """
-        out, ill, lacks = {}, [], []
-        for keyword, (key, default, *make) in self.options.items():
-            value = config.get(key, default)
+        options: dict[str, Any] = {}
+        sizes: dict[str, Any] = {}
+        ill, lacks = [], []
+        rows = [(options, keyword, *row) for keyword, row in self.options.items()]
+        rows += [(sizes, key, key, default) for key, default in self.sizes.items()]
+        for out, keyword, key, default, *make in rows:
+            value = config.get(key, default.default if isinstance(default, Maybe) else default)
             if isinstance(default, float) and type(value) is int:
                 value = float(value)
             if not _of_kind(value, default):
@@ -170,19 +183,19 @@ class Architecture:
             raise mg.errors.FileFormatError(f"{where}: {'; '.join(ill)}")
         if lacks:
             raise mg.errors.UnsupportedModel(where, lacks)
-        return out
+        return options, tuple(self.inputs(sizes))
 
 
 def _of_kind(value: Any, default: Any) -> bool:
-    if default is None:
-        return True
+    if isinstance(default, Maybe):
+        return value is None or _of_kind(value, default.like)
     if isinstance(default, list):
         return type(value) is list and all(_of_kind(v, default[0]) for v in value)
     if type(value) is not type(default):
         return False
     if isinstance(value, float):
         return math.isfinite(value)
-    return type(value) is not int or 1 <= value < 2**31
+    return type(value) is not int or (default > 0) <= value < 2**31
 
 
 def _short(value: Any) -> str:

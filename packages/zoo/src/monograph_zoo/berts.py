@@ -9,13 +9,14 @@ import monograph as mg
 import monograph_layers as nn
 from monograph.importing import Input
 
-from .architectures import LABELS, Architecture, activation, architectures
+from .architectures import LABELS, Architecture, Maybe, activation, architectures
 
 
 def bert(
     scope: mg.Scope, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None, *,
     vocabulary: int = 30_522, features: int = 768, layers: int = 12, heads: int = 12,
     hidden: int = 3072, positions: int = 512, token_types: int = 2, epsilon: float = 1e-12,
+    padding: int | None = 0,
     activation: Callable[[Any], Any] = mg.gelu, dropout: float = 0.1,
     attention_dropout: float = 0.1, pooler: bool = True, training: bool = False,
 ) -> Any:  # fmt: skip
@@ -29,6 +30,7 @@ def bert(
         token_type_ids: integers ``[batch, length]`` below ``token_types``; zeros by default.
         hidden: features between the two dense layers of a block.
         positions: the longest length.
+        padding: an id whose embedding sends no gradient back, as in PyTorch.
         dropout, attention_dropout: probabilities in training.
         pooler: whether to give ``pooler_output``, made of the first token.
 
@@ -51,6 +53,8 @@ def bert(
 
     words = scope / "embeddings"
     x = nn.embedding(words / "word_embeddings", input_ids, vocabulary, features)
+    if padding is not None:
+        x = mg.where((input_ids == padding)[..., None], mg.stop_gradient(x), x)
     types = mg.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     x = x + nn.embedding(words / "token_type_embeddings", types, token_types, features)
     x = x + nn.position_embedding(words / "position_embeddings", x, positions)
@@ -108,7 +112,7 @@ def bert_for_sequence_classification(
     return nn.dense(scope / "classifier", y, classes)
 
 
-def _inputs(options: Mapping[str, Any]) -> tuple[Input, ...]:
+def _inputs(sizes: Mapping[str, Any]) -> tuple[Input, ...]:
     text = ("batch", "length")
     return (
         Input("input_ids", text, mg.int32),
@@ -126,6 +130,7 @@ _OPTIONS = {
     "positions": ("max_position_embeddings", 512),
     "token_types": ("type_vocab_size", 2),
     "epsilon": ("layer_norm_eps", 1e-12),
+    "padding": ("pad_token_id", Maybe(0, 0)),
     "activation": ("hidden_act", "gelu", activation),
     "dropout": ("hidden_dropout_prob", 0.1),
     "attention_dropout": ("attention_probs_dropout_prob", 0.1),
@@ -141,7 +146,7 @@ def _architecture(model: Callable[..., Any], **more: Any) -> Architecture:
             "position_embedding_type": ("absolute", None), **more.pop("fixed", {}),
         },
         rules=(("self/attention_output/", "output/dense/"),),
-        older=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+        aliases=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
         **more,
     )  # fmt: skip
 
@@ -161,6 +166,6 @@ architectures |= {
     "BertForSequenceClassification": _architecture(
         bert_for_sequence_classification,
         outputs=("logits",),
-        options={"classes": LABELS, "classifier_dropout": ("classifier_dropout", None)},
+        options={"classes": LABELS, "classifier_dropout": ("classifier_dropout", Maybe(0.1))},
     ),
 }

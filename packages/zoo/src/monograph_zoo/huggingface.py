@@ -89,8 +89,9 @@ def from_pretrained(
     folder = _folder.found(source, download)
     config = _folder.read_json(folder / _folder.CONFIG)
     named = config if architecture is None else {**config, "architectures": [architecture]}
-    entry, ours = _configured(named, str(folder / _folder.CONFIG))  # before weights are looked at
-    out = _built(entry, named, ours, _folder.weights(folder), str(folder))
+    entry = _entry(named, str(folder / _folder.CONFIG))
+    entry.read(named, str(folder / _folder.CONFIG))  # before weights are looked at
+    out = _built(entry, named, _folder.weights(folder), str(folder))
     out.folder = folder
     return out.with_options(**options) if options else out
 
@@ -123,28 +124,25 @@ def from_weights(config: Mapping[str, Any], weights: Mapping[str, Any] | None = 
     >>> from_weights(config).call(mg.asarray([[1, 2, 3]]))["last_hidden_state"].shape
     (1, 3, 12)
     """
-    entry, options = _configured(config, "config")
-    return _built(entry, config, options, weights, "weights")
+    return _built(_entry(config, "config"), config, weights, "config")
 
 
-def _configured(config: Mapping[str, Any], where: str) -> tuple[Architecture, dict[str, Any]]:
+def _entry(config: Mapping[str, Any], where: str) -> Architecture:
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         raise FileFormatError(f"{where}: 'architectures' must be a list of names, not {names!r}")
     if names[0] not in architectures:
         why = f"there are {', '.join(sorted(architectures))}"
         raise mg.errors.UnsupportedModel(where, [Unsupported(names[0], 1, "architectures", why)])
-    return architectures[names[0]], architectures[names[0]].read(config, where)
+    return architectures[names[0]]
 
 
 def _built(
-    entry: Architecture, config: Mapping[str, Any], options: dict[str, Any],
-    weights: Mapping[str, Any] | None, where: str,
-) -> Pretrained:  # fmt: skip
+    entry: Architecture, config: Mapping[str, Any], weights: Mapping[str, Any] | None, where: str
+) -> Pretrained:
+    options, inputs = entry.read(config, where)
+    signature, run = Signature(inputs, entry.outputs), functools.partial(entry.model, **options)
     try:
-        inputs = tuple(entry.inputs(options))
-        signature = Signature(inputs, entry.outputs, entry.sizes)
-        run = functools.partial(entry.model, **options)
         parameters = {} if weights is None else _converted(entry, run, signature, weights, where)
     except (mg.errors.ShapeError, ArgumentError, ArithmeticError) as e:
         raise FileFormatError(f"{where}: the configuration describes no model: {e}") from e
@@ -157,7 +155,7 @@ def _converted(
     entry: Architecture, run: Any, signature: Signature, weights: Mapping[str, Any], where: str
 ) -> dict[str, np.ndarray]:
     """Their weights by our paths, in views; every weight that does not fit is a problem."""
-    theirs = {renamed(name, entry.older): np.asarray(value) for name, value in weights.items()}
+    theirs = {renamed(name, entry.aliases): np.asarray(value) for name, value in weights.items()}
     places = _places(entry, run, signature, most=10 * len(theirs) + 1000)
     expected = {name: _their_shape(layout, spec.shape) for name, layout, spec in places.values()}
     problems = [f"{name} is missing" for name in expected if name not in theirs]
@@ -269,6 +267,11 @@ def save_pretrained(
         name: p[0] if len(p) == 1 else np.concatenate([p[i] for i in sorted(p)], axes[name])
         for name, p in parts.items()
     }
+    arrays |= {  # which PyTorch counts and no formula of ours needs
+        f"{name.removesuffix('running_var')}num_batches_tracked": np.zeros((), np.int64)
+        for name in list(arrays)
+        if name.endswith(".running_var")
+    }
     out = Path(folder)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -283,7 +286,7 @@ def save_pretrained(
 
 def _described(model: Pretrained, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The configuration, with the dtype that the weights have now."""
-    dtypes = {mg.dtypes.dtype(a.dtype).name for a in arrays.values()}
+    dtypes = {mg.dtypes.dtype(a.dtype).name for a in arrays.values() if a.dtype.kind != "i"}
     dtype = {"dtype": dtypes.pop()} if len(dtypes) == 1 else {}
     return {k: v for k, v in model.config.items() if k != "torch_dtype"} | dtype
 

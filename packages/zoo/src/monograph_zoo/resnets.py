@@ -104,7 +104,7 @@ def resnet152(scope: mg.Scope, images: Any, **options: Any) -> Any:
 
 architectures["ResNetForImageClassification"] = Architecture(
     resnet,
-    inputs=lambda o: (Input("pixel_values", ("batch", "height", "width", 3), mg.float32),),
+    inputs=lambda sizes: (Input("pixel_values", ("batch", "height", "width", 3), mg.float32),),
     options={
         "blocks": ("depths", [3, 4, 6, 3]),
         "channels": ("hidden_sizes", [256, 512, 1024, 2048]),
