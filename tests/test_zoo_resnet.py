@@ -3,6 +3,8 @@
 No weights are downloaded: configurations give the architecture, seeds the numbers.
 """
 
+from pathlib import Path
+
 import jax
 import monograph as mg
 import monograph_zoo as zoo
@@ -188,3 +190,58 @@ def test_features_without_the_top_and_mistaken_padding():
     assert call(images(1, 32, 32)).shape == (1, 4, 4, 512)
     with pytest.raises(mg.errors.ArgumentError, match="padding='valid' is neither"):
         mg.Store().bind(zoo.resnet50, "numpy", padding="valid")(images(1, 32, 32))
+
+
+def cifar_weights():
+    """The published ResNet-20 (Idelbayev's, best error 8.22%), where the shared data are."""
+    places = [p / "shared" / "data" / "resnet_cifar" for p in Path(__file__).resolve().parents]
+    found = [f for p in places if p.is_dir() for f in p.glob("resnet20-*.th")]
+    if not found:
+        pytest.skip("shared/data/resnet_cifar is in no folder above this one")
+    return torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+
+
+def resnet20_in_torch(state, x):
+    """The model by its formula, with functions of PyTorch."""
+    f = torch.nn.functional
+    w = {name.removeprefix("module."): value for name, value in state.items()}
+
+    def unit(x, conv, norm, stride=1):
+        x = f.conv2d(x, w[f"{conv}.weight"], stride=stride, padding=1)
+        kinds = ("running_mean", "running_var", "weight", "bias")
+        return f.batch_norm(x, *[w[f"{norm}.{k}"] for k in kinds])
+
+    x = f.relu(unit(x, "conv1", "bn1"))
+    for i in (1, 2, 3):
+        for j in (0, 1, 2):
+            at, stride = f"layer{i}.{j}", 2 if i > 1 and j == 0 else 1
+            y = f.relu(unit(x, f"{at}.conv1", f"{at}.bn1", stride))
+            y = unit(y, f"{at}.conv2", f"{at}.bn2")
+            if stride == 2:
+                n = x.shape[1] // 2
+                x = f.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, n, n))
+            x = f.relu(x + y)
+    return f.linear(x.mean((2, 3)), w["linear.weight"], w["linear.bias"])
+
+
+def test_the_published_resnet20_loads_strictly():
+    state, config = cifar_weights(), {"architectures": ["ResNetCifar"], "depth": 20}
+    ours, x = zoo.huggingface.from_weights(config, state), images(4, 32, 32)
+    with torch.no_grad():
+        want = resnet20_in_torch(state, channels_first(x)).numpy()
+    for engine in ENGINES:
+        check_logits(ours.on(engine).call(x).numpy(), want)
+    weights = ours.store.trainable
+    assert sum(ours.store.spec(path).size for path in weights) == 269_722
+
+    renamed = {k.replace("layer3.2.bn2.bias", "layer3.2.bn2.beta"): v for k, v in state.items()}
+    renamed["module.linear.weight"] = torch.zeros(10, 32)
+    with pytest.raises(mg.errors.FileFormatError) as e:
+        zoo.huggingface.from_weights(config, renamed)
+    for problem in (
+        "layer3.2.bn2.bias is missing", "layer3.2.bn2.beta is unused",
+        "linear.weight has shape (10, 32), expected (10, 64)",
+    ):  # fmt: skip
+        assert problem in str(e.value)
+    with pytest.raises(mg.errors.ArgumentError, match="depth=19 is none of 8, 14"):
+        mg.Store().bind(zoo.resnet_cifar, "numpy", depth=19)(x)

@@ -1,4 +1,4 @@
-"""ResNet v1.5 (He et al. 2016, with the stride in the 3x3 convolution as in NVIDIA's and PyTorch's)."""
+"""ResNets (He et al. 2016): v1.5 for ImageNet, and the small ones for CIFAR."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def resnet(
     training: bool = False, include_top: bool = True, padding: str = "symmetric",
     unbiased: bool = True,
 ) -> Any:  # fmt: skip
-    """A ResNet; the defaults are PyTorch's.
+    """ResNet v1.5, whose 3x3 convolutions have the strides; the defaults are PyTorch's.
 
     Args:
         scope: holds ``stem``, ``stage1/block1/layer1`` and so on, each with ``conv/kernel`` and
@@ -101,6 +101,73 @@ def resnet152(scope: mg.Scope, images: Any, **options: Any) -> Any:
     """ResNet-152, 60,192,808 parameters; `resnet` documents the options."""
     return resnet(scope, images, (3, 8, 36, 3), **options)
 
+
+def resnet_cifar(
+    scope: mg.Scope, images: Any, *, depth: int = 20, classes: int = 10, training: bool = False
+) -> Any:
+    """The ResNet for small images of He et al. 2016, section 4.2; 269,722 parameters of depth 20.
+
+    Args:
+        scope: holds the names of `resnet`, with three stages of blocks of two layers.
+        images: ``[batch, height, width, channels]``, 32 by 32 in the paper.
+        depth: ``6 n + 2``, for ``n`` blocks in a stage.
+
+    Returns:
+        Logits ``[batch, classes]``.
+
+    Raises:
+        ArgumentError: another depth.
+
+    >>> call = mg.Store(seed=0).bind(resnet_cifar, engine="numpy", depth=8)
+    >>> call(mg.ones((1, 8, 8, 3))).shape
+    (1, 10)
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise mg.tracing.at_user_line(
+            mg.errors.ArgumentError(f"depth={depth} is none of 8, 14, 20 and so on")
+        )
+
+    def unit(scope: mg.Scope, x: Any, channels: int, strides: int = 1) -> Any:
+        x = nn.conv2d(
+            scope / "conv", x, channels, 3, strides=strides, padding=1, use_bias=False,
+            kernel_initializer=he_normal,
+        )  # fmt: skip
+        return nn.batch_norm(
+            scope / "norm", x, training=training, momentum=0.9, epsilon=1e-5, unbiased=True
+        )
+
+    x = mg.relu(unit(scope / "stem", images, 16))
+    for i, channels in enumerate((16, 32, 64)):
+        for j in range(depth // 6):
+            block = scope / f"stage{i + 1}" / f"block{j + 1}"
+            strides = 2 if i and not j else 1
+            y = mg.relu(unit(block / "layer1", x, channels, strides))
+            y = unit(block / "layer2", y, channels)
+            if (
+                strides == 2
+            ):  # the shortcut has no weights: every other place, zeros for new channels
+                more = (channels - x.shape[-1]) // 2
+                x = mg.pad(x[:, ::2, ::2], ((0, 0), (0, 0), (0, 0), (more, more)))
+            x = mg.relu(x + y)
+    return nn.dense(scope / "logits", nn.global_average_pooling2d(scope, x), classes)
+
+
+architectures["ResNetCifar"] = (
+    Architecture(  # of no class in transformers: published as state dicts
+        resnet_cifar,
+        inputs=lambda sizes: (Input("images", ("batch", "height", "width", 3), mg.float32),),
+        options={"depth": ("depth", 20), "classes": ("classes", 10)},
+        outputs=("logits",),
+        rules=(
+            (r"^stem/conv/", "conv1/"),
+            (r"^stem/norm/", "bn1/"),
+            (r"^stage(\d+)/block(\d+)/layer(\d+)/conv/", r"layer\1/<\2-1>/conv\3/"),
+            (r"^stage(\d+)/block(\d+)/layer(\d+)/norm/", r"layer\1/<\2-1>/bn\3/"),
+            (r"^logits/", "linear/"),
+        ),
+        aliases=((r"^module\.", ""),),  # as saved from several devices
+    )
+)
 
 architectures["ResNetForImageClassification"] = Architecture(
     resnet,
