@@ -146,13 +146,21 @@ def _architecture(model: Callable[..., Any], **more: Any) -> Architecture:
             "position_embedding_type": ("absolute", None), **more.pop("fixed", {}),
         },
         rules=(("self/attention_output/", "output/dense/"),),
-        aliases=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+        aliases=(
+            (r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"),
+            *more.pop("aliases", ()),
+        ),
         **more,
     )  # fmt: skip
 
 
 architectures |= {
-    "BertModel": _architecture(bert, outputs=("last_hidden_state", "pooler_output")),
+    "BertModel": _architecture(
+        bert,
+        outputs=("last_hidden_state", "pooler_output"),
+        aliases=(("^bert\\.", ""),),  # of one with a head, which it leaves
+        unused=(r"^cls\.", r"^classifier\."),
+    ),
     "BertForMaskedLM": _architecture(
         bert_for_masked_lm,
         outputs=("logits",),

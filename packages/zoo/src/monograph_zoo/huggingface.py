@@ -91,16 +91,17 @@ def from_pretrained(
     named = config if architecture is None else {**config, "architectures": [architecture]}
     entry = _entry(named, str(folder / _folder.CONFIG))
     entry.read(named, str(folder / _folder.CONFIG))  # before weights are looked at
-    out = _built(entry, named, _folder.weights(folder), str(folder))
+    out = _built(entry, named, _folder.weights(folder), str(folder), options)
     out.folder = folder
-    return out.with_options(**options) if options else out
+    return out
 
 
 def recognises(source: Any) -> bool:
-    """Whether ``source`` is a folder with a ``config.json`` beside safetensors files."""
+    """Whether ``source`` is a folder with ``config.json`` beside safetensors files, or that file."""
     if not isinstance(source, (str, Path)):
         return False
-    folder = Path(source)
+    path = Path(source)
+    folder = path.parent if path.name == _folder.CONFIG else path
     return (folder / _folder.CONFIG).is_file() and any(
         (folder / name).is_file() for name in (_folder.WEIGHTS, _folder.INDEX)
     )
@@ -109,13 +110,16 @@ def recognises(source: Any) -> bool:
 load = from_pretrained  # what makes this module an importer: mg.load(folder)
 
 
-def from_weights(config: Mapping[str, Any], weights: Mapping[str, Any] | None = None) -> Pretrained:
+def from_weights(
+    config: Mapping[str, Any], weights: Mapping[str, Any] | None = None, **options: Any
+) -> Pretrained:
     """A model by its configuration, with weights however they were read.
 
     Args:
         config: what a ``config.json`` holds, such as ``model.config.to_dict()``.
         weights: arrays by Hugging Face's names, such as ``model.state_dict()``; None: the variables
             begin with the layers' own initializers.
+        options: keyword arguments of the model's function.
 
     Raises:
         FileFormatError, UnsupportedModel: as of `from_pretrained`.
@@ -124,7 +128,7 @@ def from_weights(config: Mapping[str, Any], weights: Mapping[str, Any] | None = 
     >>> from_weights(config).call(mg.asarray([[1, 2, 3]]))["last_hidden_state"].shape
     (1, 3, 12)
     """
-    return _built(_entry(config, "config"), config, weights, "config")
+    return _built(_entry(config, "config"), config, weights, "config", options)
 
 
 def _entry(config: Mapping[str, Any], where: str) -> Architecture:
@@ -138,10 +142,12 @@ def _entry(config: Mapping[str, Any], where: str) -> Architecture:
 
 
 def _built(
-    entry: Architecture, config: Mapping[str, Any], weights: Mapping[str, Any] | None, where: str
-) -> Pretrained:
+    entry: Architecture, config: Mapping[str, Any], weights: Mapping[str, Any] | None, where: str,
+    given: Mapping[str, Any],
+) -> Pretrained:  # fmt: skip
     options, inputs = entry.read(config, where)
-    signature, run = Signature(inputs, entry.outputs), functools.partial(entry.model, **options)
+    signature = Signature(inputs, entry.outputs)
+    run = functools.partial(entry.model, **{**options, **given})
     try:
         parameters = {} if weights is None else _converted(entry, run, signature, weights, where)
     except (mg.errors.ShapeError, ArgumentError, ArithmeticError) as e:
@@ -188,8 +194,9 @@ def _places(
     def counted(scope: mg.Scope, name: str, value: Any) -> Any:
         nonlocal asked
         asked += 1
-        if asked > most:  # or a hostile configuration could have us count layers for ever
-            raise ArgumentError(f"it asks for more than {most:,} variables")
+        # or a hostile configuration could have us count layers for ever
+        if asked > most or value.size > 2**48:
+            raise ArgumentError(f"{name} is {value.spec}, the {asked:,}th variable; it is too large")
         return value
 
     def model(scope: mg.Scope, *inputs: Any) -> Any:

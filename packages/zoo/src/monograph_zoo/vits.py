@@ -114,6 +114,7 @@ def _architecture(model: Callable[..., Any], **more: Any) -> Architecture:
             (r"\.attention\.k_proj\.", ".attention.attention.key."),
             (r"\.attention\.v_proj\.", ".attention.attention.value."),
             (r"\.attention\.o_proj\.", ".attention.output.dense."),
+            *more.pop("aliases", ()),
         ),
         **more,
     )  # fmt: skip
@@ -127,6 +128,8 @@ architectures |= {
             "pooled": ("pooler_output_size", Maybe(768)),
             "pooler_activation": ("pooler_act", "tanh", activation),
         },
+        aliases=(("^vit\\.", ""),),  # of one with a head, which it leaves
+        unused=(r"^classifier\.",),
     ),
     "ViTForImageClassification": _architecture(
         vit_for_image_classification, outputs=("logits",), options={"classes": LABELS}
