@@ -18,6 +18,23 @@ def test_load_keeps_batch_statistics_out_of_training():
         zoo.load(store, {"norm/gamma": np.ones(4)})
 
 
+TEXT, IMAGE = mg.Spec((1, 8), "int32"), mg.Spec((1, 224, 224, 3))
+
+
+@pytest.mark.parametrize(
+    "model, x, count", [
+        (zoo.bert, TEXT, 109_482_240), (zoo.mobilenet_v1, IMAGE, 4_231_976),
+        (zoo.mobilenet_v2, IMAGE, 3_504_872), (zoo.resnet50, IMAGE, 25_557_032),
+        (zoo.resnet101, IMAGE, 44_549_160), (zoo.resnet152, IMAGE, 60_192_808),
+        (zoo.resnet_cifar, mg.Spec((1, 32, 32, 3)), 269_722), (zoo.t5_encoder, TEXT, 35_330_816),
+        (zoo.vit, IMAGE, 86_389_248), (zoo.xception, IMAGE, 22_855_952),
+    ], ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_models_have_the_published_numbers_of_parameters(model, x, count):
+    specs = mg.variables(model, x)
+    assert sum(s.size for path, s in specs.items() if "moving_" not in path) == count
+
+
 def test_hugging_face_names_of_a_resnet():
     entry = architectures["ResNetForImageClassification"]
     names = {

@@ -196,7 +196,9 @@ def _places(
         asked += 1
         # or a hostile configuration could have us count layers for ever
         if asked > most or value.size > 2**48:
-            raise ArgumentError(f"{name} is {value.spec}, the {asked:,}th variable; it is too large")
+            raise ArgumentError(
+                f"{name} is {value.spec}, the {asked:,}th variable; it is too large"
+            )
         return value
 
     def model(scope: mg.Scope, *inputs: Any) -> Any:
