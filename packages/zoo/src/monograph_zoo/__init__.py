@@ -2,6 +2,7 @@
 
 from . import from_haiku, from_huggingface, from_keras
 from ._load import load
+from .generation import Generator, generate
 from .gpt2s import gpt2
 from .llamas import llama
 from .mobilenets import mobilenet_v1
@@ -9,6 +10,6 @@ from .resnets import resnet, resnet50, resnet101, resnet152
 from .xceptions import xception
 
 __all__ = [
-    "from_haiku", "from_huggingface", "from_keras", "gpt2", "llama", "load", "mobilenet_v1", "resnet", "resnet50",
+    "Generator", "from_haiku", "from_huggingface", "from_keras", "generate", "gpt2", "llama", "load", "mobilenet_v1", "resnet", "resnet50",
     "resnet101", "resnet152", "xception",
 ]  # fmt: skip
