@@ -36,6 +36,12 @@ def hugging_face(classes, dtype=torch.float32, blocks=(3, 4, 6, 3)):
     return model.to(dtype)
 
 
+def ours(model, state=None):
+    """A model's variables, or those of another state of it, by our paths."""
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    return zoo.huggingface.from_weights(config, state or model.state_dict()).parameters
+
+
 def images(*shape):
     return np.random.default_rng(0).normal(size=(*shape, 3)).astype("float32")
 
@@ -57,7 +63,7 @@ def check_logits(got, want):
 
 
 def test_resnet50_has_the_published_number_of_parameters():
-    store = loaded(zoo.from_huggingface.resnet(hugging_face(1000).state_dict()))
+    store = loaded(ours(hugging_face(1000)))
     x = images(1, 32, 32)
     before = list(store)
     store.bind(zoo.resnet50, "numpy").trace(x)
@@ -80,7 +86,7 @@ def test_logits_are_those_of_hugging_face():
     model, x = hugging_face(1000).eval(), images(2, 224, 224)
     with torch.no_grad():
         want = model(channels_first(x)).logits.numpy()
-    store = loaded(zoo.from_huggingface.resnet(model.state_dict()))
+    store = loaded(ours(model))
     for engine in ENGINES:
         check_logits(store.bind(zoo.resnet50, engine)(x).numpy(), want)
 
@@ -129,7 +135,7 @@ def trained_by_pytorch(x, labels, rate, dtype, blocks):
         logits = model(channels_first(batch).to(dtype)).logits
         torch.nn.functional.cross_entropy(logits, torch.tensor(y)).backward()
         update.step()
-    return [zoo.from_huggingface.resnet(s) for s in (first, model.state_dict())]
+    return [ours(model, s) for s in (first, model.state_dict())]
 
 
 def trained_by_us(engine, arrays, x, labels, rate, dtype, blocks):

@@ -4,6 +4,7 @@ import monograph as mg
 import monograph_zoo as zoo
 import numpy as np
 import pytest
+from monograph_zoo.architectures import DEPTHWISE, PYTORCH, architectures
 
 
 def test_load_keeps_batch_statistics_out_of_training():
@@ -17,20 +18,29 @@ def test_load_keeps_batch_statistics_out_of_training():
         zoo.load(store, {"norm/gamma": np.ones(4)})
 
 
-def test_hugging_face_names_and_layouts():
-    got = zoo.from_huggingface.resnet(
-        {
-            "resnet.embedder.embedder.convolution.weight": np.zeros((64, 3, 7, 5)),
-            "resnet.encoder.stages.0.layers.1.layer.2.normalization.running_var": np.zeros(256),
-            "resnet.encoder.stages.3.layers.0.shortcut.convolution.weight": np.zeros((8, 4, 1, 1)),
-            "resnet.embedder.embedder.normalization.num_batches_tracked": np.zeros(()),
-        }
-    )
-    assert {path: value.shape for path, value in got.items()} == {
-        "stem/conv/kernel": (7, 5, 3, 64),
-        "stage1/block2/layer3/norm/moving_variance": (256,),
-        "stage4/block1/shortcut/conv/kernel": (1, 1, 4, 8),
-    }
+def test_hugging_face_names_of_a_resnet():
+    entry = architectures["ResNetForImageClassification"]
+    names = {
+        "stem/conv/kernel": "resnet.embedder.embedder.convolution.weight",
+        "stage1/block2/layer3/norm/moving_variance":
+            "resnet.encoder.stages.0.layers.1.layer.2.normalization.running_var",
+        "stage4/block1/shortcut/conv/kernel":
+            "resnet.encoder.stages.3.layers.0.shortcut.convolution.weight",
+        "logits/bias": "classifier.1.bias",
+    }  # fmt: skip
+    assert {path: entry.named(path)[0] for path in names} == names
+
+
+@pytest.mark.parametrize("layout", PYTORCH, ids=lambda row: row[0])
+def test_layouts_lead_there_and_back_in_views(layout):
+    layout = layout[2]
+    ours = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    for array in (ours, ours[0], ours[0, 0], ours[0, 0, 0]):
+        if layout is DEPTHWISE and array.ndim < 4:
+            continue
+        theirs = layout.theirs(np.ascontiguousarray(array))
+        back = layout.ours(theirs, array.shape)
+        assert (back == array).all() and np.shares_memory(back, theirs)
 
 
 def test_haiku_names_and_shapes_under_any_outer_module():

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from . import control, ops
 from .dtypes import int32
-from .engine import engine as use_engine
 from .errors import ArgumentError, VariableError
 from .graph import Value
 from .spec import Spec
@@ -259,14 +256,7 @@ class Frame:
         return Variable(self, path, spec)
 
     def _create(self, path: str, spec: Spec, init: Any, trainable: bool) -> None:
-        # on the reference engine: the same numbers whichever engine trains them
-        with tracing(None), use_engine("numpy"):
-            made = (
-                init(self.store.key(path), spec.shape, spec.dtype)
-                if callable(init)
-                else np.full(spec.shape, init, spec.dtype.numpy)
-            )
-            value = Tensor.of(made)
+        value = self.store.first(path, spec, init)
         if value.spec is not spec:
             raise VariableError(
                 f"{user_source()}: the initializer of {path!r} made {value.spec}, asked was {spec}"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .engine import Device
+from .engine import Device, engine as use_engine, resolve
 from .errors import VariableError
 from .spec import Spec
 from .tensor import Tensor
+from .tracing import tracing
 
 if TYPE_CHECKING:
     from .bound import Bound
@@ -136,6 +137,14 @@ class Store(Mapping):
             out.add(path, slot.read(), slot.trainable)
         return out
 
+    def first(self, path: str, spec: Spec, init: Init | float) -> Tensor:
+        """A variable's first value, of its initializer or filled with a number."""
+        # on the reference engine: the same numbers whichever engine trains them
+        with tracing(None), use_engine("numpy"):
+            if callable(init):
+                return Tensor.of(init(self.key(path), spec.shape, spec.dtype))
+            return Tensor.of(np.full(spec.shape, init, spec.dtype.numpy))
+
     def key(self, path: str) -> Any:
         """The random key of a path: the seed folded with the path's checksum."""
         import zlib
@@ -160,3 +169,27 @@ class Store(Mapping):
         from .bound import Bound  # which needs Store
 
         return Bound(self, model, engine, static, donate_argnums)
+
+
+class _Plan(Store):
+    """A store of specs: its variables have no numbers."""
+
+    def first(self, path: str, spec: Spec, init: Any) -> Tensor:
+        return Tensor(None, spec, resolve("numpy"))
+
+
+def variables(model: Callable, *args: Any, **static: Any) -> dict[str, Spec]:
+    """Shape and dtype of every variable that a model asks for, by path; none is made.
+
+    Args:
+        model: a function of a `Scope` and arrays.
+        args: its inputs, or specs of them.
+        static: as of `Store.bind`.
+
+    >>> import monograph as mg
+    >>> mg.variables(lambda scope, x: x @ scope.parameter("w", (10**9, 10**9)), mg.Spec((1, 10**9)))
+    {'w': float32[1000000000,1000000000]}
+    """
+    store = _Plan()
+    store.bind(model, "numpy", **static).trace(*args)
+    return {path: store.spec(path) for path in store}

@@ -1,15 +1,19 @@
-"""Published models as functions of a scope, and converters of their published weights."""
+"""Published models as functions of a scope, and their published weights."""
 
-from . import from_haiku, from_huggingface, from_keras
+from . import from_haiku, from_keras, huggingface
 from ._load import load
+from .berts import bert, bert_for_masked_lm, bert_for_sequence_classification
 from .generation import Generator, generate
 from .gpt2s import gpt2
+from .huggingface import Pretrained, from_pretrained, save_pretrained
 from .llamas import llama
 from .mobilenets import mobilenet_v1
 from .resnets import resnet, resnet50, resnet101, resnet152
 from .xceptions import xception
 
 __all__ = [
-    "Generator", "from_haiku", "from_huggingface", "from_keras", "generate", "gpt2", "llama", "load", "mobilenet_v1", "resnet", "resnet50",
-    "resnet101", "resnet152", "xception",
+    "Generator", "Pretrained", "bert", "bert_for_masked_lm", "bert_for_sequence_classification",
+    "from_haiku", "from_keras", "from_pretrained", "generate", "gpt2", "huggingface", "llama",
+    "load", "mobilenet_v1", "resnet", "resnet50", "resnet101", "resnet152", "save_pretrained",
+    "xception",
 ]  # fmt: skip

@@ -1,0 +1,194 @@
+"""The table of Hugging Face's architectures: how a ``config.json`` and its weights become one of our models.
+
+A model is added with one entry, in its own file: ``architectures["BertModel"] = Architecture(...)``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import monograph as mg
+import numpy as np
+from monograph.importing import Input, Unsupported
+
+from ._rename import Rules, renamed
+
+
+class Layout(NamedTuple):
+    """How one of their arrays is held by us, in views.
+
+    Attributes:
+        ours: ``(their array, our shape) -> our array``.
+        theirs: ``our array -> their array``.
+        part: ``(i, n, axis)``: ours is the i-th of n equal parts of theirs along their ``axis``.
+    """
+
+    ours: Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+    theirs: Callable[[np.ndarray], np.ndarray]
+    part: tuple[int, int, int] | None = None
+
+
+def _channels_last(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``[out, in, *spatial]`` as ``[*spatial, in, out]``, where heads are axes of their own."""
+    n = value.ndim
+    return value.transpose(*range(2, n), 1, 0).reshape(shape)
+
+
+def _channels_first(kernel: np.ndarray) -> np.ndarray:
+    n = kernel.ndim
+    return kernel.transpose(n - 1, n - 2, *range(n - 2))
+
+
+AS_IS = Layout(lambda value, shape: value.reshape(shape), lambda array: array)
+FLAT = Layout(AS_IS.ours, lambda bias: bias.reshape(-1))
+KERNEL = Layout(_channels_last, _channels_first)
+HEADS = Layout(_channels_last, lambda k: _channels_first(k.reshape(k.shape[0], -1)))
+FROM_HEADS = Layout(_channels_last, lambda k: _channels_first(k.reshape(-1, k.shape[-1])))
+DEPTHWISE = Layout(
+    _channels_last, lambda k: _channels_first(k.reshape(*k.shape[:2], 1, -1))
+)  # [height, width, in, multiplier]
+
+Leaves = Sequence[tuple[str, str, Layout]]
+
+PYTORCH: Leaves = (
+    (r"attention_output/kernel$", "attention_output/weight", FROM_HEADS),
+    (r"(?<=(?:query|value)/)kernel$|(?<=key/)kernel$", "weight", HEADS),
+    (r"(?<=depthwise/)kernel$", "weight", DEPTHWISE),
+    (r"kernel$", "weight", KERNEL),
+    (r"bias$", "bias", FLAT),
+    (r"beta$", "bias", AS_IS),
+    (r"(gamma|scale|embeddings)$", "weight", AS_IS),
+    (r"moving_mean$", "running_mean", AS_IS),
+    (r"moving_variance$", "running_var", AS_IS),
+)
+"""What our layers call their variables, and PyTorch's modules theirs; the first that matches holds."""
+
+BUFFERS = (r"(^|\.)position_ids$", r"\.num_batches_tracked$", r"\.rotary_emb\.inv_freq$")
+"""Names in files that no model of ours needs: they follow from the configuration."""
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "gelu": mg.gelu,
+    "gelu_fast": lambda x: mg.gelu(x, approximate=True),
+    "gelu_new": lambda x: mg.gelu(x, approximate=True),
+    "gelu_python": mg.gelu,
+    "gelu_pytorch_tanh": lambda x: mg.gelu(x, approximate=True),
+    "linear": lambda x: x,
+    "quick_gelu": lambda x: x * mg.sigmoid(1.702 * x),
+    "relu": mg.relu,
+    "relu2": lambda x: mg.square(mg.relu(x)),
+    "relu6": lambda x: mg.clip(x, 0.0, 6.0),
+    "sigmoid": mg.sigmoid,
+    "silu": mg.silu,
+    "swish": mg.silu,
+    "tanh": mg.tanh,
+}
+"""Hugging Face's names of activations."""
+
+
+def activation(name: str) -> Callable[[Any], Any]:
+    """The activation that a configuration names; raises `LookupError` for one that is missing here."""
+    return ACTIVATIONS[name]
+
+
+LABELS = ("id2label", {"0": "LABEL_0", "1": "LABEL_1"}, len)
+"""The option for a number of classes."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How one of Hugging Face's classes is built here.
+
+    Attributes:
+        model: ``(scope, *inputs, **options) -> results``.
+        inputs: ``options -> inputs``.
+        options: our keyword: ``(their key, default, what to make of it)``; the last may be left out.
+            The default, theirs, gives the type: an int is at least 1.
+        fixed: their key: the values of an option that the model can do, their default first.
+        outputs: names of the results.
+        sizes: lengths for the inputs' named axes, where 2 would not do.
+        rules: patterns and templates that turn our paths into their names, with "/" for ".".
+        leaves: how variables are called and laid out.
+        older: patterns and templates that turn names of older files into today's.
+        unused: patterns of names in files that the model does not need.
+        tied: their name: the other one that it repeats.
+    """
+
+    model: Callable[..., Any]
+    inputs: Callable[[Mapping[str, Any]], Sequence[Input]]
+    options: Mapping[str, tuple] = field(default_factory=dict)
+    fixed: Mapping[str, tuple] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    rules: Rules = ()
+    leaves: Leaves = PYTORCH
+    older: Rules = ()
+    unused: tuple[str, ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, path: str) -> tuple[str, Layout]:
+        """Their name of our variable, and how it is laid out.
+
+        >>> architectures["BertModel"].named("encoder/layer/0/output/dense/kernel")[0]
+        'encoder.layer.0.output.dense.weight'
+        """
+        for pattern, leaf, layout in self.leaves:
+            name, found = re.subn(pattern, leaf, path)
+            if found:
+                return renamed(name, self.rules).replace("/", "."), layout
+        return renamed(path, self.rules).replace("/", "."), AS_IS
+
+    def read(self, config: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The model's options.
+
+        Raises:
+            FileFormatError: lists every value that is no value of its option.
+            UnsupportedModel: lists every value that the model cannot do.
+        """
+        out, ill, lacks = {}, [], []
+        for keyword, (key, default, *make) in self.options.items():
+            value = config.get(key, default)
+            if isinstance(default, float) and type(value) is int:
+                value = float(value)
+            if not _of_kind(value, default):
+                ill.append(f"{key} is {_short(value)}, expected something like {default!r}")
+                continue
+            try:
+                out[keyword] = make[0](value) if make else value
+            except LookupError:
+                lacks.append(Unsupported(f"{key}={_short(value)}", 1, where))
+            except (TypeError, ValueError) as e:
+                ill.append(f"{key} is {_short(value)}: {e}")
+        for key, values in self.fixed.items():
+            if (value := config.get(key, values[0])) not in values:
+                can = " or ".join(map(repr, values))
+                lacks.append(Unsupported(f"{key}={_short(value)}", 1, where, f"only {can}"))
+        if ill:
+            raise mg.errors.FileFormatError(f"{where}: {'; '.join(ill)}")
+        if lacks:
+            raise mg.errors.UnsupportedModel(where, lacks)
+        return out
+
+
+def _of_kind(value: Any, default: Any) -> bool:
+    if default is None:
+        return True
+    if isinstance(default, list):
+        return type(value) is list and all(_of_kind(v, default[0]) for v in value)
+    if type(value) is not type(default):
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return type(value) is not int or 1 <= value < 2**31
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+architectures: dict[str, Architecture] = {}
+"""By the name of the class in transformers, as ``config.json`` has it."""
