@@ -6,7 +6,7 @@ from .berts import bert, bert_for_masked_lm, bert_for_sequence_classification
 from .generation import Generator, generate
 from .gpt2s import gpt2
 from .huggingface import Pretrained, from_pretrained, save_pretrained
-from .llamas import llama
+from .llama_kinds import llama
 from .mobilenets import mobilenet_v1
 from .resnets import resnet, resnet50, resnet101, resnet152
 from .xceptions import xception

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import monograph as mg
 import monograph_layers as nn
+from monograph.importing import Input
 
 
 class Cache(NamedTuple):
@@ -26,16 +28,20 @@ class Reading(NamedTuple):
     Attributes:
         positions: of the tokens, ``[length]`` or ``[batch, length]``.
         key_mask: bools ``[batch, keys]``, or None where all may be seen.
-        caches: one for each layer, or None for each.
+        caches: one for each layer; None where there is no cache.
     """
 
     positions: Any
     key_mask: Any
-    caches: tuple[nn.AttentionCache | None, ...]
+    caches: Sequence[nn.AttentionCache] | None
 
-    def after(self, caches: list[Any]) -> Cache | None:
-        """What to hand on, with the layers' new caches; None if there was no cache."""
-        return None if self.caches[0] is None else Cache(tuple(caches), self.key_mask)
+    def cache(self, layer: int) -> nn.AttentionCache | None:
+        """That of one layer."""
+        return None if self.caches is None else self.caches[layer]
+
+    def told(self, y: Any, caches: list[Any]) -> Any:
+        """A decoder's result: ``y``, and where there was a cache, that with the layers' new ones."""
+        return y if self.caches is None else (y, Cache(tuple(caches), self.key_mask))
 
 
 def reading(
@@ -61,7 +67,7 @@ def reading(
     batch, length = ids.shape
     mask = None if attention_mask is None else mg.astype(attention_mask, mg.bool)
     start: Any = 0
-    caches: tuple[nn.AttentionCache | None, ...] = (None,) * layers
+    caches = None
     if cache is not None:
         if isinstance(cache, int):
             empty = nn.attention_cache(batch, cache, kv_heads, key_dim, dtype=dtype)
@@ -103,11 +109,16 @@ def logits(scope: mg.Scope, x: Any, vocabulary: int, tied: bool, init: Any) -> A
     return x @ mg.matrix_transpose(rows)
 
 
-def _gelu_tanh(x: Any) -> Any:
+def gelu_tanh(x: Any) -> Any:
+    """The approximation of `mg.gelu` by a hyperbolic tangent, which GPT-2 and Gemma were trained with."""
     return mg.gelu(x, approximate=True)
 
 
-ACTIVATIONS: dict[str, Any] = {
-    "gelu_tanh": _gelu_tanh, "gelu_new": _gelu_tanh, "gelu_pytorch_tanh": _gelu_tanh,
-}  # fmt: skip
-"""What configurations call activations that the layers do not know by that name."""
+def text(options: Mapping[str, Any]) -> tuple[Input, ...]:
+    """The inputs of every decoder of Hugging Face's."""
+    shape = ("batch", "length")
+    return (
+        Input("input_ids", shape, mg.int32),
+        Input("attention_mask", shape, mg.int32, optional=True),
+        Input("position_ids", shape, mg.int32, optional=True),
+    )

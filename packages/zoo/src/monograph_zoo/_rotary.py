@@ -31,14 +31,24 @@ def frequencies(rotary: Mapping[str, Any], key_dim: int) -> tuple[np.ndarray, fl
     if kind not in _TYPES:
         raise ArgumentError(f"rope_type={kind!r} is none of {', '.join(_TYPES)}")
     needs, change = _TYPES[kind]
-    lacks = [name for name in ("rope_theta", *needs) if rotary.get(name) is None]
+    given = {k: v for k, v in rotary.items() if v is not None}
+    lacks = [name for name in ("rope_theta", *needs) if name not in given]
     if lacks:
         raise ArgumentError(f"rope_type={kind!r} needs {', '.join(lacks)}")
+    for name, value in given.items():
+        if name not in ("rope_type", "truncate") and not _is_positive(value):
+            raise ArgumentError(f"{name}={value!r} must be a number above 0")
+    if rotary["rope_theta"] <= 1:
+        raise ArgumentError(f"rope_theta={rotary['rope_theta']!r} must be above 1")
     if rotary.get("partial_rotary_factor", 1.0) != 1.0:
-        raise ArgumentError("partial_rotary_factor other than 1 is not supported")
+        raise ArgumentError("partial_rotary_factor must be 1 here")
     powers = np.arange(0, key_dim, 2, dtype="float32") / np.float32(key_dim)
     plain = (1.0 / np.float32(rotary["rope_theta"]) ** powers).astype("float32")
-    return change(plain, **{"rope_theta": rotary["rope_theta"], **rotary})
+    return change(plain, **given)
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < math.inf
 
 
 def _default(plain: np.ndarray, **_: Any) -> tuple[np.ndarray, float]:

@@ -106,7 +106,8 @@ class Architecture:
         model: ``(scope, *inputs, **options) -> results``.
         inputs: ``options -> inputs``.
         options: our keyword: ``(their key, default, what to make of it)``; the last may be left out.
-            The default, theirs, gives the type: an int is at least 1.
+            The default, theirs, gives the type: an int is at least 1. A key of None is for what is
+            made of several: it is given the whole configuration.
         fixed: their key: the values of an option that the model can do, their default first.
         outputs: names of the results.
         sizes: lengths for the inputs' named axes, where 2 would not do.
@@ -150,18 +151,18 @@ class Architecture:
         """
         out, ill, lacks = {}, [], []
         for keyword, (key, default, *make) in self.options.items():
-            value = config.get(key, default)
+            value = config if key is None else config.get(key, default)
             if isinstance(default, float) and type(value) is int:
                 value = float(value)
-            if not _of_kind(value, default):
+            if key is not None and not _of_kind(value, default):
                 ill.append(f"{key} is {_short(value)}, expected something like {default!r}")
                 continue
             try:
                 out[keyword] = make[0](value) if make else value
             except LookupError:
-                lacks.append(Unsupported(f"{key}={_short(value)}", 1, where))
+                lacks.append(Unsupported(f"{key or keyword}={_short(value)}", 1, where))
             except (TypeError, ValueError) as e:
-                ill.append(f"{key} is {_short(value)}: {e}")
+                ill.append(f"{keyword}: {e}" if key is None else f"{key} is {_short(value)}: {e}")
         for key, values in self.fixed.items():
             if (value := config.get(key, values[0])) not in values:
                 can = " or ".join(map(repr, values))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import monograph as mg
 import monograph_layers as nn
 from monograph_layers.initializers import normal, ones, zeros
 
-from ._decoding import ACTIVATIONS, Cache, logits, merge_heads, reading, split_heads
+from ._decoding import Cache, logits, merge_heads, reading, split_heads
 from ._rotary import frequencies
 
 SMALL = normal(stddev=0.02)
@@ -20,7 +20,7 @@ def llama(
     scope: mg.Scope, ids: Any, attention_mask: Any = None, positions: Any = None, *,
     vocabulary: int, features: int, layers: int, heads: int, inner: int, kv_heads: int | None = None,
     key_dim: int | None = None, rotary: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
-    window: int | Sequence[int | None] | None = None, activation: str = "silu",
+    window: int | Sequence[int | None] | None = None, activation: Callable[[Any], Any] = mg.silu,
     epsilon: float = 1e-6, qkv_bias: bool = False, output_bias: bool = False,
     feed_forward_bias: bool = False, query_norm: bool = False, post_norms: bool = False,
     norm_offset: float = 0.0, embedding_scale: float = 1.0, attention_scale: float | None = None,
@@ -70,8 +70,12 @@ def llama(
     (1, 3, 20)
     """
     kv_heads, key_dim = kv_heads or heads, key_dim or features // heads
-    rotations = _each("rotary", rotary or {"rope_theta": 10_000.0}, layers)
-    windows = _each("window", window, layers)
+    rotary = rotary or {"rope_theta": 10_000.0}
+    for name, each in (("rotary", rotary), ("window", window)):
+        if isinstance(each, Sequence) and len(each) != layers:
+            raise mg.tracing.at_user_line(
+                mg.errors.ArgumentError(f"{name} has {len(each)} entries for {layers} layers")
+            )
 
     def norm(scope: mg.Scope, x: Any) -> Any:
         if norm_offset:
@@ -84,27 +88,26 @@ def llama(
             scope, x, units, activation=activation, use_bias=bias, kernel_initializer=SMALL
         )
 
-    def attention(scope: mg.Scope, x: Any, cached: Any, layer: int) -> Any:
+    def attention(scope: mg.Scope, x: Any, layer: int) -> Any:
         q, k, v = (
             split_heads(dense(scope / name, x, n * key_dim, qkv_bias), n)
             for name, n in (("query", heads), ("key", kv_heads), ("value", kv_heads))
         )
         if query_norm:
             q, k = norm(scope / "query_norm", q), norm(scope / "key_norm", k)
-        waves, amplitude = frequencies(rotations[layer], key_dim)
+        waves, amplitude = frequencies(_at(rotary, layer), key_dim)
         q, k = (
             nn.rotary_embedding(scope, a, positions=seen.positions, frequencies=waves)
             for a in (q, k)
         )
         y, _, cached = nn.attend(
-            q, k, v, key_mask=seen.key_mask, use_causal_mask=True, sliding_window=windows[layer],
-            cache=cached, scale=scale * amplitude**2, soft_cap=attention_cap,
+            q, k, v, key_mask=seen.key_mask, use_causal_mask=True, sliding_window=_at(window, layer),
+            cache=seen.cache(layer), scale=scale * amplitude**2, soft_cap=attention_cap,
         )  # fmt: skip
         return dense(scope / "output", merge_heads(y), features, output_bias), cached
 
     def feed_forward(scope: mg.Scope, x: Any) -> Any:
-        act = ACTIVATIONS.get(activation, activation)
-        gate = dense(scope / "gate", x, inner, feed_forward_bias, act)
+        gate = dense(scope / "gate", x, inner, feed_forward_bias, activation)
         x = gate * dense(scope / "up", x, inner, feed_forward_bias)
         return dense(scope / "down", x, features, feed_forward_bias)
 
@@ -119,9 +122,9 @@ def llama(
     )  # fmt: skip
     x = x if embedding_scale == 1 else x * embedding_scale
     caches = []
-    for i, cached in enumerate(seen.caches):
+    for i in range(layers):
         block = scope / f"block{i + 1}"
-        y, cached = attention(block / "attention", norm(block / "attention_norm", x), cached, i)
+        y, cached = attention(block / "attention", norm(block / "attention_norm", x), i)
         x = x + after(block / "attention_post_norm", y)
         y = feed_forward(block / "feed_forward", norm(block / "feed_forward_norm", x))
         x = x + after(block / "feed_forward_post_norm", y)
@@ -130,16 +133,9 @@ def llama(
     y = logits(scope, x, vocabulary, tied, SMALL) if include_top else x
     if include_top and logits_cap:
         y = mg.tanh(y / logits_cap) * logits_cap
-    kept = seen.after(caches)
-    return y if kept is None else (y, kept)
+    return seen.told(y, caches)
 
 
-def _each(name: str, value: Any, layers: int) -> Sequence[Any]:
-    """One for each layer, from one for all or one for each."""
-    if value is None or isinstance(value, (int, Mapping)):
-        return (value,) * layers
-    if len(value) != layers:
-        raise mg.tracing.at_user_line(
-            mg.errors.ArgumentError(f"{name} has {len(value)} entries for {layers} layers")
-        )
-    return value
+def _at(each: Any, layer: int) -> Any:
+    """What one layer has, of one for all or one for each."""
+    return each[layer] if isinstance(each, Sequence) else each
