@@ -9,11 +9,12 @@ from .huggingface import Pretrained, from_pretrained, save_pretrained
 from .llama_kinds import llama
 from .mobilenets import mobilenet_v1
 from .resnets import resnet, resnet50, resnet101, resnet152
+from .tokenizers import tokenizer
 from .xceptions import xception
 
 __all__ = [
     "Generator", "Pretrained", "bert", "bert_for_masked_lm", "bert_for_sequence_classification",
     "from_haiku", "from_keras", "from_pretrained", "generate", "gpt2", "huggingface", "llama",
     "load", "mobilenet_v1", "resnet", "resnet50", "resnet101", "resnet152", "save_pretrained",
-    "xception",
+    "tokenizer", "xception",
 ]  # fmt: skip
