@@ -3,6 +3,7 @@
 from . import from_haiku, from_keras, huggingface
 from ._load import load
 from .berts import bert, bert_for_masked_lm, bert_for_sequence_classification
+from .chinchillas import chinchilla, chinchilla_parameters, chinchillas
 from .generation import Generator, generate
 from .gpt2s import gpt2
 from .huggingface import Pretrained, from_pretrained, save_pretrained
@@ -14,7 +15,7 @@ from .xceptions import xception
 
 __all__ = [
     "Generator", "Pretrained", "bert", "bert_for_masked_lm", "bert_for_sequence_classification",
-    "from_haiku", "from_keras", "from_pretrained", "generate", "gpt2", "huggingface", "llama",
+    "chinchilla", "chinchilla_parameters", "chinchillas", "from_haiku", "from_keras", "from_pretrained", "generate", "gpt2", "huggingface", "llama",
     "load", "mobilenet_v1", "resnet", "resnet50", "resnet101", "resnet152", "save_pretrained",
     "tokenizer", "xception",
 ]  # fmt: skip

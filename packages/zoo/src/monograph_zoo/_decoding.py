@@ -45,8 +45,7 @@ class Reading(NamedTuple):
 
 
 def reading(
-    scope: mg.Scope, ids: Any, attention_mask: Any, positions: Any, cache: Cache | int | None,
-    layers: int, kv_heads: int, key_dim: int, dtype: Any,
+    ids: Any, attention_mask: Any, positions: Any, cache: Cache | int | None, layers: int, kv_heads: int, key_dim: int, dtype: Any,
 ) -> Reading:  # fmt: skip
     """The options that every decoder takes, made ready for its layers.
 

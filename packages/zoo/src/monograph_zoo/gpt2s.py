@@ -83,9 +83,7 @@ def gpt2(
         x = dense(scope / "up", x, inner or 4 * features, activation)
         return drop(scope, dense(scope / "down", x, features))
 
-    seen = reading(
-        scope, ids, attention_mask, positions, cache, layers, heads, features // heads, dtype
-    )
+    seen = reading(ids, attention_mask, positions, cache, layers, heads, features // heads, dtype)
     places = (scope / "positions").parameter("embeddings", (context, features), SMALL, dtype)
     words = nn.embedding(
         scope.shared("embedding"), ids, vocabulary, features, embeddings_initializer=SMALL,

@@ -115,7 +115,7 @@ def llama(
         return norm(scope, y) if post_norms else y
 
     scale = 1 / math.sqrt(key_dim) if attention_scale is None else attention_scale
-    seen = reading(scope, ids, attention_mask, positions, cache, layers, kv_heads, key_dim, dtype)
+    seen = reading(ids, attention_mask, positions, cache, layers, kv_heads, key_dim, dtype)
     x = nn.embedding(
         scope.shared("embedding"), ids, vocabulary, features, embeddings_initializer=SMALL,
         dtype=dtype,
