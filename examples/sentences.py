@@ -59,7 +59,7 @@ def main():
         )
     bert = zoo.from_pretrained(path)
     embed = mg.Store().bind(embedder(bert))
-    vectors = embed(*tokens(bert.tokenizer, SENTENCES)).numpy()
+    vectors = embed(*tokens(bert.tokenizer.library, SENTENCES)).numpy()
     table = Table("", *map(str, range(1, len(SENTENCES) + 1)), title="Cosine similarities")
     for i, row in enumerate(vectors @ vectors.T):
         table.add_row(f"{i + 1} {SENTENCES[i][:60]}", *[f"{x:.3f}" for x in row])

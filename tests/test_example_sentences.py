@@ -31,7 +31,7 @@ def similarities(vectors):
 
 def test_similarities_are_those_of_transformers(example):
     bert = zoo.from_pretrained(example.folder())
-    ids, mask = example.tokens(bert.tokenizer, example.SENTENCES)
+    ids, mask = example.tokens(bert.tokenizer.library, example.SENTENCES)
     tokenizer = transformers.AutoTokenizer.from_pretrained(example.folder())
     batch = tokenizer(list(example.SENTENCES), padding=True, return_tensors="pt")
     assert (batch["input_ids"].numpy() == ids).all()

@@ -271,11 +271,11 @@ def test_a_tokenizer_comes_along(made, folder, tmp_path):
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "?": 1}, unk_token="?"))
     words.save(str(folder / "tokenizer.json"))
     zoo.save_pretrained(mg.load(folder), tmp_path / "again")
-    assert mg.load(tmp_path / "again").tokenizer.encode("a").ids == [0]
+    assert mg.load(tmp_path / "again").tokenizer.encode("a") == [0]
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(FileFormatError, match=r"tokenizer\.json"):
         _ = mg.load(folder).tokenizer
-    with pytest.raises(StorageError, match=r"BertModel has no tokenizer\.json"):
+    with pytest.raises(StorageError, match="BertModel was read from no folder"):
         _ = made.tokenizer
 
 

@@ -7,7 +7,7 @@ store's buffers in and takes the new ones back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -153,17 +153,22 @@ class Store(Mapping):
 
         return random.fold_in(random.key(self.seed), zlib.crc32(path.encode()))
 
-    def bind(self, model: Callable, engine: Any = None, **static: Any) -> Bound:
+    def bind(
+        self, model: Callable, engine: Any = None, *, donate_argnums: Iterable[int] | int = (),
+        **static: Any,
+    ) -> Bound:  # fmt: skip
         """``model(scope, *args)`` as a compiled function whose state is this store.
 
         Args:
             model: a function of a `Scope` and arrays.
             engine: where to run; None follows `mg.engine`.
+            donate_argnums: arguments of the model, counted without the scope, whose memory the
+                engine may take, as in `mg.jit`: what is handed on from call to call.
             static: keyword arguments handed to the model as Python values (``training=True``).
         """
         from .bound import Bound  # which needs Store
 
-        return Bound(self, model, engine, static)
+        return Bound(self, model, engine, static, donate_argnums)
 
 
 class _Plan(Store):

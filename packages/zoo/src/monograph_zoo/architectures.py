@@ -114,6 +114,7 @@ class Architecture:
         inputs: ``sizes -> inputs``, given what `sizes` names.
         options: our keyword: ``(their key, default, what to make of it)``; the last may be left out.
             The default, theirs, gives the type: an int is at least 1, or 0 where that is the default.
+            A key of None is for what is made of several: it is given the whole configuration.
         fixed: their key: the values of an option that the model can do, their default first.
         outputs: names of the results.
         sizes: their key: default, of what the inputs' shapes depend on.
@@ -163,18 +164,19 @@ class Architecture:
         rows = [(options, keyword, *row) for keyword, row in self.options.items()]
         rows += [(sizes, key, key, default) for key, default in self.sizes.items()]
         for out, keyword, key, default, *make in rows:
-            value = config.get(key, default.default if isinstance(default, Maybe) else default)
+            first = default.default if isinstance(default, Maybe) else default
+            value = config if key is None else config.get(key, first)
             if isinstance(default, float) and type(value) is int:
                 value = float(value)
-            if not _of_kind(value, default):
+            if key is not None and not _of_kind(value, default):
                 ill.append(f"{key} is {_short(value)}, expected something like {default!r}")
                 continue
             try:
                 out[keyword] = make[0](value) if make else value
             except LookupError:
-                lacks.append(Unsupported(f"{key}={_short(value)}", 1, where))
+                lacks.append(Unsupported(f"{key or keyword}={_short(value)}", 1, where))
             except (TypeError, ValueError) as e:
-                ill.append(f"{key} is {_short(value)}: {e}")
+                ill.append(f"{keyword}: {e}" if key is None else f"{key} is {_short(value)}: {e}")
         for key, values in self.fixed.items():
             if (value := config.get(key, values[0])) not in values:
                 can = " or ".join(map(repr, values))

@@ -23,6 +23,7 @@ from monograph.storage import refused
 from . import _folder
 from ._rename import renamed
 from .architectures import BUFFERS, Architecture, Layout, architectures
+from .tokenizers import Tokenizer, tokenizer
 
 
 class Pretrained(Imported):
@@ -39,22 +40,11 @@ class Pretrained(Imported):
     folder: Path | None = None
 
     @functools.cached_property
-    def tokenizer(self) -> Any:
-        """``tokenizers.Tokenizer`` of the folder's ``tokenizer.json``.
-
-        Raises:
-            StorageError: there is no such file.
-            ImportError: the package tokenizers is not installed.
-        """
-        path = self.folder and self.folder / "tokenizer.json"
-        if not path or not path.is_file():
-            raise StorageError(f"{self.folder or self.name} has no tokenizer.json")
-        from tokenizers import Tokenizer
-
-        try:
-            return Tokenizer.from_file(str(path))
-        except Exception as e:  # of no class of its own
-            raise FileFormatError(f"{path}: {e}") from e
+    def tokenizer(self) -> Tokenizer:
+        """The folder's tokenizer, as `monograph_zoo.tokenizer` reads it; it raises what that raises."""
+        if self.folder is None:
+            raise StorageError(f"{self.name} was read from no folder, so there is no tokenizer")
+        return tokenizer(self.folder)
 
     def with_options(self, **options: Any) -> Pretrained:
         """The same model and `store`, with other keyword arguments of its function (``training=True``)."""
