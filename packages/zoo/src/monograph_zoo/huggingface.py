@@ -166,9 +166,8 @@ def _converted(
         if name in theirs and _kind(theirs[name].dtype) != _kind(spec.dtype)
     ]
     if problems:
-        raise FileFormatError(
-            f"{where}: the weights do not fit the configuration: {'; '.join(dict.fromkeys(problems))}"
-        )
+        lines = "\n  ".join(dict.fromkeys(problems))
+        raise FileFormatError(f"{where}: the weights do not fit the configuration:\n  {lines}")
     return {
         path: layout.ours(_part(theirs[name], layout), spec.shape)
         for path, (name, layout, spec) in places.items()
