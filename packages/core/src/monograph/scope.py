@@ -10,8 +10,7 @@ from .dtypes import int32
 from .errors import ArgumentError, VariableError
 from .graph import Value
 from .spec import Spec
-from .store import Init, Store
-from .tensor import Tensor
+from .store import Given, Init, Store
 from .tracing import Trace, as_value, current, tracing, user_source
 
 Transform = Callable[["Scope", str, Any], Any]  # (scope, name, value) -> value
@@ -109,7 +108,7 @@ class Scope:
         """
         path = self._join(name)
         if (first := self.first.get(path)) is not None:
-            init = lambda key, shape, dtype: Tensor.over(first, dtype)  # noqa: E731
+            init = Given(first)  # type: ignore[assignment]
         return self.frame.variable(path, Spec(shape, dtype), init, trainable, self.is_shared)
 
     def parameter(

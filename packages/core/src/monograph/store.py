@@ -8,7 +8,7 @@ store's buffers in and takes the new ones back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from .bound import Bound
 
 Init = Callable[[Any, tuple, Any], Any]  # (key uint32[2], shape, dtype) -> array
+
+
+class Given(NamedTuple):
+    """In the place of an initializer: a value that is there already."""
+
+    array: Any
 
 
 class Slot:
@@ -137,10 +143,12 @@ class Store(Mapping):
             out.add(path, slot.read(), slot.trainable)
         return out
 
-    def first(self, path: str, spec: Spec, init: Init | float) -> Tensor:
-        """A variable's first value, of its initializer or filled with a number."""
+    def first(self, path: str, spec: Spec, init: Init | Given | float) -> Tensor:
+        """A variable's first value: given, of its initializer, or filled with a number."""
         # on the reference engine: the same numbers whichever engine trains them
         with tracing(None), use_engine("numpy"):
+            if isinstance(init, Given):  # no key, which takes longer to make than this
+                return Tensor.over(init.array, spec.dtype)
             if callable(init):
                 return Tensor.of(init(self.key(path), spec.shape, spec.dtype))
             return Tensor.of(np.full(spec.shape, init, spec.dtype.numpy))
