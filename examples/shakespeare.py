@@ -10,15 +10,16 @@ It prints the loss in bits per letter on the last tenth of the text, which it do
 import argparse
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import monograph_train as train
+import monograph_zoo as zoo
 import numpy as np
 from monograph_train import schedules
-from monograph_zoo.chinchilla import Size, caches, chinchilla
 from rich.console import Console
 
-SIZE = Size(d_model=128, ffw_size=512, kv_size=32, n_heads=4, n_layers=4)
+SIZE = dict(features=128, layers=4, heads=4, key_dim=32)
 LENGTH, BATCH, EPOCHS = 128, 32, 5
 
 
@@ -27,20 +28,6 @@ def windows(ids, count, seed):
     starts = np.random.default_rng(seed).integers(0, len(ids) - LENGTH - 1, count)
     rows = starts[:, None] + np.arange(LENGTH)
     return ids[rows], ids[rows + 1]
-
-
-def write(store, model, letters, prompt, count, temperature, engine, seed=0):
-    """The prompt and ``count`` letters more, each drawn from the model's distribution."""
-    step, rng = store.bind(model, engine), np.random.default_rng(seed)
-    ids = [letters.index(c) for c in prompt]
-    cache, fed = caches(SIZE, 1, len(ids) + count), np.array([ids], "int32")
-    for _ in range(count):
-        logits, cache = step(fed, *cache)
-        logits = logits.numpy()[0, -1].astype("float64") / temperature
-        p = np.exp(logits - logits.max())
-        ids.append(int(rng.choice(len(letters), p=p / p.sum())))
-        fed = np.array([ids[-1:]], "int32")
-    return "".join(letters[i] for i in ids)
 
 
 def main(argv=None):
@@ -63,14 +50,13 @@ def main(argv=None):
     ids = np.array([place[c] for c in text], "int32")
     split = len(ids) * 9 // 10
 
-    def model(scope, ids, *cache, training=False):
-        return chinchilla(scope, ids, *cache, size=SIZE, vocabulary=len(letters), training=training)
+    model = partial(zoo.chinchilla, vocabulary=len(letters), **SIZE)
 
     def loss(labels, logits):
         return train.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
     rate = schedules.warmup(
-        schedules.cosine_decay(3e-3, args.steps), steps=min(100, args.steps // 10)
+        schedules.cosine_decay(3e-3, args.steps), steps=max(1, min(100, args.steps // 10))
     )
     trainer = train.Trainer(
         model, loss, train.adamw(rate, weight_decay=0.01), seed=0, engine=args.engine
@@ -78,17 +64,19 @@ def main(argv=None):
     per_epoch = max(1, args.steps // EPOCHS)
     data = windows(ids[:split], per_epoch * BATCH, seed=1)
     held = windows(ids[split:], 16 * BATCH, seed=2)
-    console.print(f"{len(letters)} letters, {SIZE.parameters(len(letters)):,} parameters")
+    console.print(
+        f"{len(letters)} letters, {zoo.chinchilla_parameters(len(letters), **SIZE):,} parameters"
+    )
     data = train.Dataset.from_arrays(*data).shuffle(seed=0).batch(BATCH)
     trainer.fit(data, epochs=EPOCHS, validation=held, progress=console)
     bits = trainer.evaluate(held)["loss"] / math.log(2)
     console.print(f"{bits:.3f} bits per letter on what it did not learn from")
     console.rule("it writes")
-    console.print(
-        write(trainer.store, model, letters, text[split : split + 8], args.sample,
-              args.temperature, args.engine),
-        markup=False, highlight=False,
+    made = zoo.generate(
+        model, ids[split : split + 8][None], args.sample, store=trainer.store, engine=args.engine,
+        temperature=args.temperature,
     )  # fmt: skip
+    console.print("".join(letters[i] for i in made[0]), markup=False, highlight=False)
     return bits
 
 

@@ -1,7 +1,9 @@
-"""ResNet-50 against Hugging Face's and haiku's at full size: random weights and batch statistics.
+"""ResNets against Hugging Face's and haiku's: random weights and batch statistics.
 
 No weights are downloaded: configurations give the architecture, seeds the numbers.
 """
+
+from pathlib import Path
 
 import jax
 import monograph as mg
@@ -36,6 +38,12 @@ def hugging_face(classes, dtype=torch.float32, blocks=(3, 4, 6, 3)):
     return model.to(dtype)
 
 
+def ours(model, state=None):
+    """A model's variables, or those of another state of it, by our paths."""
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    return zoo.huggingface.from_weights(config, state or model.state_dict()).parameters
+
+
 def images(*shape):
     return np.random.default_rng(0).normal(size=(*shape, 3)).astype("float32")
 
@@ -54,35 +62,6 @@ def check_logits(got, want):
     """Within 1e-4 of logits that are neither zero nor huge: about 50 layers' float32 roundings."""
     assert 0.1 < want.std() < 10 and np.abs(want).max() < 50
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
-
-
-def test_resnet50_has_the_published_number_of_parameters():
-    store = loaded(zoo.from_huggingface.resnet(hugging_face(1000).state_dict()))
-    x = images(1, 32, 32)
-    before = list(store)
-    store.bind(zoo.resnet50, "numpy").trace(x)
-    assert list(store) == before, "the converter gives every variable, and the model asks for all"
-    assert sum(store.spec(path).size for path in store.trainable) == 25_557_032
-    assert len(store) - len(store.trainable) == 2 * 53
-
-
-def test_deeper_resnets_have_the_published_numbers_of_parameters():
-    zero = lambda key, shape, dtype: mg.zeros(shape, dtype=dtype)
-    for model, count in ((zoo.resnet101, 44_549_160), (zoo.resnet152, 60_192_808)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("monograph_zoo.resnets.he_normal", zero)  # random numbers take long
-            store = mg.Store()
-            store.bind(model, "numpy").trace(images(1, 32, 32))
-        assert sum(store.spec(path).size for path in store.trainable) == count
-
-
-def test_logits_are_those_of_hugging_face():
-    model, x = hugging_face(1000).eval(), images(2, 224, 224)
-    with torch.no_grad():
-        want = model(channels_first(x)).logits.numpy()
-    store = loaded(zoo.from_huggingface.resnet(model.state_dict()))
-    for engine in ENGINES:
-        check_logits(store.bind(zoo.resnet50, engine)(x).numpy(), want)
 
 
 def haiku(classes):
@@ -129,7 +108,7 @@ def trained_by_pytorch(x, labels, rate, dtype, blocks):
         logits = model(channels_first(batch).to(dtype)).logits
         torch.nn.functional.cross_entropy(logits, torch.tensor(y)).backward()
         update.step()
-    return [zoo.from_huggingface.resnet(s) for s in (first, model.state_dict())]
+    return [ours(model, s) for s in (first, model.state_dict())]
 
 
 def trained_by_us(engine, arrays, x, labels, rate, dtype, blocks):
@@ -182,3 +161,58 @@ def test_features_without_the_top_and_mistaken_padding():
     assert call(images(1, 32, 32)).shape == (1, 4, 4, 512)
     with pytest.raises(mg.errors.ArgumentError, match="padding='valid' is neither"):
         mg.Store().bind(zoo.resnet50, "numpy", padding="valid")(images(1, 32, 32))
+
+
+def cifar_weights():
+    """The published ResNet-20 (Idelbayev's, best error 8.22%), where the shared data are."""
+    places = [p / "shared" / "data" / "resnet_cifar" for p in Path(__file__).resolve().parents]
+    found = [f for p in places if p.is_dir() for f in p.glob("resnet20-*.th")]
+    if not found:
+        pytest.skip("shared/data/resnet_cifar is in no folder above this one")
+    return torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
+
+
+def resnet20_in_torch(state, x):
+    """The model by its formula, with functions of PyTorch."""
+    f = torch.nn.functional
+    w = {name.removeprefix("module."): value for name, value in state.items()}
+
+    def unit(x, conv, norm, stride=1):
+        x = f.conv2d(x, w[f"{conv}.weight"], stride=stride, padding=1)
+        kinds = ("running_mean", "running_var", "weight", "bias")
+        return f.batch_norm(x, *[w[f"{norm}.{k}"] for k in kinds])
+
+    x = f.relu(unit(x, "conv1", "bn1"))
+    for i in (1, 2, 3):
+        for j in (0, 1, 2):
+            at, stride = f"layer{i}.{j}", 2 if i > 1 and j == 0 else 1
+            y = f.relu(unit(x, f"{at}.conv1", f"{at}.bn1", stride))
+            y = unit(y, f"{at}.conv2", f"{at}.bn2")
+            if stride == 2:
+                n = x.shape[1] // 2
+                x = f.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, n, n))
+            x = f.relu(x + y)
+    return f.linear(x.mean((2, 3)), w["linear.weight"], w["linear.bias"])
+
+
+def test_the_published_resnet20_loads_strictly():
+    state, config = cifar_weights(), {"architectures": ["ResNetCifar"], "depth": 20}
+    ours, x = zoo.huggingface.from_weights(config, state), images(4, 32, 32)
+    with torch.no_grad():
+        want = resnet20_in_torch(state, channels_first(x)).numpy()
+    for engine in ENGINES:
+        check_logits(ours.on(engine).call(x).numpy(), want)
+    weights = ours.store.trainable
+    assert sum(ours.store.spec(path).size for path in weights) == 269_722
+
+    renamed = {k.replace("layer3.2.bn2.bias", "layer3.2.bn2.beta"): v for k, v in state.items()}
+    renamed["module.linear.weight"] = torch.zeros(10, 32)
+    with pytest.raises(mg.errors.FileFormatError) as e:
+        zoo.huggingface.from_weights(config, renamed)
+    for problem in (
+        "layer3.2.bn2.bias is missing", "layer3.2.bn2.beta is unused",
+        "linear.weight has shape (10, 32), expected (10, 64)",
+    ):  # fmt: skip
+        assert problem in str(e.value)
+    with pytest.raises(mg.errors.ArgumentError, match="depth=19 is none of 8, 14"):
+        mg.Store().bind(zoo.resnet_cifar, "numpy", depth=19)(x)

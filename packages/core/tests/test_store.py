@@ -156,3 +156,20 @@ def test_a_penalty_must_be_a_scalar_of_the_whole_function():
     inside = lambda scope, x: mg.scan(lambda c, v: (c, scope.add_loss(v)), 0.0, x)
     with pytest.raises(mg.errors.ArgumentError, match="inside the body of a loop"):
         store.bind(inside)(x)
+
+
+def test_variables_of_a_model_are_planned_without_making_any():
+    huge = 10**6
+
+    def model(scope, x, deep=1):
+        for i in range(deep):
+            x = x @ (scope / str(i)).parameter("w", (huge, huge), init=mg.random.normal)
+        count = scope.variable("count", (), 0, dtype="int32")
+        count.assign(count.value + 1)
+        return x
+
+    found = mg.variables(model, mg.Spec((1, huge)), deep=2)
+    square = mg.Spec((huge, huge))
+    assert found == {"0/w": square, "1/w": square, "count": mg.Spec((), "int32")}
+    with pytest.raises(mg.errors.ShapeError):
+        mg.variables(model, mg.Spec((1, 3)))

@@ -4,6 +4,7 @@ import monograph as mg
 import monograph_zoo as zoo
 import numpy as np
 import pytest
+from monograph_zoo.architectures import DEPTHWISE, KERNEL, PYTORCH, architectures
 
 
 def test_load_keeps_batch_statistics_out_of_training():
@@ -17,20 +18,46 @@ def test_load_keeps_batch_statistics_out_of_training():
         zoo.load(store, {"norm/gamma": np.ones(4)})
 
 
-def test_hugging_face_names_and_layouts():
-    got = zoo.from_huggingface.resnet(
-        {
-            "resnet.embedder.embedder.convolution.weight": np.zeros((64, 3, 7, 5)),
-            "resnet.encoder.stages.0.layers.1.layer.2.normalization.running_var": np.zeros(256),
-            "resnet.encoder.stages.3.layers.0.shortcut.convolution.weight": np.zeros((8, 4, 1, 1)),
-            "resnet.embedder.embedder.normalization.num_batches_tracked": np.zeros(()),
-        }
-    )
-    assert {path: value.shape for path, value in got.items()} == {
-        "stem/conv/kernel": (7, 5, 3, 64),
-        "stage1/block2/layer3/norm/moving_variance": (256,),
-        "stage4/block1/shortcut/conv/kernel": (1, 1, 4, 8),
-    }
+TEXT, IMAGE = mg.Spec((1, 8), "int32"), mg.Spec((1, 224, 224, 3))
+
+
+@pytest.mark.parametrize(
+    "model, x, count", [
+        (zoo.bert, TEXT, 109_482_240), (zoo.mobilenet_v1, IMAGE, 4_231_976),
+        (zoo.mobilenet_v2, IMAGE, 3_504_872), (zoo.resnet50, IMAGE, 25_557_032),
+        (zoo.resnet101, IMAGE, 44_549_160), (zoo.resnet152, IMAGE, 60_192_808),
+        (zoo.resnet_cifar, mg.Spec((1, 32, 32, 3)), 269_722), (zoo.t5_encoder, TEXT, 35_330_816),
+        (zoo.vit, IMAGE, 86_389_248), (zoo.xception, IMAGE, 22_855_952),
+    ], ids=lambda value: getattr(value, "__name__", ""),
+)  # fmt: skip
+def test_models_have_the_published_numbers_of_parameters(model, x, count):
+    specs = mg.variables(model, x)
+    assert sum(s.size for path, s in specs.items() if "moving_" not in path) == count
+
+
+def test_hugging_face_names_of_a_resnet():
+    entry = architectures["ResNetForImageClassification"]
+    names = {
+        "stem/conv/kernel": "resnet.embedder.embedder.convolution.weight",
+        "stage1/block2/layer3/norm/moving_variance":
+            "resnet.encoder.stages.0.layers.1.layer.2.normalization.running_var",
+        "stage4/block1/shortcut/conv/kernel":
+            "resnet.encoder.stages.3.layers.0.shortcut.convolution.weight",
+        "logits/bias": "classifier.1.bias",
+    }  # fmt: skip
+    assert {path: entry.named(path)[0] for path in names} == names
+
+
+@pytest.mark.parametrize("layout", PYTORCH, ids=lambda row: row[0])
+def test_layouts_lead_there_and_back_in_views(layout):
+    layout = layout[2]
+    ours = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    for array in (ours, ours[0], ours[0, 0], ours[0, 0, 0]):
+        if array.ndim < {DEPTHWISE: 4, KERNEL: 2}.get(layout, 1):
+            continue
+        theirs = layout.theirs(np.ascontiguousarray(array))
+        back = layout.ours(theirs, array.shape)
+        assert (back == array).all() and np.shares_memory(back, theirs)
 
 
 def test_haiku_names_and_shapes_under_any_outer_module():

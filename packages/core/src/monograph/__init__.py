@@ -35,7 +35,7 @@ from .jit import jit
 from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Op, Sample, composite, op
 from .scope import Scope, Variable
 from .spec import Spec
-from .store import Outline, Store
+from .store import Outline, Store, variables
 from .tensor import Tensor, tensor
 from .tracing import trace
 
@@ -51,7 +51,7 @@ __all__ = [
     "errors", "fft", "float32", "float64", "fori_loop", "grad", "hessian", "int8", "int16", "int32",
     "int64", "jacobian", "jit", "jvp", "linalg", "op", "ops", "optimization_barrier", "random",
     "scan", "switch", "tensor", "trace", "tree", "uint8", "uint16", "uint32", "uint64",
-    "value_and_grad", "vjp", "while_loop",
+    "value_and_grad", "variables", "vjp", "while_loop",
 ]  # fmt: skip
 
 # name -> the module below that has it, or is it: imported when first asked for

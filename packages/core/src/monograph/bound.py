@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import guarding, tree
@@ -20,14 +20,18 @@ from .tracing import argument_names, current, trace_flat, tracing, user_source
 class Bound:
     """A model compiled with a store as its state; made by `Store.bind`."""
 
-    def __init__(self, store: Store, model: Callable, engine: Any, static: dict[str, Any]):
+    def __init__(
+        self, store: Store, model: Callable, engine: Any, static: dict[str, Any],
+        donate_argnums: Iterable[int] | int = (),
+    ):  # fmt: skip
         self.store, self.model, self.engine, self.static = store, model, engine, static
+        self.donate = {donate_argnums} if isinstance(donate_argnums, int) else {*donate_argnums}
         self._device = None if engine is None else resolve(engine)
         self._cache: dict[Any, _Entry] = {}
 
     def on(self, engine: Any) -> Bound:
         """The same model and store on another engine; the variables move there when called."""
-        return Bound(self.store, self.model, engine, self.static)
+        return Bound(self.store, self.model, engine, self.static, self.donate)
 
     def __call__(self, *args: Any) -> Any:
         if current() is not None:
@@ -43,8 +47,19 @@ class Bound:
         key = ("guarded", device, in_tree, *specs) if guarded else (device, in_tree, *specs)
         entry = self._cache.get(key)
         if entry is None:
-            entry = self._cache[key] = _Entry(self, specs, in_tree, device, guarded)
-        return entry.run(buffers)
+            donate = self._donated(args) if self.donate and not guarded else ()
+            entry = self._cache[key] = _Entry(self, specs, in_tree, device, guarded, donate)
+        return entry.run(buffers, leaves)
+
+    def _donated(self, args: tuple) -> tuple[int, ...]:
+        """Places of the leaves of donated arguments."""
+        out: list[int] = []
+        first = 0
+        for i, arg in enumerate(args):
+            n = tree.count(tree.flatten(arg)[1])
+            out += range(first, first + n) if i in self.donate else ()
+            first += n
+        return tuple(out)
 
     def trace(self, *args: Any) -> Graph:
         """The graph for these example arguments: inputs are arguments, then variables by path."""
@@ -55,9 +70,13 @@ class Bound:
 class _Entry:
     """One compilation of a bound model."""
 
-    __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs")
+    __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs", "donated")
 
-    def __init__(self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool):
+    def __init__(
+        self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool,
+        donate: tuple[int, ...],
+    ):  # fmt: skip
+        self.donated = bool(donate)
         graph, frame, out_tree = record(bound, specs, in_tree)
         slots = bound.store.slots
         self.slots = [slots[p] for p in frame.inputs]
@@ -70,13 +89,17 @@ class _Entry:
                 graph, device, state=written, variables=len(specs), out_tree=out_tree
             )
         else:
-            self.compiled = Compiled(graph, device, tuple(sorted(written)))
+            self.compiled = Compiled(graph, device, (*donate, *sorted(written)))
         self.out_specs = graph.output_specs[: len(graph.outputs) - len(self.writes)]
 
-    def run(self, buffers: list) -> Any:
+    def run(self, buffers: list, leaves: list) -> Any:
         device = self.device
+        if self.donated:
+            self.compiled.claim(leaves)
         buffers += [s.buffer if s.device is device else s.on(device) for s in self.slots]
         outs = self.compiled.execute(buffers)
+        if self.donated:
+            self.compiled.give_up(leaves)
         n = len(self.out_specs)
         for slot, b in zip(self.writes, outs[n:]):
             slot.buffer = b

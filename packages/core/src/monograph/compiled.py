@@ -80,10 +80,10 @@ class Compiled:
             leaves: the arguments that the buffers are of, if any of them are donated.
         """
         if self._gone:
-            self._claim(leaves)
+            self.claim(leaves)
         outs = self.execute(buffers)
         if self._gone:
-            self._give_up(leaves)
+            self.give_up(leaves)
         out_tree = self.graph.out_tree
         if out_tree is tree.LEAF and len(self._specs) == 1:
             return Tensor(outs[0], self._specs[0], self.device)
@@ -98,13 +98,13 @@ class Compiled:
         except Exception as e:
             raise failed(self.device, f"while it ran graph {self.graph.name!r}", e)  # noqa: B904
 
-    def _claim(self, leaves: Sequence[Any]) -> None:
+    def claim(self, leaves: Sequence[Any]) -> None:
         """A donated tensor must not come in a second time: its memory is overwritten meanwhile."""
         ids = [id(x) for x in leaves]
         if len(set(ids)) == len(ids):
             return
         for i, _ in self._gone:
-            if type(leaves[i]) is Tensor and ids.count(ids[i]) > 1:
+            if i < len(leaves) and type(leaves[i]) is Tensor and ids.count(ids[i]) > 1:
                 names = [n for n, other in zip(self.graph.input_names, ids) if other == ids[i]]
                 raise ArgumentError(
                     f"{user_source()}: {self.graph.name}: one tensor is given as "
@@ -112,8 +112,11 @@ class Compiled:
                     f"copy, or leave it out of donate_argnums"
                 )
 
-    def _give_up(self, leaves: Sequence[Any]) -> None:
+    def give_up(self, leaves: Sequence[Any]) -> None:
+        """Mark the donated ones of these arguments as used up."""
         for i, gone in self._gone:
+            if i >= len(leaves):  # a variable of a store, which takes what the call returned
+                continue
             x = leaves[i]
             if type(x) is Tensor and x._device is self.device:
                 x.buffer, x._device = None, gone

@@ -10,8 +10,7 @@ from .dtypes import int32
 from .errors import ArgumentError, VariableError
 from .graph import Value
 from .spec import Spec
-from .store import Init, Store
-from .tensor import Tensor
+from .store import Given, Init, Store
 from .tracing import Trace, as_value, current, tracing, user_source
 
 Transform = Callable[["Scope", str, Any], Any]  # (scope, name, value) -> value
@@ -109,7 +108,7 @@ class Scope:
         """
         path = self._join(name)
         if (first := self.first.get(path)) is not None:
-            init = lambda key, shape, dtype: Tensor.over(first, dtype)  # noqa: E731
+            init = Given(first)  # type: ignore[assignment]
         return self.frame.variable(path, Spec(shape, dtype), init, trainable, self.is_shared)
 
     def parameter(
@@ -256,8 +255,7 @@ class Frame:
         return Variable(self, path, spec)
 
     def _create(self, path: str, spec: Spec, init: Any, trainable: bool) -> None:
-        with tracing(None):
-            value = self.store.first_value(path, spec, init)
+        value = self.store.first(path, spec, init)
         if value.spec is not spec:
             raise VariableError(
                 f"{user_source()}: the initializer of {path!r} made {value.spec}, asked was {spec}"

@@ -7,8 +7,8 @@ store's buffers in and takes the new ones back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,18 @@ from .engine import Device, engine as use_engine, resolve
 from .errors import VariableError
 from .spec import Spec
 from .tensor import Tensor
+from .tracing import tracing
 
 if TYPE_CHECKING:
     from .bound import Bound
 
 Init = Callable[[Any, tuple, Any], Any]  # (key uint32[2], shape, dtype) -> array
+
+
+class Given(NamedTuple):
+    """In the place of an initializer: a value that is there already."""
+
+    array: Any
 
 
 class Slot:
@@ -116,14 +123,6 @@ class Store(Mapping):
             value = Tensor(own, value.spec, value.device)
         self.slots[path] = Slot(path, value, trainable)
 
-    def first_value(self, path: str, spec: Spec, init: Init | float) -> Tensor:
-        """What a variable holds before anything was assigned to it."""
-        # on the reference engine: the same numbers whichever engine trains them
-        with use_engine("numpy"):
-            if callable(init):
-                return Tensor.of(init(self.key(path), spec.shape, spec.dtype))
-            return Tensor.of(np.full(spec.shape, init, spec.dtype.numpy))
-
     def spec(self, path: str) -> Spec:
         """A variable's shape and dtype, without reading it."""
         return self._slot(path).spec
@@ -144,6 +143,16 @@ class Store(Mapping):
             out.add(path, slot.read(), slot.trainable)
         return out
 
+    def first(self, path: str, spec: Spec, init: Init | Given | float) -> Tensor:
+        """A variable's first value: given, of its initializer, or filled with a number."""
+        # on the reference engine: the same numbers whichever engine trains them
+        with tracing(None), use_engine("numpy"):
+            if isinstance(init, Given):  # no key, which takes longer to make than this
+                return Tensor.over(init.array, spec.dtype)
+            if callable(init):
+                return Tensor.of(init(self.key(path), spec.shape, spec.dtype))
+            return Tensor.of(np.full(spec.shape, init, spec.dtype.numpy))
+
     def key(self, path: str) -> Any:
         """The random key of a path: the seed folded with the path's checksum."""
         import zlib
@@ -152,17 +161,22 @@ class Store(Mapping):
 
         return random.fold_in(random.key(self.seed), zlib.crc32(path.encode()))
 
-    def bind(self, model: Callable, engine: Any = None, **static: Any) -> Bound:
+    def bind(
+        self, model: Callable, engine: Any = None, *, donate_argnums: Iterable[int] | int = (),
+        **static: Any,
+    ) -> Bound:  # fmt: skip
         """``model(scope, *args)`` as a compiled function whose state is this store.
 
         Args:
             model: a function of a `Scope` and arrays.
             engine: where to run; None follows `mg.engine`.
+            donate_argnums: arguments of the model, counted without the scope, whose memory the
+                engine may take, as in `mg.jit`: what is handed on from call to call.
             static: keyword arguments handed to the model as Python values (``training=True``).
         """
         from .bound import Bound  # which needs Store
 
-        return Bound(self, model, engine, static)
+        return Bound(self, model, engine, static, donate_argnums)
 
 
 class Outline(Store):
@@ -177,7 +191,24 @@ class Outline(Store):
     float32[1000000,1000000]
     """
 
-    def first_value(self, path: str, spec: Spec, init: Init | float) -> Tensor:
+    def first(self, path: str, spec: Spec, init: Init | Given | float) -> Tensor:
         """Zeros: one number, seen everywhere."""
         zero = np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.shape)
         return Tensor(zero, spec, resolve("numpy"))
+
+
+def variables(model: Callable, *args: Any, **static: Any) -> dict[str, Spec]:
+    """Shape and dtype of every variable that a model asks for, by path; none is made.
+
+    Args:
+        model: a function of a `Scope` and arrays.
+        args: its inputs, or specs of them.
+        static: as of `Store.bind`.
+
+    >>> import monograph as mg
+    >>> mg.variables(lambda scope, x: x @ scope.parameter("w", (10**9, 10**9)), mg.Spec((1, 10**9)))
+    {'w': float32[1000000000,1000000000]}
+    """
+    store = Outline()
+    store.bind(model, "numpy", **static).trace(*args)
+    return {path: store.spec(path) for path in store}

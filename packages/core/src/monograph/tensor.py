@@ -49,7 +49,7 @@ class Tensor(Array):
         if f is None or f.writeable or not f.aligned:
             return Tensor.of(array, dtype, device)
         d = as_dtype(array.dtype if dtype is None else dtype)
-        array = np.asarray(array, d.numpy, order="C")
+        array = np.asarray(array, d.numpy)
         array.setflags(write=False)
         return Tensor(array, Spec(array.shape, d), device)
 

@@ -2,13 +2,7 @@
 
 from . import activations, initializers, regularizers
 from .activations import activate, prelu
-from .attention import (
-    AttentionCache,
-    additive_attention,
-    attention,
-    attention_cache,
-    multi_head_attention,
-)
+from .attention import additive_attention, attention, multi_head_attention
 from .convolution import (
     conv,
     conv1d,
@@ -29,6 +23,7 @@ from .depthwise import (
     separable_conv2d,
     separable_conv3d,
 )
+from .heads import AttentionCache, attend, attention_cache
 from .linear import dense, embedding
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm, unit_norm
 from .pooling import (
@@ -83,8 +78,8 @@ from .reshaping import (
 from .transforms import spectral_norm, weight_norm
 
 __all__ = [
-    "AttentionCache", "activate", "activations", "activity_regularization", "additive_attention", "attention",
-    "adaptive_average_pooling", "adaptive_average_pooling1d", "adaptive_average_pooling2d",
+    "AttentionCache", "activate", "activations", "activity_regularization", "additive_attention", "attend",
+    "attention", "adaptive_average_pooling", "adaptive_average_pooling1d", "adaptive_average_pooling2d",
     "adaptive_average_pooling3d", "adaptive_max_pooling", "adaptive_max_pooling1d",
     "adaptive_max_pooling2d", "adaptive_max_pooling3d", "alpha_dropout", "attention_cache",
     "average_pooling", "average_pooling1d", "average_pooling2d", "average_pooling3d",

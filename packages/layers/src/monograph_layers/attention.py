@@ -11,42 +11,12 @@ from typing import Any, NamedTuple
 
 import monograph as mg
 
-from ._layer import KEPT, layer, refuse
+from ._layer import layer, refuse
+from .heads import AttentionCache, attend, lower, masked_softmax
 from .initializers import Init, glorot_uniform, ones, zeros
 from .positions import relative_encoding, rotated
 from .regularization import dropout as drop
 from .regularizers import Regularizer
-
-
-class AttentionCache(NamedTuple):
-    """Keys and values seen so far, and how many: a tree of arrays to hand on from call to call."""
-
-    key: Any
-    value: Any
-    position: Any
-
-
-KEPT.add(AttentionCache)
-
-
-def attention_cache(
-    batch: int, length: int, kv_heads: int, key_dim: int, *, value_dim: int | None = None,
-    dtype: Any = "float32",
-) -> AttentionCache:  # fmt: skip
-    """An empty cache for `multi_head_attention`, of a fixed length.
-
-    Its position is an array, so one compiled step serves every position. It does not notice when it
-    is full: make ``length`` as long as the longest sequence.
-
-    >>> cache = attention_cache(1, 16, 2, 8)
-    >>> cache.key.shape, cache.position.item()
-    ((1, 16, 2, 8), 0)
-    """
-    return AttentionCache(
-        mg.zeros((batch, length, kv_heads, key_dim), dtype=dtype),
-        mg.zeros((batch, length, kv_heads, value_dim or key_dim), dtype=dtype),
-        mg.zeros((), dtype="int32"),
-    )
 
 
 @layer
@@ -98,6 +68,7 @@ def multi_head_attention(
         ShapeError: not three axes, heads that do not divide, or more queries than the cache holds.
         ArgumentError: a cache and another value than the query.
 
+    >>> from monograph_layers import attention_cache
     >>> def model(scope, x, cache):
     ...     return multi_head_attention(scope, x, num_heads=4, key_dim=8, cache=cache)
     >>> step = mg.Store(seed=0).bind(model, engine="numpy")
@@ -132,36 +103,30 @@ def multi_head_attention(
     start: Any = 0 if cache is None else cache.position
     if rotary is not None:
         q, k = (rotated(x, mg.arange(x.shape[1], dtype="int32") + start, rotary) for x in (q, k))
-    if cache is not None:
-        if q.shape[1] > cache.key.shape[1]:
-            refuse(scope, name, f"{q.shape[1]} queries in a cache of length {cache.key.shape[1]}")
-        k, v, cache = _extended(cache, k, v)
-
-    is_causal = use_causal_mask and cache is None
-    bias = None if attention_mask is None or attention_mask.dtype.kind == "bool" else attention_mask
+    if cache is not None and q.shape[1] > cache.key.shape[1]:
+        refuse(scope, name, f"{q.shape[1]} queries in a cache of length {cache.key.shape[1]}")
+    masks = [] if attention_mask is None else [attention_mask]
     if relative:
-        q, distant = _relative(scope, weights, query.shape[-1], q, k.shape[1], start, is_causal)
-        bias = distant if bias is None else _over_heads(bias) + distant
-    seen = _seen(q, k, start, cache is not None, use_causal_mask, sliding_window)
-    seen += [] if key_mask is None else [key_mask[:, None, None, :]]
-    if attention_mask is not None and attention_mask.dtype.kind == "bool":
-        seen.append(_over_heads(attention_mask))
-    mask = _joined(seen, bias)
-
-    scores = None
-    if return_attention_scores or (training and dropout):
-        scores = _softmax(q, k, mask, is_causal)
-        kept = drop(scope.with_policy(None), scores, dropout, training=training)
-        heads = _weighted(kept, v)
-    else:
-        heads = mg.attention(q, k, v, mask=mask, is_causal=is_causal)
+        keys, is_causal = (
+            (k if cache is None else cache.key).shape[1],
+            use_causal_mask and cache is None,
+        )
+        q, distant = _relative(scope, weights, query.shape[-1], q, keys, start, is_causal)
+        masks.append(distant)
+    thinned = None
+    if training and dropout:
+        thinned = lambda x: drop(scope.with_policy(None), x, dropout, training=True)  # noqa: E731
+    heads, scores, cache = attend(
+        q, k, v, masks, key_mask=key_mask, use_causal_mask=use_causal_mask, cache=cache,
+        sliding_window=sliding_window, dropout=thinned, return_attention_scores=return_attention_scores,
+    )  # fmt: skip
     if use_gate:
         heads = heads * mg.sigmoid(weights.heads(scope / "gate", query, num_heads, width))
     if output_shape is None:
         output_shape = query.shape[-1]
     out = (output_shape,) if isinstance(output_shape, int) else tuple(output_shape)
     y = weights.project(scope / "attention_output", heads, 2, out)
-    rest = ([scores] if return_attention_scores else []) + ([] if cache is None else [cache])
+    rest = [x for x in (scores, cache) if x is not None]
     return (y, *rest) if rest else y
 
 
@@ -198,77 +163,6 @@ class _Weights(NamedTuple):
         return self.project(scope, x, 1, (heads, features))
 
 
-def _over_heads(mask: Any) -> Any:
-    """A mask without an axis of heads gets one."""
-    return mask[:, None] if mask.ndim == 3 else mask
-
-
-def _extended(cache: AttentionCache, k: Any, v: Any) -> tuple[Any, Any, AttentionCache]:
-    """The cache's keys and values with the new ones at its position, and the cache of them."""
-    first = mg.zeros((), dtype="int32")
-    at = (first, cache.position, first, first)
-    keys, values = (
-        mg.ops.dynamic_update_slice(kept, mg.astype(new, kept.dtype), *at)
-        for kept, new in ((cache.key, k), (cache.value, v))
-    )
-    after = AttentionCache(keys, values, cache.position + k.shape[1])
-    return mg.astype(keys, k.dtype), mg.astype(values, v.dtype), after
-
-
-def _seen(q: Any, k: Any, start: Any, cached: bool, causal: bool, window: int | None) -> list[Any]:
-    """Masks by distance ``[1, 1, queries, keys]``; without a cache the causal one is left to the op."""
-    if not cached and window is None:
-        return []
-    here = mg.arange(q.shape[1], dtype="int32")[:, None] + start
-    there = mg.arange(k.shape[1], dtype="int32")[None, :]
-    out = [] if window is None else [mg.abs(here - there) < window]
-    if cached:  # what lies beyond has not been written
-        out.append(there <= (here if causal else start + q.shape[1] - 1))
-    return [mg.reshape(m, (1, 1, *m.shape)) for m in out]
-
-
-def _joined(seen: Sequence[Any], bias: Any) -> Any:
-    """One mask of several bool ones and what is added to the scores."""
-    if not seen:
-        return bias if bias is None else _over_heads(bias)
-    mask = seen[0]
-    for m in seen[1:]:
-        mask = mg.logical_and(mask, m)
-    return mask if bias is None else mg.where(mask, _over_heads(bias), -math.inf)
-
-
-def _softmax(q: Any, k: Any, mask: Any, is_causal: bool) -> Any:
-    """The attention's weights ``[batch, heads, queries, keys]``, zeros where nothing may be seen."""
-    wide = q.dtype.compute
-    k = mg.repeat(k, q.shape[2] // k.shape[2], axis=2)
-    q = mg.astype(q, wide) / math.sqrt(max(q.shape[3], 1))
-    scores = mg.einsum("bqhd,bkhd->bhqk", q, mg.astype(k, wide))
-    seen = [_lower(scores)] if is_causal else []
-    if mask is not None and mask.dtype.kind != "bool":
-        scores = scores + mg.astype(mask, wide)
-    elif mask is not None:
-        seen.append(mask)
-    return mg.astype(_masked_softmax(scores, seen), k.dtype)
-
-
-def _lower(scores: Any) -> Any:
-    return mg.tril(mg.ones(scores.shape[-2:], dtype="bool"))
-
-
-def _masked_softmax(scores: Any, seen: Sequence[Any]) -> Any:
-    """Over the last axis; zeros where a mask is false or the score -inf, and no NaN where all are."""
-    low = -0.5 * mg.finfo(scores.dtype).max
-    for m in seen:
-        scores = mg.where(m, scores, low)
-    return mg.where(scores <= low, 0.0, mg.softmax(mg.maximum(scores, low), axis=-1))
-
-
-def _weighted(weights: Any, v: Any) -> Any:
-    """``[batch, queries, heads, values]``."""
-    v = mg.repeat(v, weights.shape[1] // v.shape[2], axis=2)
-    return mg.einsum("bhqk,bkhd->bqhd", weights, v)
-
-
 def _relative(
     scope: mg.Scope, weights: _Weights, features: int, q: Any, keys: int, start: Any, causal: bool
 ) -> tuple[Any, Any]:
@@ -301,10 +195,10 @@ def _attend(
     dropout: float = 0.0, return_attention_scores: bool = False, training: bool = False,
 ) -> Any:  # fmt: skip
     """What follows the scores ``[batch, queries, keys]``, by the options of both layers below."""
-    seen = [_lower(scores)] if use_causal_mask else []
+    seen = [lower(scores)] if use_causal_mask else []
     seen += [] if key_mask is None else [key_mask[:, None, :]]
     wide = mg.astype(scores, scores.dtype.compute)
-    weights = mg.astype(_masked_softmax(wide, seen), value.dtype)
+    weights = mg.astype(masked_softmax(wide, seen), value.dtype)
     y = drop(scope.with_policy(None), weights, dropout, training=training) @ value
     return (y, weights) if return_attention_scores else y
 

@@ -92,15 +92,20 @@ def sine_position_encoding(
     return mg.astype(mg.reshape(pairs, (length, features)), x.dtype)
 
 
-def rotated(x: Any, places: Any, max_wavelength: float = 10_000.0) -> Any:
+def rotated(x: Any, places: Any, max_wavelength: float = 10_000.0, frequencies: Any = None) -> Any:
     """Turn the pairs ``(i, i + features / 2)`` of ``x`` by angles that grow with the place.
 
     Args:
         x: ``[batch, length, heads, features]``.
         places: ``[length]`` or ``[batch, length]``.
+        frequencies: ``[features / 2]``, radians per place, in the place of ``max_wavelength``'s.
     """
     wide = x.dtype.compute
-    angles = _angles(places, x.shape[-1], max_wavelength, wide)[..., None, :]
+    if frequencies is None:
+        frequencies = _frequencies(x.shape[-1], max_wavelength, wide)
+    angles = (mg.astype(places, wide)[..., None] * mg.astype(mg.asarray(frequencies), wide))[
+        ..., None, :
+    ]
     cos, sin = mg.cos(angles), mg.sin(angles)
     a, b = mg.split(mg.astype(x, wide), 2, axis=-1)
     return mg.astype(mg.concat([a * cos - b * sin, b * cos + a * sin], axis=-1), x.dtype)
@@ -109,7 +114,7 @@ def rotated(x: Any, places: Any, max_wavelength: float = 10_000.0) -> Any:
 @layer
 def rotary_embedding(
     scope: mg.Scope, x: Any, *, max_wavelength: float = 10_000.0, scaling_factor: float = 1.0,
-    start_index: Any = 0, positions: Any = None,
+    start_index: Any = 0, positions: Any = None, frequencies: Any = None,
 ) -> Any:  # fmt: skip
     """Rotary positions (Su et al. 2021), as in LLaMA and keras_hub's RotaryEmbedding; no variables.
 
@@ -121,6 +126,7 @@ def rotary_embedding(
         scaling_factor: places are divided by it (Chen et al. 2023, to reach longer sequences).
         start_index: place of the first element, an integer or a traced one.
         positions: the places themselves, ``[length]`` or ``[batch, length]``, instead.
+        frequencies: ``[features / 2]``, radians per place, in the place of ``max_wavelength``'s.
 
     Raises:
         ShapeError: not four axes, or an odd number of features.
@@ -136,7 +142,7 @@ def rotary_embedding(
         )  # fmt: skip
     places = _places(start_index, x.shape[1]) if positions is None else positions
     places = mg.astype(places, x.dtype.compute) / scaling_factor
-    return rotated(x, places, max_wavelength)
+    return rotated(x, places, max_wavelength, frequencies)
 
 
 def relative_encoding(distances: Any, features: int, dtype: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`renamed`: names of other libraries' variables as ours, by a table of patterns."""
+"""`renamed`: names of one library's variables as another's, by a table of patterns."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ Rules = Sequence[tuple[str, str]]
 
 
 def renamed(name: str, rules: Rules) -> str:
-    """``name`` after every rule's pattern became its template, where ``<1>`` counts from 0 to 1.
+    """``name`` after every rule's pattern became its template, where ``<7+1>`` is 8 and ``<7-1>`` 6.
 
-    >>> renamed("stages.0.weight", [(r"stages\\.(\\d+)\\.", r"stage<\\1>/"), ("weight$", "kernel")])
+    >>> renamed("stages.0.weight", [(r"stages\\.(\\d+)\\.", r"stage<\\1+1>/"), ("weight$", "kernel")])
     'stage1/kernel'
     """
     for pattern, template in rules:
         name = re.sub(pattern, template, name)
-    return re.sub(r"<(\d+)>", lambda m: str(int(m[1]) + 1), name)
+    return re.sub(r"<(\d+)([+-]1)>", lambda m: str(int(m[1]) + int(m[2])), name)

@@ -14,8 +14,8 @@ Nested = Mapping[str, Mapping[str, Any]]
 _RESNET: Rules = (
     (r"^.*?(?=initial_|block_group_|logits/)", ""),  # the modules around it
     (r"^initial_", "stem/"),
-    (r"block_group_(\d+)/~/block_(\d+)/~/", r"stage<\1>/block<\2>/"),
-    (r"(conv|batchnorm)_(\d+)/", r"layer<\2>/\1/"),
+    (r"block_group_(\d+)/~/block_(\d+)/~/", r"stage<\1+1>/block<\2+1>/"),
+    (r"(conv|batchnorm)_(\d+)/", r"layer<\2+1>/\1/"),
     (r"shortcut_(conv|batchnorm)/", r"shortcut/\1/"),
     (r"batchnorm/", "norm/"),
     (r"/w$", "/kernel"),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ._rename import Rules, renamed
+
 Weights = Iterable[tuple[str, Any]]
 
 
@@ -18,6 +20,28 @@ def mobilenet_v1(weights: Weights) -> dict[str, np.ndarray]:
     (3, 3, 3, 32)
     """
     return {path: np.asarray(value) for path, value in weights}
+
+
+_MOBILENET_V2: Rules = (
+    (r"^Conv1/", "stem/conv/"),
+    (r"^bn_Conv1/", "stem/norm/"),
+    (r"^Conv_1_bn/", "top/norm/"),
+    (r"^Conv_1/", "top/conv/"),
+    (r"^expanded_conv_", "block0/"),
+    (r"^block_(\d+)_", r"block\1/"),
+    (r"_BN/", "/norm/"),
+    (r"(expand|depthwise|project)/(?!norm/)", r"\1/conv/"),
+    (r"^predictions/", "logits/"),
+)
+
+
+def mobilenet_v2(weights: Weights) -> dict[str, np.ndarray]:
+    """`monograph_zoo.mobilenet_v2`'s variables from those of ``keras.applications.MobileNetV2``.
+
+    >>> list(mobilenet_v2([("block_1_expand_BN/gamma", np.zeros(96))]))
+    ['block1/expand/norm/gamma']
+    """
+    return {renamed(path, _MOBILENET_V2): np.asarray(value) for path, value in weights}
 
 
 def xception(weights: Weights) -> dict[str, np.ndarray]:

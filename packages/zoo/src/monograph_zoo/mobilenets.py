@@ -1,11 +1,15 @@
-"""MobileNet v1 (Howard et al. 2017), as Keras's."""
+"""MobileNet v1 (Howard et al. 2017) and v2 (Sandler et al. 2018), as Keras's."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import monograph as mg
 import monograph_layers as nn
+from monograph.importing import Input
+
+from .architectures import LABELS, Architecture, architectures
 
 # channels and stride of the separable blocks
 BLOCKS = (
@@ -58,3 +62,111 @@ def mobilenet_v1(
     x = nn.global_average_pooling2d(scope, x, keepdims=True)
     x = nn.dropout(scope / "dropout", x, dropout, training=training)
     return nn.flatten(scope, nn.conv2d(scope / "conv_preds", x, classes, 1))
+
+
+# channels and stride of the inverted residual blocks of v2
+INVERTED = (
+    (16, 1), (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1), (96, 1),
+    (96, 1), (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
+)  # fmt: skip
+
+
+def _eights(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, and no more than 10% less."""
+    near = max(8, int(channels + 4) // 8 * 8)
+    return near + 8 if near < 0.9 * channels else near
+
+
+def mobilenet_v2(
+    scope: mg.Scope, images: Any, *, alpha: float = 1.0, dropout: float = 0.0, classes: int = 1000,
+    padding: str = "same", momentum: float = 0.999, unbiased: bool = False, training: bool = False,
+    include_top: bool = True,
+) -> Any:  # fmt: skip
+    """MobileNet v2; 3,504,872 parameters with the defaults.
+
+    Args:
+        scope: holds ``stem``, ``block0/depthwise``, ``block0/project``, ``block1/expand`` and so on to
+            ``block16``, and ``top``, each with ``conv/kernel`` and ``norm/gamma, beta, moving_mean,
+            moving_variance``; and ``logits/kernel, bias``.
+        images: ``[batch, height, width, channels]``.
+        alpha: what all numbers of channels are multiplied with, but the last one where it is below 1.
+        dropout: probability, before the logits, in training.
+        padding: ``"same"`` (TensorFlow) or ``"symmetric"`` (PyTorch), which differ where the stride is 2.
+        momentum, unbiased: of batch norm.
+        include_top: whether to end with the mean over height and width and the logits.
+
+    Returns:
+        Logits ``[batch, classes]``, or features ``[batch, height / 32, width / 32, 1280]``.
+
+    >>> call = mg.Store(seed=0).bind(mobilenet_v2, engine="numpy", alpha=0.35, classes=10)
+    >>> call(mg.ones((1, 32, 32, 3))).shape
+    (1, 10)
+    """
+    edges = {"same": "same", "symmetric": 1}
+    if padding not in edges:
+        raise mg.tracing.at_user_line(
+            mg.errors.ArgumentError(f"padding={padding!r} is neither 'same' nor 'symmetric'")
+        )
+
+    def normed(scope: mg.Scope, x: Any) -> Any:
+        return nn.batch_norm(
+            scope / "norm", x, momentum=momentum, unbiased=unbiased, training=training
+        )
+
+    def conv(scope: mg.Scope, x: Any, channels: int, kernel: int = 1, **options: Any) -> Any:
+        x = nn.conv2d(scope / "conv", x, channels, kernel, use_bias=False, **options)
+        return normed(scope, x)
+
+    def relu6(x: Any) -> Any:
+        return mg.clip(x, 0.0, 6.0)
+
+    half = dict(strides=2, padding=edges[padding])
+    x = relu6(conv(scope / "stem", images, _eights(32 * alpha), 3, **half))
+    for i, (width, strides) in enumerate(INVERTED):
+        block, y, channels = scope / f"block{i}", x, _eights(round(width * alpha))
+        if i:
+            y = relu6(conv(block / "expand", y, 6 * x.shape[-1]))
+        y = nn.depthwise_conv2d(
+            block / "depthwise" / "conv", y, 3, strides=strides, padding=edges[padding],
+            use_bias=False,
+        )  # fmt: skip
+        y = conv(block / "project", relu6(normed(block / "depthwise", y)), channels)
+        x = x + y if strides == 1 and x.shape[-1] == channels else y
+    x = relu6(conv(scope / "top", x, _eights(1280 * max(alpha, 1.0))))
+    if not include_top:
+        return x
+    x = nn.global_average_pooling2d(scope, x)
+    x = nn.dropout(scope / "dropout", x, dropout, training=training)
+    return nn.dense(scope / "logits", x, classes)
+
+
+architectures["MobileNetV2ForImageClassification"] = Architecture(
+    # transformers takes Keras's momentum for PyTorch's, which is 1 - momentum
+    functools.partial(mobilenet_v2, momentum=1 - 0.997, unbiased=True),
+    inputs=lambda sizes: (Input("pixel_values", ("batch", "height", "width", 3), mg.float32),),
+    options={
+        "alpha": ("depth_multiplier", 1.0),
+        "dropout": ("classifier_dropout_prob", 0.8),
+        "padding": ("tf_padding", True, {True: "same", False: "symmetric"}.__getitem__),
+        "classes": LABELS,
+    },
+    fixed={
+        "depth_divisible_by": (8,), "min_depth": (8,), "expand_ratio": (6,), "output_stride": (32,),
+        "first_layer_is_expansion": (True,), "finegrained_output": (True,), "num_channels": (3,),
+        "hidden_act": ("relu6",), "layer_norm_eps": (0.001,),
+    },
+    outputs=("logits",),
+    rules=(
+        (r"^(?=stem/|block|top/)", "mobilenet_v2/"),
+        ("/stem/", "/conv_stem/first_conv/"),
+        ("/block0/", "/conv_stem/"),
+        (r"/block(\d+)/", r"/layer/<\1-1>/"),
+        ("/top/", "/conv_1x1/"),
+        ("/expand/", "/expand_1x1/"),
+        ("/depthwise/", "/conv_3x3/"),
+        ("/project/", "/reduce_1x1/"),
+        ("/conv/", "/convolution/"),
+        ("/norm/", "/normalization/"),
+        ("^logits/", "classifier/"),
+    ),
+)  # fmt: skip
