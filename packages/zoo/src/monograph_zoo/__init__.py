@@ -1,6 +1,6 @@
 """Published models as functions of a scope, and their published weights."""
 
-from . import from_haiku, from_keras, huggingface
+from . import from_haiku, from_keras, huggingface, scaling
 from ._load import load
 from .berts import bert, bert_for_masked_lm, bert_for_sequence_classification
 from .chinchillas import chinchilla, chinchilla_parameters, chinchillas
@@ -20,5 +20,5 @@ __all__ = [
     "chinchilla", "chinchilla_parameters", "chinchillas", "from_haiku", "from_keras",
     "from_pretrained", "generate", "gpt2", "huggingface", "llama", "load", "mobilenet_v1",
     "mobilenet_v2", "resnet", "resnet50", "resnet101", "resnet152", "resnet_cifar",
-    "save_pretrained", "t5_encoder", "tokenizer", "vit", "vit_for_image_classification", "xception",
+    "save_pretrained", "scaling", "t5_encoder", "tokenizer", "vit", "vit_for_image_classification", "xception",
 ]  # fmt: skip
