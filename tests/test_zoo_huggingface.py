@@ -50,9 +50,17 @@ MODELS = {
     "resnet, basic": (
         "ResNetForImageClassification", "ResNetConfig", {**RESNET, "layer_type": "basic"}, "images",
     ),
+    "mobilenet v1": (
+        "MobileNetV1ForImageClassification", "MobileNetV1Config", {**MOBILENET, "depth_multiplier": 0.25},
+        "larger images",
+    ),
+    "mobilenet v1, symmetric": (
+        "MobileNetV1ForImageClassification", "MobileNetV1Config",
+        {**MOBILENET, "depth_multiplier": 0.5, "tf_padding": False}, "larger images",
+    ),
     "mobilenet": (
-        "MobileNetV2ForImageClassification", "MobileNetV2Config",
-        {**MOBILENET, "depth_multiplier": 0.25}, "larger images",
+        "MobileNetV2ForImageClassification", "MobileNetV2Config", {**MOBILENET, "depth_multiplier": 0.25},
+        "larger images",
     ),
     "mobilenet, symmetric": (
         "MobileNetV2ForImageClassification", "MobileNetV2Config",
