@@ -18,6 +18,7 @@ BERT = dict(
     vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24,
     max_position_embeddings=12, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
 )  # fmt: skip
+ROBERTA = {**BERT, "max_position_embeddings": 14, "pad_token_id": 3}
 VIT = dict(
     hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=24, image_size=12,
     patch_size=4,
@@ -37,6 +38,8 @@ MODELS = {
         "BertForSequenceClassification", "BertConfig", {**BERT, "num_labels": 3, "hidden_act": "relu"},
         "text",
     ),
+    "roberta, words": ("RobertaForMaskedLM", "RobertaConfig", ROBERTA, "text"),
+    "roberta, classes": ("XLMRobertaForSequenceClassification", "XLMRobertaConfig", ROBERTA, "text"),
     "vit": ("ViTModel", "ViTConfig", {**VIT, "pooler_output_size": 7}, "images"),
     "vit, classes": (
         "ViTForImageClassification", "ViTConfig", {**VIT, "num_labels": 3, "hidden_act": "quick_gelu"},
@@ -69,7 +72,15 @@ MODELS = {
 }  # fmt: skip
 
 # every part of every model once: what the others have besides is compared in its results
-TRAINED = ("bert", "bert, words", "vit, classes", "t5, gated", "resnet", "mobilenet")
+TRAINED = (
+    "bert",
+    "bert, words",
+    "roberta, words",
+    "vit, classes",
+    "t5, gated",
+    "resnet",
+    "mobilenet",
+)
 
 
 def theirs(what):
@@ -96,6 +107,7 @@ def inputs(what):
     ids, types = RNG.integers(0, 60, (3, 9)), RNG.integers(0, 2, (3, 9))
     mask = (np.arange(9) < np.array([[9], [4], [1]])).astype(int)
     mask[0, 2:5] = 0
+    ids[:, -1] = 3  # RoBERTa's padding, whose embeddings have no gradient
     whole = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
     if "without types" in kind:
         whole.pop("token_type_ids")

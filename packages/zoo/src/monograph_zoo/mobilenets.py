@@ -65,7 +65,6 @@ def mobilenet_v1(
     >>> call(mg.ones((1, 32, 32, 3))).shape
     (1, 10)
     """
-
     first, halving = _edges(padding, keras=((0, 1), (0, 1)))
 
     def normed(name: str, x: Any) -> Any:
@@ -75,9 +74,7 @@ def mobilenet_v1(
         return mg.clip(x, 0.0, 6.0)
 
     def conv(name: str, x: Any, channels: int, kernel: int, **options: Any) -> Any:
-        x = nn.conv2d(
-            scope / name, x, int(channels * alpha), kernel, use_bias=False, **options
-        )  # fmt: skip
+        x = nn.conv2d(scope / name, x, int(channels * alpha), kernel, use_bias=False, **options)
         return normed(name, x)
 
     x = conv("conv1", images, 32, 3, strides=2, padding=first)
