@@ -4,6 +4,7 @@ Also the fixtures that tests of several packages share.
 """
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,14 @@ def native_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setenv("MONOGRAPH_CACHE", str(folder))
         yield folder / "native"
+
+
+@pytest.fixture
+def shared_data():
+    """The folder of data that is not in the repository: ``MONOGRAPH_DATA``, or one beside the clone."""
+    folder = Path(
+        os.environ.get("MONOGRAPH_DATA", Path(__file__).parent.parent / "shared" / "data")
+    )
+    if not folder.is_dir():
+        pytest.skip(f"needs the data in {folder} (or MONOGRAPH_DATA)")
+    return folder

@@ -27,6 +27,7 @@ PROJECTS = {
 CORE, DTYPES, XLA = Path("packages/core"), Path("packages/dtypes"), Path("packages/backends/xla")
 SOURCES = [str(path / "src") for path in PACKAGES]
 PYTHONS = nox.project.python_versions(PROJECTS[CORE])
+PARALLEL = ["-n", "auto", "--maxprocesses", "4"]
 TOOLS = nox.project.load_toml(ROOT / "pyproject.toml")
 ENGINES = ["numpy"] + [
     name
@@ -92,15 +93,15 @@ def lint(session: nox.Session) -> None:
 def tests_core(session: nox.Session) -> None:
     """Core's tests with only core installed, which catches a dependency that is not declared."""
     install(session, *group("test"), editable=[CORE])
-    session.run("pytest", *(session.posargs or [str(CORE / "tests")]))
+    session.run("pytest", *(session.posargs or [*PARALLEL, str(CORE / "tests")]))
 
 
 @nox.session(python=PYTHONS[1:])
 def tests_xla(session: nox.Session) -> None:
-    """Tests of core, dtypes and the XLA engine on the other Pythons, which bring newer jax."""
-    packages = [CORE, DTYPES, XLA]
-    install(session, *group("test"), editable=packages)
-    session.run("pytest", *(session.posargs or [str(path / "tests") for path in packages]))
+    """Tests of dtypes and the XLA engine on the other Pythons, which bring newer jax."""
+    install(session, *group("test"), editable=[CORE, DTYPES, XLA])
+    tests = [str(path / "tests") for path in (DTYPES, XLA)]
+    session.run("pytest", *(session.posargs or [*PARALLEL, *tests]))
 
 
 @nox.session
@@ -164,4 +165,4 @@ def bench(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
     """Every package's tests and those in tests/, all installed. Last: its line closes the run."""
-    everywhere(session, "-m", "pytest", *(session.posargs or ["-n", "auto", "--maxprocesses", "4"]))
+    everywhere(session, "-m", "pytest", *(session.posargs or PARALLEL))

@@ -5,7 +5,7 @@ import types
 import monograph as mg
 import numpy as np
 import pytest
-from monograph import plugins
+from monograph import files, plugins, saved
 from monograph.errors import (
     ArgumentError,
     FileFormatError,
@@ -48,6 +48,7 @@ def test_call_takes_positions_and_names_and_any_length_of_a_named_axis():
 
 def test_the_graph_has_the_examples_sizes_and_the_parameters_by_path():
     graph = linear().graph
+    assert graph.input_names[0] == "x"
     assert [str(s) for s in graph.input_specs[:1]] == ["float32[4,3]"]
     assert {"dense/w", "calls"} <= set(graph.input_names)
     assert linear().trace(batch=9).input_specs[0].shape == (9, 3)
@@ -175,3 +176,35 @@ def test_the_importer_is_found_by_what_it_recognises(formats):
 def test_a_file_that_is_not_there(formats, tmp_path):
     with pytest.raises(StorageError, match="nowhere.onnx: No such file"):
         mg.load(tmp_path / "nowhere.onnx")
+
+
+def test_a_model_is_saved_with_its_variables_as_they_are(tmp_path):
+    imported, x = linear(), np.ones((4, 3), "float32")
+    imported.call(x)
+    imported.store["dense/w"] = 2 * W
+    imported.save(tmp_path / "m.monograph")
+    again = saved.load(tmp_path / "m.monograph")
+    assert str(again.signature) == "(x: float32[4,3]) -> (y)" and again.name == "linear"
+    assert np.array_equal(again.call(x)["y"].numpy(), x @ (2 * W))
+    assert again.store["calls"].item() == 9 and again.store.trainable == ["dense/w"]
+    assert saved.recognises(tmp_path / "m.monograph") and not saved.recognises(tmp_path)
+    with pytest.raises(FileFormatError, match="'model' version 1, not graph"):
+        mg.Graph.load(tmp_path / "m.monograph")
+    imported.save(tmp_path / "m.monograph", batch=2)
+    assert saved.load(tmp_path / "m.monograph").signature.inputs[0].shape == (2, 3)
+
+
+@pytest.mark.parametrize("change", ["add a result", "drop a variable", "another shape"])
+def test_a_saved_model_whose_parts_do_not_fit_is_refused(tmp_path, change):
+    linear().save(tmp_path / "m")
+    header, arrays = files.read_container(tmp_path / "m")
+    if change == "add a result":
+        header["results"] = ["tuple", None, [None, None]]
+    elif change == "drop a variable":
+        del header["variables"]["dense/w"]
+    else:
+        header["variables"]["dense/w"]["array"] = header["variables"]["calls"]["array"]
+    header.pop("arrays")
+    files.write_container(tmp_path / "m", header, arrays)
+    with pytest.raises(FileFormatError, match=str(tmp_path)):
+        saved.load(tmp_path / "m").call(np.ones((4, 3), "float32"))

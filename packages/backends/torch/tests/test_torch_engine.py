@@ -53,6 +53,17 @@ def test_network_and_gradients_agree_with_torch():
             np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_what_attention_computes_by_its_body_may_be_overwritten():
+    """Values of another width than keys: no kernel takes them. The short program reuses the result."""
+
+    def fn(q, v):
+        return mg.exp(mg.attention(q, q, v) * 2.0)
+
+    q = np.linspace(-1, 1, 24, dtype="float32").reshape(1, 3, 2, 4)
+    want = mg.jit(fn).on("numpy")(q, q[..., :2]).numpy()
+    assert np.allclose(mg.jit(fn).on("torch")(q, q[..., :2]).numpy(), want, rtol=1e-5)
+
+
 def test_layer_norm_attention_and_gelu_agree_with_torch():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(2, 5, 4, 8)).astype("float32")

@@ -35,7 +35,7 @@ from .jit import jit
 from .op import NOT_DIFFERENTIABLE, ZERO_GRADIENT, Op, Sample, composite, op
 from .scope import Scope, Variable
 from .spec import Spec
-from .store import Store, variables
+from .store import Outline, Store, variables
 from .tensor import Tensor, tensor
 from .tracing import trace
 
@@ -45,7 +45,7 @@ bool = dtypes.bool_
 optimization_barrier = ops.optimization_barrier
 
 __all__ = [
-    "Array", "Device", "Engine", "Graph", "NOT_DIFFERENTIABLE", "Op", "Sample", "Scope", "Spec",
+    "Array", "Device", "Engine", "Graph", "NOT_DIFFERENTIABLE", "Op", "Outline", "Sample", "Scope", "Spec",
     "Store", "Tensor", "Variable", "ZERO_GRADIENT", "api", "backward", "bool", "checkpoint",
     "complex64", "complex128", "composite", "cond", "custom_vjp", "dtypes", "engine", "engines",
     "errors", "fft", "float32", "float64", "fori_loop", "grad", "hessian", "int8", "int16", "int32",

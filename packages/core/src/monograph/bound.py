@@ -64,7 +64,7 @@ class Bound:
     def trace(self, *args: Any) -> Graph:
         """The graph for these example arguments: inputs are arguments, then variables by path."""
         leaves, in_tree = tree.flatten(args)
-        return _record(self, [Spec.of(x) for x in leaves], in_tree)[0]
+        return record(self, [Spec.of(x) for x in leaves], in_tree)[0]
 
 
 class _Entry:
@@ -77,7 +77,7 @@ class _Entry:
         donate: tuple[int, ...],
     ):  # fmt: skip
         self.donated = bool(donate)
-        graph, frame, out_tree = _record(bound, specs, in_tree)
+        graph, frame, out_tree = record(bound, specs, in_tree)
         slots = bound.store.slots
         self.slots = [slots[p] for p in frame.inputs]
         self.writes = [slots[p] for p in frame.written]
@@ -109,7 +109,10 @@ class _Entry:
         return tree.unflatten(self.out_tree, result)
 
 
-def _record(bound: Bound, specs: list[Spec], in_tree: Any) -> tuple[Graph, Frame, Any]:
+def record(
+    bound: Bound, specs: list[Spec], in_tree: Any, names: list[str] | None = None
+) -> tuple[Graph, Frame, Any]:
+    """A bound model's graph, the variables it reads and writes, and how its results nest."""
     from .rewrite import simplify
 
     frames: list[Frame] = []
@@ -124,7 +127,7 @@ def _record(bound: Bound, specs: list[Spec], in_tree: Any) -> tuple[Graph, Frame
         return (*leaves, *[frame.values[p] for p in frame.written])
 
     name = getattr(bound.model, "__name__", "model")
-    names = argument_names(tree.unflatten(in_tree, specs), {})
+    names = names or argument_names(tree.unflatten(in_tree, specs), {})
     try:
         with tracing(None):
             graph, _, _ = trace_flat(flat, specs, names, name)

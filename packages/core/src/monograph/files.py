@@ -91,7 +91,7 @@ def save_graph(graph: Graph, path: Any) -> None:
     """Write a graph; constants are stored once each as raw arrays."""
     arrays: list[np.ndarray] = []
     places: dict[Literal, int] = {}
-    header = {"kind": "graph", "version": 1, "graph": _encode(graph, arrays, places)}
+    header = {"kind": "graph", "version": 1, "graph": encode_graph(graph, arrays, places)}
     write_container(path, header, arrays)
 
 
@@ -103,12 +103,13 @@ def load_graph(path: Any) -> Graph:
             f"{path}: holds {header.get('kind')!r} version {header.get('version')!r}, not graph version 1"
         )
     try:
-        return _decode(header["graph"], arrays).verify()
+        return decode_graph(header["graph"], arrays).verify()
     except (KeyError, IndexError, TypeError, ValueError) as e:
         raise FileFormatError(f"{path}: {e}") from None
 
 
-def _encode(g: Graph, arrays: list[np.ndarray], places: dict[Literal, int]) -> dict[str, Any]:
+def encode_graph(g: Graph, arrays: list[np.ndarray], places: dict[Literal, int]) -> dict[str, Any]:
+    """A graph as JSON; its constants are appended to ``arrays``, once each."""
     index: dict[Value, int] = {v: i for i, v in enumerate(g.inputs)}
     nodes = []
     for node in g.nodes:
@@ -123,8 +124,8 @@ def _encode(g: Graph, arrays: list[np.ndarray], places: dict[Literal, int]) -> d
         "inputs": [[v.node.attrs["name"], list(v.shape), v.dtype.name] for v in g.inputs],
         "nodes": nodes,
         "outputs": [index[v] for v in g.outputs],
-        "in_tree": _encode_tree(g.in_tree, "arguments"),
-        "out_tree": _encode_tree(g.out_tree, "result"),
+        "in_tree": encode_tree(g.in_tree, "arguments"),
+        "out_tree": encode_tree(g.out_tree, "result"),
     }
 
 
@@ -136,7 +137,7 @@ def _encode_attr(name: str, a: Any, node: Node, arrays: list, places: dict) -> A
     if isinstance(a, DType):
         return {"dtype": a.name}
     if isinstance(a, Graph):
-        return {"graph": _encode(a, arrays, places)}
+        return {"graph": encode_graph(a, arrays, places)}
     if isinstance(a, tuple):
         return [_encode_attr(name, x, node, arrays, places) for x in a]
     if isinstance(a, Literal):
@@ -150,7 +151,8 @@ def _encode_attr(name: str, a: Any, node: Node, arrays: list, places: dict) -> A
     )
 
 
-def _decode(d: dict[str, Any], arrays: list[np.ndarray]) -> Graph:
+def decode_graph(d: dict[str, Any], arrays: list[np.ndarray]) -> Graph:
+    """The graph of such JSON; raises whatever Python does for parts that do not fit."""
     from .graph import Source
 
     t = Trace(None, d["name"])
@@ -163,7 +165,7 @@ def _decode(d: dict[str, Any], arrays: list[np.ndarray]) -> Graph:
         source = Source(*n["line"]) if "line" in n else None
         values.extend(Node(op, inputs, attrs, specs, source, t).outputs)
     t.open = False
-    trees = _decode_tree(d["in_tree"]), _decode_tree(d["out_tree"])
+    trees = decode_tree(d["in_tree"]), decode_tree(d["out_tree"])
     return Graph(t.inputs, [values[i] for i in d["outputs"]], *trees, d["name"])
 
 
@@ -179,14 +181,15 @@ def _decode_attr(a: Any, arrays: list[np.ndarray]) -> Any:
 _FORMS = {
     "float": lambda x, arrays: float.fromhex(x),
     "dtype": lambda x, arrays: as_dtype(x),
-    "graph": lambda x, arrays: _decode(x, arrays),
+    "graph": lambda x, arrays: decode_graph(x, arrays),
     "array": lambda x, arrays: Literal(arrays[x]),
 }
 
 _TREE_NODES = {"tuple": tuple, "list": list, "dict": dict, "none": type(None)}
 
 
-def _encode_tree(t: Any, what: str) -> Any:
+def encode_tree(t: Any, what: str) -> Any:
+    """A tree's structure as JSON; ``what`` names it in the error for one that a file cannot hold."""
     if t is tree.LEAF:
         return None
     cls, aux, children = t
@@ -195,19 +198,20 @@ def _encode_tree(t: Any, what: str) -> Any:
             keys = list(aux) if cls is dict else None
             if keys is not None and not all(isinstance(k, (str, int)) for k in keys):
                 break
-            return [name, keys, [_encode_tree(c, what) for c in children]]
+            return [name, keys, [encode_tree(c, what) for c in children]]
     raise GraphError(
         f"the {what} of this graph nest in {cls.__name__}; a file holds tuples, lists and dicts with "
         f"string keys only"
     )
 
 
-def _decode_tree(t: Any) -> Any:
+def decode_tree(t: Any) -> Any:
+    """The structure of such JSON."""
     if t is None:
         return tree.LEAF
     name, keys, children = t
     return (
         _TREE_NODES[name],
         None if keys is None else tuple(keys),
-        tuple(map(_decode_tree, children)),
+        tuple(map(decode_tree, children)),
     )

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import ops, plugins
+from . import ops, plugins, tree
+from .bound import Bound, record
 from .dtypes import DType
 from .engine import resolve
 from .errors import ArgumentError, FileFormatError, PluginError, UnsupportedModel
@@ -141,13 +142,13 @@ class Imported:
 
     def call(self, *args: Any, **named: Any) -> Any:
         """The model on arrays, compiled per shape, with the variables of `store`."""
-        return self._bound(*_ordered(self.signature, args, named, self.name))
+        return self.bound(*_ordered(self.signature, args, named, self.name))
 
     def on(self, engine: Any) -> Imported:
         """The same model and `store`, called on another engine."""
         resolve(engine)
         out = copy.copy(self)
-        out.__dict__.pop("_bound", None)
+        out.__dict__.pop("bound", None)
         out.engine = engine
         return out
 
@@ -157,7 +158,8 @@ class Imported:
         return self._shared.setdefault("store", Store())
 
     @functools.cached_property
-    def _bound(self) -> Any:
+    def bound(self) -> Bound:
+        """`model` compiled with `store` as its state."""
         return self.store.bind(self.model, self.engine)
 
     @property
@@ -167,7 +169,28 @@ class Imported:
 
     def trace(self, *specs: Any, **sizes: int) -> Graph:
         """The graph for other specs, or for other lengths of the axes that have names."""
-        return self._bound.trace(*(specs or self.signature.specs(**sizes)))
+        return record(self.bound, *self.arguments(specs, sizes))[0]
+
+    def arguments(self, specs: Sequence[Any], sizes: Mapping[str, int]) -> tuple[list, Any, list]:
+        """Specs of the inputs, how they nest as arguments, and the inputs' names."""
+        specs = list(specs) or self.signature.specs(**sizes)
+        leaves, in_tree = tree.flatten(tuple(specs))
+        names = [i.name for i, s in zip(self.signature.inputs, specs) if s is not None]
+        return [Spec.of(x) for x in leaves], in_tree, names
+
+    def save(self, path: Any, **sizes: int) -> None:
+        """Write the model with its variables as they are now; ``mg.load(path)`` reads it.
+
+        Args:
+            path: a file, replaced whole or not at all.
+            sizes: lengths of the named axes, as in `trace`: the file holds the graph for these.
+
+        Raises:
+            StorageError: the system refused; what was there before is there still.
+        """
+        from .saved import save  # which needs Imported
+
+        save(self, path, **sizes)
 
     def __repr__(self) -> str:
         numbers = sum(a.size for a in self.parameters.values())

@@ -179,11 +179,25 @@ class Store(Mapping):
         return Bound(self, model, engine, static, donate_argnums)
 
 
-class _Plan(Store):
-    """A store of specs: its variables have no numbers."""
+class Outline(Store):
+    """A store for looking at a model of any size: specs, and zeros that take no memory.
 
-    def first(self, path: str, spec: Spec, init: Any) -> Tensor:
-        return Tensor(None, spec, resolve("numpy"))
+    >>> import monograph as mg
+    >>> def model(scope, x):
+    ...     return x @ scope.parameter("w", (1_000_000, 1_000_000))
+    >>> outline = mg.Outline()
+    >>> graph = outline.bind(model).trace(mg.Spec((1, 1_000_000)))
+    >>> outline.spec("w")
+    float32[1000000,1000000]
+    """
+
+    def first(self, path: str, spec: Spec, init: Init | Given | float) -> Tensor:
+        """Zeros: one number, seen everywhere."""
+        try:
+            zero = np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.shape)
+        except ValueError as e:
+            raise VariableError(f"variable {path!r}, {spec}, is larger than any memory") from e
+        return Tensor(zero, spec, resolve("numpy"))
 
 
 def variables(model: Callable, *args: Any, **static: Any) -> dict[str, Spec]:
@@ -198,6 +212,6 @@ def variables(model: Callable, *args: Any, **static: Any) -> dict[str, Spec]:
     >>> mg.variables(lambda scope, x: x @ scope.parameter("w", (10**9, 10**9)), mg.Spec((1, 10**9)))
     {'w': float32[1000000000,1000000000]}
     """
-    store = _Plan()
+    store = Outline()
     store.bind(model, "numpy", **static).trace(*args)
     return {path: store.spec(path) for path in store}

@@ -35,7 +35,7 @@ def summary(model: Any, *inputs: Any, store: mg.Store | None = None) -> Table:
     Args:
         model: a function of a scope and inputs, or one bound to a store.
         inputs: arrays or `Spec` like those it will be called with.
-        store: where the model's variables are; a new one when None.
+        store: where the model's variables are; None needs none: only shapes are looked at.
 
     Returns:
         A `rich.table.Table`: print it with ``rich.print``.
@@ -54,7 +54,7 @@ def summary(model: Any, *inputs: Any, store: mg.Store | None = None) -> Table:
     │ total  │       │         │          8 │    56 │    32 │
     └────────┴───────┴─────────┴────────────┴───────┴───────┘
     """
-    bound = model if hasattr(model, "trace") else (store or mg.Store()).bind(model, "numpy")
+    bound = model if hasattr(model, "trace") else (store or mg.Outline()).bind(model, "numpy")
     graph = bound.trace(*inputs)
     cost, store = costs(graph, bound.store), bound.store
     table = Table()

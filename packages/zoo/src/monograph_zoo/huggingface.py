@@ -52,7 +52,7 @@ class Pretrained(Imported):
     def with_options(self, **options: Any) -> Pretrained:
         """The same model and `store`, with other keyword arguments of its function (``training=True``)."""
         out = copy.copy(self)
-        out.__dict__.pop("_bound", None)
+        out.__dict__.pop("bound", None)
         out.run = functools.partial(self.run, **options)
         return out
 
@@ -154,7 +154,7 @@ def _built(
     weights = read and read()
     try:
         parameters = {} if weights is None else _converted(entry, run, signature, weights, where)
-    except (mg.errors.ShapeError, ArgumentError, ArithmeticError) as e:
+    except (mg.errors.ShapeError, ArgumentError, VariableError, ArithmeticError) as e:
         raise FileFormatError(f"{where} describes no model: {e}") from e
     out = Pretrained(run, signature, parameters, name=config["architectures"][0])
     out.config, out.architecture = dict(config), entry

@@ -71,7 +71,9 @@ def _convert(x: Any, *, dtype: Any) -> Any:
         # XLA leaves out-of-range and NaN to the hardware; the reference saturates, NaN is 0
         info = np.iinfo(dtype.numpy)
         wide = x.astype(jnp.float64)
-        y = lax.convert_element_type(jnp.where(jnp.isnan(wide), 0.0, wide), dtype.numpy)
+        # whole already: of constants, XLA's window sums look through the way to integers and back
+        whole = jnp.trunc(jnp.where(jnp.isnan(wide), 0.0, wide))
+        y = lax.convert_element_type(whole, dtype.numpy)
         low, high = (np.asarray(v, dtype.numpy) for v in (info.min, info.max))
         y = jnp.where(wide >= float(info.max), high, y)
         return jnp.where(wide <= float(info.min), low, y)

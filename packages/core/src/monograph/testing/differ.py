@@ -104,7 +104,10 @@ def shaken(graph: Graph, rng: Any) -> Graph:
     def shake(node: Node, v: Value, xs: list) -> Value:
         if not v.dtype.is_inexact or node.op.name in ("constant", "iota"):
             return v
-        moved = 2 * node.op.ulps * finfo(v.dtype).eps * rng.uniform(-1, 1, v.shape)
+        moved = rng.uniform(-1, 1, v.shape)
+        if v.dtype.is_complex:  # its rounding is one of the whole number: each part feels the other
+            moved = moved + 1j * rng.uniform(-1, 1, v.shape)
+        moved = moved * 2 * node.op.ulps * finfo(v.dtype).eps
         by = [v] if node.op.name not in SUMS else [_largest(x) for x in xs]
         size = functools.reduce(ops.multiply if node.op.name in PRODUCTS else ops.maximum, by)
         if size is not v:

@@ -27,7 +27,7 @@ def _body(node: Any, device: Any) -> Callable:
     from . import LOWER
 
     body = node.op.body_graph([v.spec for v in node.inputs], node.attrs)
-    return generate(decompose(body, lambda op: op in LOWER)[0], device)
+    return generate(decompose(body, lambda op: op in LOWER)[0], device, nested=True)
 
 
 def _fits(kernel: Any, device: torch.device, q: Any, k: Any, v: Any) -> bool:
