@@ -80,3 +80,27 @@ def test_donated_numpy_arrays_stay_the_users(engine):
     for _ in range(3):
         assert set(f(x).tolist()) == {2.0}
     assert set(x) == {1.0}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_arguments_of_a_bound_model_can_be_donated(engine):
+    def model(scope, x, y):
+        count = scope.variable("count", (), 0)
+        count.assign(count.value + 1)
+        return {"sum": x["a"] + x["b"] * scope.parameter("w", (2,), 2.0) + y}
+
+    store = mg.Store()
+    call = store.bind(model, engine, donate_argnums=0)
+    a, b, y = (mg.tensor([float(i), 1.0], device=engine) for i in range(3))
+    assert call({"a": a, "b": b}, y)["sum"].tolist() == [4.0, 4.0]
+    assert y.tolist() == [2.0, 1.0], "the other argument is the caller's"
+    for gone in (a, b):
+        with pytest.raises(ArgumentError, match="this tensor was donated to model"):
+            gone.tolist()
+    with pytest.raises(ArgumentError, match="but .* is donated"):
+        call({"a": y, "b": y}, y)
+    own = np.ones(2, "float32")
+    for _ in range(3):
+        call({"a": own, "b": own.copy()}, y)
+    assert own.tolist() == [1.0, 1.0], "memory of NumPy's is never written to"
+    assert store["count"].item() == 4.0

@@ -216,3 +216,48 @@ def test_mistakes_are_explained(options, error, words):
 
     with pytest.raises(error, match=rf"attention.py:\d+: multi_head_attention 'heads': .*{words}"):
         mg.Store().bind(model, "numpy")(np.ones((1, 2, 4), "float32"))
+
+
+@on_every_engine
+def test_heads_projected_elsewhere_attend_by_the_formula(engine):
+    """`attend` with a scale, a soft cap, a window and padding, at once and by way of a cache."""
+    q, k, v = (RNG.normal(size=(2, 6, heads, 4)).astype("float32") for heads in (4, 2, 2))
+    seen = np.ones((2, 6), bool)
+    seen[1, :2] = False
+    options = dict(use_causal_mask=True, sliding_window=3, scale=0.7, soft_cap=1.5)
+
+    def at_once(q, k, v, seen):
+        return nn.attend(q, k, v, key_mask=seen, return_attention_scores=True, **options)[:2]
+
+    def by_cache(q, k, v, seen):
+        cache, out = nn.attention_cache(2, 8, 2, 4), []
+        for part in (slice(0, 4), slice(4, 6)):
+            y, _, cache = nn.attend(
+                q[:, part], k[:, part], v[:, part], key_mask=seen, cache=cache, **options
+            )
+            out.append(y)
+        return mg.concat(out, axis=1)
+
+    distance = np.arange(6)[:, None] - np.arange(6)
+    allowed = (distance >= 0) & (distance < 3) & seen[:, None, None, :]
+    wide = [np.repeat(x.astype("float64"), 4 // x.shape[2], axis=2) for x in (q, k, v)]
+    scores = 1.5 * np.tanh(np.einsum("bqhd,bkhd->bhqk", *wide[:2]) * 0.7 / 1.5)
+    weights = np.where(allowed, np.exp(scores), 0.0)
+    weights /= np.maximum(weights.sum(-1, keepdims=True), 1e-30)
+    want = np.einsum("bhqk,bkhd->bqhd", weights, wide[2])
+    y, got = mg.jit(at_once, engine=engine)(q, k, v, seen)
+    np.testing.assert_allclose(got.numpy(), weights, atol=1e-6)
+    np.testing.assert_allclose(y.numpy(), want, atol=1e-5)
+    longer = np.pad(seen, ((0, 0), (0, 2)))
+    cached = mg.jit(by_cache, engine=engine)(q, k, v, longer).numpy()
+    np.testing.assert_allclose(cached, want, atol=1e-5)
+
+
+def test_rotary_positions_with_frequencies_of_ones_own():
+    x = RNG.normal(size=(1, 5, 2, 6)).astype("float32")
+    waves = np.array([0.5, 0.2, 0.0], "float32")
+    call = mg.Store().bind(nn.rotary_embedding, "numpy", frequencies=waves)
+    pairs = x[..., :3] + 1j * x[..., 3:]  # a turn is a product with exp(i angle)
+    turned = pairs * np.exp(1j * np.arange(5)[:, None] * waves)[None, :, None]
+    want = np.concatenate([turned.real, turned.imag], axis=-1)
+    np.testing.assert_allclose(call(x).numpy(), want, atol=1e-6)
