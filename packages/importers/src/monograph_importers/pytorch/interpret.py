@@ -1,0 +1,192 @@
+"""Runs a `Program` with Monograph's ops while they are recorded, and says beforehand what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import monograph as mg
+import numpy as np
+from monograph.graph import Value
+from monograph.tracing import at, tracing
+
+from .._steps import variables
+from . import decompose
+from .memory import Memory
+from .program import Graph, Node, Program, Ref, rebuild
+from .rules import DRAWS, LOOSE, VIEWS, WRITES, find, in_place
+
+# values that are known are computed at once up to this size, larger ones are part of the graph
+_KNOWN = 4096
+
+
+def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
+    """The program's results for inputs in its own order; its variables are those of ``scope``."""
+    p, memory = program, Memory()
+    found = variables(scope, p.tensors, p.trainable.__contains__)
+    names: dict[str, list[str]] = {}
+    for name, path in p.variables.items():
+        same = names.setdefault(path, [])
+        if same:  # tied
+            memory.view(name, memory.get(same[0]), same[0])
+        else:
+            memory.put(name, found[path] if path in p.trainable else found[path].value)
+        same.append(name)
+    for name, value in p.fixed.items():
+        memory.put(name, constant(value))
+    for given, x in zip(p.inputs, inputs):
+        memory.put(given.name, x)
+    outputs = _Run(scope).graph(p.graph, memory)
+    for path, tied in names.items():
+        if path not in p.trainable and memory.written(tied):
+            found[path].assign(memory.get(tied[0]))
+    for i, path in p.writes:
+        found[path].assign(outputs[i])
+    return rebuild(p.out_spec, iter([outputs[i] for i in p.results]))
+
+
+class _Run:
+    """One recording."""
+
+    def __init__(self, scope: mg.Scope):
+        self.scope = scope
+
+    def graph(self, graph: Graph, memory: Memory) -> list[Any]:
+        """The values of a graph's outputs; its inputs are in ``memory``."""
+        for node in graph.nodes:
+            with at(node.source):
+                self.step(node, memory)
+        return [self.argument(x, memory) for x in graph.outputs]
+
+    def step(self, node: Node, memory: Memory) -> None:
+        """One node: its value under its names."""
+        target, written = resolved(node.target)
+        args = [self.argument(a, memory) for a in node.args]
+        kwargs = {k: self.argument(a, memory) for k, a in node.kwargs.items()}
+        value = self.value(target, args, kwargs)
+        if written:
+            name, old = node.args[0].name, args[0]
+            memory.write(name, mg.broadcast_to(mg.astype(mg.asarray(value), old.dtype), old.shape))
+            memory.view(node.outputs, memory.get(name), name)  # type: ignore[arg-type]
+            return
+        if (op := target.partition(".")[2]) in WRITES:
+            value, new = value
+            for i, x in zip(WRITES[op], new):
+                if x is not args[i]:
+                    memory.write(node.args[i].name, x)
+        self.bind(node, target, value, args[1:], kwargs, memory)
+
+    def bind(self, node: Node, target: str, value: Any, rest: Any, kwargs: Any, memory: Memory) -> None:
+        op = target.partition(".")[2].partition(".")[0]
+        whole = isinstance(node.outputs, str)
+        values = [value] if whole else value
+        for i, (name, x) in enumerate(zip([node.outputs] if whole else node.outputs, values)):
+            of = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
+            if of is None or not (op in VIEWS or target == "_operator.getitem") or not _alike(x, memory.get(of)):
+                memory.put(name, x)  # type: ignore[arg-type]
+                continue
+            rule = find(target)
+            read = _reader(rule, rest, kwargs, None if whole else i)
+            memory.view(name, x, of, read, op in LOOSE)  # type: ignore[arg-type]
+
+    def value(self, target: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """What an op gives."""
+        rule = find(target) or decompose.rule(target)
+        op = target.partition(".")[2].partition(".")[0]
+        if op in DRAWS and target.startswith("aten.") and DRAWS[op](*args, **kwargs):
+            return rule(*args, **kwargs, key=self.scope.key())
+        if all(_is_known(x) for x in _flat([*args, *kwargs.values()])):
+            with tracing(None), mg.engine("numpy"):
+                out = rule(*args, **kwargs)
+            if all(not isinstance(x, mg.Array) or x.size <= _KNOWN for x in _flat([out])):
+                return out
+        return rule(*args, **kwargs)
+
+    def argument(self, x: Any, memory: Memory) -> Any:
+        """What a rule is given."""
+        if isinstance(x, Ref):
+            return memory.get(x.name)
+        if isinstance(x, list):
+            return [self.argument(i, memory) for i in x]
+        return self.function(x) if isinstance(x, Graph) else constant(x)
+
+    def function(self, graph: Graph) -> Callable[..., tuple[Any, ...]]:
+        """A body of control flow."""
+
+        def fn(*args: Any) -> tuple[Any, ...]:
+            memory = Memory()
+            for name, x in zip(graph.inputs, args):
+                memory.put(name, x)
+            return tuple(self.graph(graph, memory))
+
+        return fn
+
+
+def inner(graph: Graph, inputs: Any) -> Any:
+    """A graph without variables on values."""
+    out = _Run(None).function(graph)(*inputs)  # type: ignore[arg-type]
+    return out[0] if graph.is_single else out
+
+
+def resolved(target: str) -> tuple[str, bool]:
+    """An op that has a rule, and whether its result is written into its first argument."""
+    if find(target) is None and (plain := in_place(target)):
+        return plain, True
+    return target, False
+
+
+def _reader(rule: Any, rest: Any, kwargs: Any, i: int | None) -> Callable[[Any], Any]:
+    def read(parent: Any) -> Any:
+        out = rule(parent, *rest, **kwargs)
+        return out if i is None else out[i]
+
+    return read
+
+
+def _alike(x: Any, of: Any) -> bool:
+    """Whether a result can be the same memory: of the same dtype."""
+    a, b = ([v for v in _flat([t]) if isinstance(v, mg.Array)] for t in (x, of))
+    return bool(a and b) and a[0].dtype is b[0].dtype
+
+
+def constant(x: Any) -> Any:
+    """NumPy's arrays as tensors, not copied; anything else as it is."""
+    if not isinstance(x, np.ndarray):
+        return x
+    view = x.view()
+    view.setflags(write=False)
+    return mg.Tensor.over(view)
+
+
+def _is_known(x: Any) -> bool:
+    return not isinstance(x, Value) and not callable(x)
+
+
+def _flat(xs: Any) -> Iterator[Any]:
+    for x in xs:
+        if isinstance(x, (list, tuple)):
+            yield from _flat(x)
+        else:
+            yield x
+
+
+def lacks(program: Program) -> Iterator[tuple[str, str, str]]:
+    """``(op, where, why)`` of every step that cannot run."""
+    yield from program.problems
+    owner = {i.name: i.name for i in program.inputs} | {
+        n: n for n, path in program.variables.items() if path in program.trainable
+    }
+    for node in program.graph.walk():
+        where = str(node.source or node.outputs)
+        target, written = resolved(node.target)
+        if find(target) is None and not decompose.can(target):
+            yield node.target, where, ""
+        first = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
+        if written and first in owner:
+            kind = "input" if any(i.name == owner[first] for i in program.inputs) else "parameter"
+            yield node.target, where, f"it writes into the {kind} {owner[first]}; let the model work on a copy"
+        if first in owner and target.partition(".")[2].partition(".")[0] in VIEWS:
+            for name in [node.outputs] if isinstance(node.outputs, str) else node.outputs:
+                owner[name] = owner[first]
+        if target == "higher_order.wrap_with_autocast" and node.args[2]:
+            yield node.target, where, "mixed precision of torch; export without autocast"

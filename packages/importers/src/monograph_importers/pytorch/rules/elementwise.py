@@ -1,0 +1,240 @@
+"""Elementwise ops: arithmetic, comparisons, functions, activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import monograph as mg
+
+from ._types import cast, floating, is_array, result_type, together
+
+
+def _binary(fn: Callable) -> Callable:
+    return lambda a, b: fn(*together(a, b))
+
+
+def _unary(fn: Callable) -> Callable:
+    return lambda x: fn(x)
+
+
+def _add(a: Any, b: Any, *, alpha: Any = 1) -> Any:
+    a, b = together(a, b)
+    if _dtype(a, b) == "bool":
+        return mg.logical_or(a, b)
+    return mg.add(a, b if alpha == 1 else mg.multiply(b, alpha) if is_array(b) else b * alpha)
+
+
+def _sub(a: Any, b: Any, alpha: Any = 1) -> Any:
+    a, b = together(a, b)
+    return mg.subtract(a, b if alpha == 1 else mg.multiply(b, alpha) if is_array(b) else b * alpha)
+
+
+def _mul(a: Any, b: Any) -> Any:
+    a, b = together(a, b)
+    return (mg.logical_and if _dtype(a, b) == "bool" else mg.multiply)(a, b)
+
+
+def _dtype(*xs: Any) -> str:
+    return next(x.dtype.name for x in xs if is_array(x))
+
+
+def _div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
+    if rounding_mode == "floor":
+        return _floor_divide(a, b)
+    a, b = together(a, b)
+    if rounding_mode is None:
+        return mg.divide(*(floating(x) if is_array(x) else float(x) if not isinstance(x, complex) else x for x in (a, b)))
+    if result_type(a, b).is_integer:
+        return mg.ops.divide(*_arrays(a, b))
+    return mg.trunc(mg.divide(a, b))
+
+
+def _floor_divide(a: Any, b: Any) -> Any:
+    a, b = together(a, b)
+    return mg.floor_divide(a, b)
+
+
+def _arrays(a: Any, b: Any) -> Any:
+    d = result_type(a, b)
+    return mg.broadcast_arrays(*(x if is_array(x) else mg.asarray(x, dtype=d) for x in (a, b)))
+
+
+def _fmod(a: Any, b: Any) -> Any:
+    return mg.ops.remainder(*_arrays(*together(a, b)))
+
+
+def _pow(a: Any, b: Any) -> Any:
+    a, b = together(a, b)
+    if b == 0.5 and not is_array(b):
+        return mg.sqrt(a)
+    return mg.pow(a, b)
+
+
+def _bitwise(logical: Callable, bits: Callable) -> Callable:
+    def rule(a: Any, b: Any) -> Any:
+        a, b = together(a, b)
+        return (logical if _dtype(a, b) == "bool" else bits)(a, b)
+
+    return rule
+
+
+def _nan_aside(fn: Callable) -> Callable:
+    def rule(a: Any, b: Any) -> Any:
+        a, b = together(a, b)
+        return mg.where(mg.isnan(a), b, mg.where(mg.isnan(b), a, fn(a, b)))
+
+    return rule
+
+
+def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
+    x, min, max = together(x, min, max)
+    x = x if min is None else mg.maximum(x, min)
+    return x if max is None else mg.minimum(x, max)
+
+
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    return mg.where(condition, *together(a, b))
+
+
+def _sign(x: Any) -> Any:
+    # of NaN it is 0 in torch, NaN here
+    return mg.where(mg.isnan(x), 0, mg.sign(x)) if x.dtype.is_float else mg.sign(x)
+
+
+def _neg(x: Any) -> Any:
+    return mg.negative(x)
+
+
+def _round(x: Any, *, decimals: int = 0) -> Any:
+    if not decimals:
+        return mg.round(x)
+    scale = 10.0 ** abs(decimals)
+    return mg.round(x * scale) / scale if decimals > 0 else mg.round(x / scale) * scale
+
+
+def _elu(x: Any, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Any:
+    below = mg.expm1(mg.minimum(x, 0.0) * float(input_scale)) * float(alpha * scale)
+    return mg.where(x > 0, x * float(scale), below)
+
+
+def _softplus(x: Any, beta: Any = 1, threshold: Any = 20) -> Any:
+    scaled = x * float(beta)
+    small = mg.minimum(scaled, float(threshold))
+    return mg.where(scaled > threshold, x, mg.log1p(mg.exp(small)) / float(beta))
+
+
+def _prelu(x: Any, weight: Any) -> Any:
+    if x.ndim > 1 and weight.size > 1:
+        weight = mg.reshape(weight, (1, -1, *[1] * (x.ndim - 2)))
+    return mg.where(x > 0, x, x * weight)
+
+
+def _glu(x: Any, dim: int = -1) -> Any:
+    n = x.shape[dim] // 2
+    a, b = mg.split(x, [n], axis=dim)
+    return a * mg.sigmoid(b)
+
+
+def _hardsigmoid(x: Any) -> Any:
+    return mg.clip(x + 3.0, 0.0, 6.0) / 6.0
+
+
+def _hardtanh(x: Any, min_val: Any = -1, max_val: Any = 1) -> Any:
+    return mg.clip(x, min_val, max_val)
+
+
+def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    return mg.where(x > 0, x, x * negative_slope)
+
+
+def _addcmul(x: Any, a: Any, b: Any, *, value: Any = 1) -> Any:
+    return _add(x, _mul(a, b), alpha=value)
+
+
+def _addcdiv(x: Any, a: Any, b: Any, *, value: Any = 1) -> Any:
+    return _add(x, _div(a, b), alpha=value)
+
+
+def _lerp(a: Any, b: Any, weight: Any) -> Any:
+    return mg.where(mg.abs(mg.asarray(weight)) < 0.5, a + (b - a) * weight, b - (b - a) * (1 - weight))
+
+
+def _nan_to_num(x: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:
+    return mg.nan_to_num(x, nan=nan or 0.0, posinf=posinf, neginf=neginf)
+
+
+def _masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    return mg.where(mask, cast(value, x.dtype) if is_array(value) else value, x)
+
+
+def _xlogy(a: Any, b: Any) -> Any:
+    a, b = map(floating, _arrays(*together(a, b)))
+    return mg.where(mg.logical_and(a == 0, mg.logical_not(mg.isnan(b))), 0.0, a * mg.log(b))
+
+
+def _log_sigmoid(x: Any) -> Any:
+    return mg.minimum(x, 0.0) - mg.log1p(mg.exp(mg.negative(mg.abs(x))))
+
+
+def _mish(x: Any) -> Any:
+    return x * mg.tanh(_softplus(x))
+
+
+RULES: dict[str, Callable] = {
+    # one argument; integers become floats where they must
+    "abs": _unary(mg.abs), "acos": _unary(mg.acos), "acosh": _unary(mg.acosh),
+    "asin": _unary(mg.asin), "asinh": _unary(mg.asinh), "atan": _unary(mg.atan),
+    "atanh": _unary(mg.atanh), "bitwise_not": _unary(mg.bitwise_invert), "ceil": _unary(mg.ceil),
+    "conj": _unary(mg.conj), "_conj": _unary(mg.conj), "cos": _unary(mg.cos),
+    "cosh": _unary(mg.cosh), "digamma": _unary(mg.digamma), "erf": _unary(mg.erf),
+    "erfc": _unary(mg.erfc), "erfinv": _unary(mg.erf_inv), "exp": _unary(mg.exp),
+    "exp2": lambda x: mg.pow(2.0, floating(x)), "expm1": _unary(mg.expm1),
+    "fix": _unary(mg.trunc), "floor": _unary(mg.floor), "frac": lambda x: x - mg.trunc(x),
+    "imag": _unary(mg.imag), "isfinite": _unary(mg.isfinite), "isinf": _unary(mg.isinf),
+    "isnan": _unary(mg.isnan), "lgamma": _unary(mg.lgamma), "log": _unary(mg.log),
+    "log10": _unary(mg.log10), "log1p": _unary(mg.log1p), "log2": _unary(mg.log2),
+    "logical_not": _unary(mg.logical_not), "nan_to_num": _nan_to_num, "neg": _neg,
+    "positive": _unary(mg.positive), "real": _unary(mg.real), "reciprocal": _unary(mg.reciprocal),
+    "round": _round, "rsqrt": _unary(mg.rsqrt), "sigmoid": _unary(mg.sigmoid), "sgn": _sign,
+    "sign": _sign, "sin": _unary(mg.sin), "sinh": _unary(mg.sinh), "sqrt": _unary(mg.sqrt),
+    "square": lambda x: _mul(x, x), "tan": _unary(mg.tan), "tanh": _unary(mg.tanh),
+    "trunc": _unary(mg.trunc),
+    # two arguments
+    "add": _add, "__add__": _add, "atan2": _binary(mg.atan2), "copysign": _binary(mg.copysign),
+    "bitwise_and": _bitwise(mg.logical_and, mg.bitwise_and),
+    "bitwise_or": _bitwise(mg.logical_or, mg.bitwise_or),
+    "bitwise_xor": _bitwise(mg.logical_xor, mg.bitwise_xor),
+    "__and__": _bitwise(mg.logical_and, mg.bitwise_and),
+    "__or__": _bitwise(mg.logical_or, mg.bitwise_or),
+    "__xor__": _bitwise(mg.logical_xor, mg.bitwise_xor),
+    "bitwise_left_shift": _binary(mg.bitwise_left_shift), "__lshift__": _binary(mg.bitwise_left_shift),
+    "bitwise_right_shift": _binary(mg.bitwise_right_shift),
+    "__rshift__": _binary(mg.bitwise_right_shift), "div": _div, "true_divide": _div,
+    "divide": _div, "floor_divide": _floor_divide, "fmax": _nan_aside(mg.maximum),
+    "fmin": _nan_aside(mg.minimum), "fmod": _fmod, "hypot": _binary(mg.hypot),
+    "logaddexp": _binary(mg.logaddexp), "logical_and": lambda a, b: mg.logical_and(a, b),
+    "logical_or": lambda a, b: mg.logical_or(a, b), "logical_xor": lambda a, b: mg.logical_xor(a, b),
+    "maximum": _binary(mg.maximum), "minimum": _binary(mg.minimum), "mul": _mul, "multiply": _mul,
+    "max.other": _binary(mg.maximum), "min.other": _binary(mg.minimum),
+    "nextafter": _binary(mg.nextafter), "pow": _pow, "remainder": _binary(mg.remainder),
+    "rsub": lambda a, b, alpha=1: _sub(b, a, alpha), "sub": _sub, "subtract": _sub, "xlogy": _xlogy,
+    "eq": _binary(mg.equal), "ne": _binary(mg.not_equal), "lt": _binary(mg.less),
+    "le": _binary(mg.less_equal), "gt": _binary(mg.greater), "ge": _binary(mg.greater_equal),
+    "less": _binary(mg.less), "greater": _binary(mg.greater), "not_equal": _binary(mg.not_equal),
+    # more
+    "addcdiv": _addcdiv, "addcmul": _addcmul, "clamp": _clamp, "clip": _clamp,
+    "clamp_max": lambda x, max: _clamp(x, None, max), "clamp_min": lambda x, min: _clamp(x, min),
+    "lerp": _lerp, "masked_fill": _masked_fill, "where.self": _where, "where.ScalarOther": _where,
+    "where.ScalarSelf": _where, "where.Scalar": _where,
+    # activations
+    "celu": lambda x, alpha=1.0: _elu(x, alpha, 1, 1 / alpha), "elu": _elu,
+    "gelu": lambda x, *, approximate="none": mg.gelu(x, approximate=approximate == "tanh"),
+    "glu": _glu, "hardsigmoid": _hardsigmoid, "hardswish": lambda x: x * _hardsigmoid(x),
+    "hardtanh": _hardtanh, "leaky_relu": _leaky_relu, "log_sigmoid": _log_sigmoid, "mish": _mish,
+    "prelu": _prelu, "relu": _unary(mg.relu), "relu6": lambda x: _hardtanh(x, 0, 6),
+    "selu": lambda x: _elu(x, 1.6732632423543772, 1.0507009873554805), "silu": _unary(mg.silu),
+    "softplus": _softplus, "softsign": lambda x: x / (1 + mg.abs(x)),
+    "tanhshrink": lambda x: x - mg.tanh(x),
+    "threshold": lambda x, threshold, value: mg.where(x <= threshold, value, x),
+}  # fmt: skip
