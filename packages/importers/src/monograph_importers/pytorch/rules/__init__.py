@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from . import (
-    attention, control, convolution, creation, elementwise, indexing, norms, pooling, random,
+    attention, control, convolution, creation, elementwise, fourier, indexing, norms, pooling, random,
     recurrent, reductions, resizing, scattering, shapes, symbols,
 )  # fmt: skip
 
 TABLES = (
     elementwise, reductions, shapes, creation, indexing, scattering, convolution, pooling, resizing,
-    norms, attention, recurrent, random,
+    norms, attention, recurrent, fourier, random,
 )  # fmt: skip
 RULES: dict[str, Callable[..., Any]] = {k: f for t in TABLES for k, f in t.RULES.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import monograph as mg
+import numpy as np
 from monograph.dtypes import DType, default_float, dtype as named, promote
 
 _NUMBER = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}
@@ -65,7 +66,8 @@ def _number(x: Any, d: DType) -> Any:
         return x
     if d.is_float:
         return float(x)
-    return int(x) if d.is_integer else x
+    # wraps, as in torch
+    return int(np.asarray(x).astype(d.numpy)) if d.is_integer else x
 
 
 def floating(x: Any) -> Any:

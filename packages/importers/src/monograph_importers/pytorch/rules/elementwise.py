@@ -42,9 +42,9 @@ def _dtype(*xs: Any) -> str:
 def _div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode == "floor":
         return _floor_divide(a, b)
-    a, b = together(a, b)
     if rounding_mode is None:
-        return mg.divide(*(floating(x) if is_array(x) else float(x) if not isinstance(x, complex) else x for x in (a, b)))
+        return mg.divide(*together(*(floating(x) if is_array(x) else x for x in (a, b))))
+    a, b = together(a, b)
     if result_type(a, b).is_integer:
         return mg.ops.divide(*_arrays(a, b))
     return mg.trunc(mg.divide(a, b))
@@ -52,7 +52,26 @@ def _div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
 
 def _floor_divide(a: Any, b: Any) -> Any:
     a, b = together(a, b)
-    return mg.floor_divide(a, b)
+    if not result_type(a, b).is_float:
+        return mg.floor_divide(a, b)
+    # as torch, step by step: it takes the remainder off first
+    a, b = _arrays(a, b)
+    rest = mg.ops.remainder(a, b)
+    exact = (a - rest) / b - mg.astype(_crosses(rest, b), a.dtype)
+    low = mg.floor(exact)
+    low = mg.where(exact - low > 0.5, low + 1, low)
+    return mg.where(b == 0, a / b, mg.where(exact == 0, mg.copysign(0.0, a / b), low))
+
+
+def _crosses(rest: Any, b: Any) -> Any:
+    """Where a truncated quotient lies above the floored one."""
+    return mg.logical_and(rest != 0, (b < 0) != (rest < 0))
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    a, b = _arrays(*together(a, b))
+    rest = mg.ops.remainder(a, b)
+    return mg.where(_crosses(rest, b), rest + b, rest)
 
 
 def _arrays(a: Any, b: Any) -> Any:
@@ -66,17 +85,23 @@ def _fmod(a: Any, b: Any) -> Any:
 
 def _pow(a: Any, b: Any) -> Any:
     a, b = together(a, b)
-    if b == 0.5 and not is_array(b):
+    if not is_array(b) and b == 0.5:
         return mg.sqrt(a)
     return mg.pow(a, b)
 
 
 def _bitwise(logical: Callable, bits: Callable) -> Callable:
+    """A rule that is another function of bools."""
+
     def rule(a: Any, b: Any) -> Any:
         a, b = together(a, b)
         return (logical if _dtype(a, b) == "bool" else bits)(a, b)
 
     return rule
+
+
+_maximum = _bitwise(mg.logical_or, mg.maximum)
+_minimum = _bitwise(mg.logical_and, mg.minimum)
 
 
 def _nan_aside(fn: Callable) -> Callable:
@@ -215,9 +240,9 @@ RULES: dict[str, Callable] = {
     "fmin": _nan_aside(mg.minimum), "fmod": _fmod, "hypot": _binary(mg.hypot),
     "logaddexp": _binary(mg.logaddexp), "logical_and": lambda a, b: mg.logical_and(a, b),
     "logical_or": lambda a, b: mg.logical_or(a, b), "logical_xor": lambda a, b: mg.logical_xor(a, b),
-    "maximum": _binary(mg.maximum), "minimum": _binary(mg.minimum), "mul": _mul, "multiply": _mul,
-    "max.other": _binary(mg.maximum), "min.other": _binary(mg.minimum),
-    "nextafter": _binary(mg.nextafter), "pow": _pow, "remainder": _binary(mg.remainder),
+    "maximum": _maximum, "minimum": _minimum, "mul": _mul, "multiply": _mul,
+    "max.other": _maximum, "min.other": _minimum,
+    "nextafter": _binary(mg.nextafter), "pow": _pow, "remainder": _remainder,
     "rsub": lambda a, b, alpha=1: _sub(b, a, alpha), "sub": _sub, "subtract": _sub, "xlogy": _xlogy,
     "eq": _binary(mg.equal), "ne": _binary(mg.not_equal), "lt": _binary(mg.less),
     "le": _binary(mg.less_equal), "gt": _binary(mg.greater), "ge": _binary(mg.greater_equal),
@@ -234,7 +259,6 @@ RULES: dict[str, Callable] = {
     "hardtanh": _hardtanh, "leaky_relu": _leaky_relu, "log_sigmoid": _log_sigmoid, "mish": _mish,
     "prelu": _prelu, "relu": _unary(mg.relu), "relu6": lambda x: _hardtanh(x, 0, 6),
     "selu": lambda x: _elu(x, 1.6732632423543772, 1.0507009873554805), "silu": _unary(mg.silu),
-    "softplus": _softplus, "softsign": lambda x: x / (1 + mg.abs(x)),
-    "tanhshrink": lambda x: x - mg.tanh(x),
+    "softplus": _softplus,
     "threshold": lambda x, threshold, value: mg.where(x <= threshold, value, x),
 }  # fmt: skip
