@@ -85,10 +85,10 @@ class _Reader:
 
     def _checksum(self, start: int, size: int) -> int:
         # read, not mapped: looking at every page would make them all ours
-        crc, left = 0, size
+        crc, left, block = 0, size, memoryview(bytearray(1 << 18))
         self.f.seek(start)
-        while left and (block := self.f.read(min(left, 1 << 20))):
-            crc, left = zlib.crc32(block, crc), left - len(block)
+        while left and (n := self.f.readinto(block[:left])):  # type: ignore[attr-defined]
+            crc, left = zlib.crc32(block[:n], crc), left - n
         return crc
 
     def json(self, name: str) -> Any:

@@ -28,11 +28,10 @@ def export(
         )
     args = () if example is None else example if isinstance(example, tuple) else (example,)
     given = inspect.signature(module.forward).bind(*args, **(kwargs or {})).arguments
-    sizes: dict[str, Any] = {}
     was = module.training
     module.train(training)
     try:
-        shapes = None if dynamic is None else {k: _sized(dynamic.get(k), sizes) for k in given}
+        shapes = None if dynamic is None else {k: _sized(dynamic.get(k)) for k in given}
         made = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as e:
         raise ArgumentError(
@@ -50,15 +49,15 @@ def export(
     return made, names
 
 
-def _sized(spec: Any, sizes: dict[str, Any]) -> Any:
-    """torch's form of axis names: one ``Dim`` per name."""
+def _sized(spec: Any) -> Any:
+    """torch's form of axis names; which lengths they may have it finds out itself."""
     import torch
 
     if isinstance(spec, str):
-        return sizes.setdefault(spec, torch.export.Dim(spec))
+        return torch.export.Dim.DYNAMIC
     if isinstance(spec, dict):
-        return {k: _sized(v, sizes) for k, v in spec.items()}
-    return type(spec)(_sized(v, sizes) for v in spec) if isinstance(spec, (list, tuple)) else spec
+        return {k: _sized(v) for k, v in spec.items()}
+    return type(spec)(_sized(v) for v in spec) if isinstance(spec, (list, tuple)) else spec
 
 
 def _placed(value: Any, spec: Any) -> Iterator[dict[int, str]]:

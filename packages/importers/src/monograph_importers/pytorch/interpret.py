@@ -79,7 +79,7 @@ class _Run:
     def bind(self, node: Node, target: str, value: Any, rest: Any, kwargs: Any, memory: Memory) -> None:
         op = target.partition(".")[2].partition(".")[0]
         whole = isinstance(node.outputs, str)
-        values = [value] if whole else value
+        values = [value] if whole else value or ()
         for i, (name, x) in enumerate(zip([node.outputs] if whole else node.outputs, values)):
             of = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
             if of is None or not (op in VIEWS or target == "_operator.getitem") or not _alike(x, memory.get(of)):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import monograph as mg
+from monograph.dtypes import default_float
 
 from ._types import cast, floating, is_array, result_type, together
 
@@ -43,7 +44,9 @@ def _div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode == "floor":
         return _floor_divide(a, b)
     if rounding_mode is None:
-        return mg.divide(*together(*(floating(x) if is_array(x) else x for x in (a, b))))
+        d = result_type(a, b)
+        d = d if d.is_inexact else default_float
+        return mg.divide(*(cast(x, d) if is_array(x) else x for x in (a, b)))
     a, b = together(a, b)
     if result_type(a, b).is_integer:
         return mg.ops.divide(*_arrays(a, b))
