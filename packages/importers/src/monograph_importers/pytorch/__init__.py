@@ -36,7 +36,8 @@ def load(source: Any, **options: Any) -> Imported:
 
     Returns:
         `Imported`: parameters have torch's names with "/" for ".", buffers are state, tied weights are
-        one variable.
+        one variable. Of an object the parameters are torch's own memory, which a store copies when it
+        starts; of a file they are its pages.
 
     Raises:
         StorageError: the file cannot be opened.
