@@ -19,7 +19,7 @@ from monograph.errors import DTypeError, FileFormatError, MonographError
 from monograph.importing import Input
 from monograph.storage import damaged, opened
 
-from .program import Graph, Node, Program, Ref, nested, path_of, source_of
+from .program import Graph, Node, Program, Ref, check, nested, path_of, source_of
 
 # torch's ScalarType by number
 _DTYPES = {
@@ -40,7 +40,9 @@ def program(path: Any, model: str = "model") -> Program:
     """
     with opened(path) as f:
         try:
-            return _Reader(f, path).program(model)
+            found = _Reader(f, path).program(model)
+            check(found)
+            return found
         except MonographError:
             raise
         except (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,7 +33,9 @@ def export(
     module.train(training)
     try:
         shapes = None if dynamic is None else {k: _sized(dynamic.get(k)) for k in given}
-        made = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
+        with warnings.catch_warnings():  # of recurrent layers, which keep their weights in a list too
+            warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights")
+            made = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as e:
         raise ArgumentError(
             f"{user_source()}: torch.export cannot export {type(module).__name__}: {e}"

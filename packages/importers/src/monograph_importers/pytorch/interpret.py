@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph.errors import ArgumentError, MonographError
 from monograph.graph import Value
-from monograph.tracing import at, tracing
+from monograph.tracing import at, tracing, user_source
 
 from .._steps import variables
 from . import decompose
@@ -55,7 +58,12 @@ class _Run:
         """The values of a graph's outputs; its inputs are in ``memory``."""
         for node in graph.nodes:
             with at(node.source):
-                self.step(node, memory)
+                try:
+                    self.step(node, memory)
+                except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as e:
+                    if isinstance(e, MonographError):
+                        raise
+                    raise ArgumentError(f"{user_source()}: {node.target}: {e}") from e
         return [self.argument(x, memory) for x in graph.outputs]
 
     def step(self, node: Node, memory: Memory) -> None:
@@ -181,6 +189,8 @@ def lacks(program: Program) -> Iterator[tuple[str, str, str]]:
         target, written = resolved(node.target)
         if find(target) is None and not decompose.can(target):
             yield node.target, where, ""
+        elif why := _misfit(target, node):
+            yield node.target, where, why
         first = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
         if written and first in owner:
             kind = "input" if any(i.name == owner[first] for i in program.inputs) else "parameter"
@@ -190,3 +200,18 @@ def lacks(program: Program) -> Iterator[tuple[str, str, str]]:
                 owner[name] = owner[first]
         if target == "higher_order.wrap_with_autocast" and node.args[2]:
             yield node.target, where, "mixed precision of torch; export without autocast"
+
+
+_signature = functools.cache(inspect.signature)
+
+
+def _misfit(target: str, node: Node) -> str:
+    """What of a call its rule does not take."""
+    rule = find(target)
+    if rule is None or getattr(rule, "__module__", "").startswith(("builtins", "_operator", "math")):
+        return ""
+    try:
+        _signature(rule).bind(*node.args, **node.kwargs)
+    except TypeError as e:
+        return f"called with other arguments than are known: {e}"
+    return ""

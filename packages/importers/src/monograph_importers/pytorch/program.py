@@ -144,3 +144,40 @@ def rebuild(spec: Any, values: Iterator[Any]) -> Any:
     if kind == "dict":
         return dict(zip(keys, below))
     return below if kind == "list" else tuple(below)
+
+
+def check(program: Program) -> None:
+    """That every value is made once, before it is used, and results fit their structure.
+
+    Raises:
+        ValueError: says what does not.
+    """
+    _check(program.graph)
+    names, results = len(list(leaves(program.out_spec))), len(program.results)
+    if names != results:
+        raise ValueError(f"{results} results in a structure of {names}")
+
+
+def _check(graph: Graph) -> None:
+    made: set[str] = set()
+
+    def make(names: list[str]) -> None:
+        for name in filter(None, names):
+            if name in made:
+                raise ValueError(f"the value {name!r} is made twice")
+            made.add(name)
+
+    def use(x: Any) -> None:
+        if isinstance(x, list):
+            for i in x:
+                use(i)
+        elif isinstance(x, Ref) and x.name not in made:
+            raise ValueError(f"the value {x.name!r} is used before it is made")
+        elif isinstance(x, Graph):
+            _check(x)
+
+    make(graph.inputs)
+    for node in graph.nodes:
+        use([*node.args, *node.kwargs.values()])
+        make([node.outputs] if isinstance(node.outputs, str) else node.outputs)
+    use(graph.outputs)
