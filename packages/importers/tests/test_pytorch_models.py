@@ -20,8 +20,8 @@ SEQUENCE, BATCH = {0: "batch", 1: "sequence"}, {0: "batch"}
 class Lstm(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.rnn = torch.nn.LSTM(5, 4, 2, batch_first=True, bidirectional=True, proj_size=3)
-        self.gru, self.head = torch.nn.GRU(6, 4, batch_first=True), torch.nn.Linear(4, 3)
+        self.rnn = torch.nn.LSTM(5, 4, 2, batch_first=True, bidirectional=True)
+        self.gru, self.head = torch.nn.GRU(8, 4, batch_first=True), torch.nn.Linear(4, 3)
 
     def forward(self, x):
         out, (h, c) = self.rnn(x)
@@ -68,7 +68,13 @@ MODELS = {
 
 def first(out):
     """The logits of what either gives."""
-    return out if hasattr(out, "shape") else next(iter(out.values())) if isinstance(out, dict) else out[0]
+    return (
+        out
+        if hasattr(out, "shape")
+        else next(iter(out.values()))
+        if isinstance(out, dict)
+        else out[0]
+    )
 
 
 @functools.cache
@@ -140,4 +146,6 @@ def test_five_steps_of_fine_tuning_track_torchs(name):
     state = module.state_dict()
     for path in store.trainable:
         want = state[path.replace("/", ".")].numpy()
-        np.testing.assert_allclose(np.asarray(store[path]), want, rtol=1e-4, atol=1e-4, err_msg=path)
+        np.testing.assert_allclose(
+            np.asarray(store[path]), want, rtol=1e-4, atol=1e-4, err_msg=path
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 
-import monograph as mg
 import numpy as np
 import pytest
 
@@ -13,7 +12,7 @@ torch = pytest.importorskip("torch")
 aten = torch.ops.aten
 
 from monograph_importers.pytorch.decompose import overload  # noqa: E402
-from monograph_importers.pytorch.interpret import constant, resolved  # noqa: E402
+from monograph_importers.pytorch.interpret import constant  # noqa: E402
 from monograph_importers.pytorch.rules import WRITES, find  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -28,11 +27,12 @@ def whole(*shape, low=-4, high=5, dtype="int64"):
 
 
 V = normal(5)
+SQUARE = (lambda a: a @ a.mT + torch.eye(3))(normal(2, 3, 3))
 F = normal(3, 4)
 G = normal(3, 4)
 P = F.abs() + 0.5
 U = torch.tensor(RNG.uniform(-0.95, 0.95, (3, 4)).astype("float32"))
-I = whole(3, 4)
+INT = whole(3, 4)
 N = whole(3, 4, low=1, high=5)
 B = F > 0
 C = normal(2, 3, 4)
@@ -44,22 +44,22 @@ M = torch.complex(G, F)
 W = normal(6, 4, 3, 2)  # a kernel
 TABLE = normal(7, 3)
 
-FLOATS = [F, F.double(), ODD, I, I.to(torch.int8), B]
+FLOATS = [F, F.double(), ODD, INT, INT.to(torch.int8), B]
 UNARY = {
-    "abs": [F, ODD, I, Z], "acos": [U, U.double()], "acosh": [P + 1], "asin": [U], "asinh": FLOATS,
-    "atan": FLOATS, "atanh": [U], "bitwise_not": [I, B, I.to(torch.uint8)], "ceil": [F, ODD, I],
-    "cos": [F, I], "cosh": [F], "erf": [F, ODD, I], "erfc": [F], "exp": FLOATS, "exp2": [F, I],
-    "expm1": [F, I], "floor": [F, ODD, I], "isinf": FLOATS, "isnan": FLOATS, "log": [P, N, ODD],
-    "log10": [P, N], "log1p": [P, N], "log2": [P, N], "logical_not": FLOATS, "neg": [F, ODD, I],
-    "reciprocal": [F, I + 9, ODD], "relu": [F, ODD, I], "round": [F, ODD, I], "rsqrt": [P, N],
-    "sigmoid": [F, ODD, I], "sign": [F, ODD, I], "sin": [F, I], "sinh": [F], "sqrt": [P, N, ODD],
-    "tan": [F, I], "tanh": [F, ODD, I], "trunc": [F, ODD, I], "square": [F, I], "erfinv": [U],
+    "abs": [F, ODD, INT, Z], "acos": [U, U.double()], "acosh": [P + 1], "asin": [U], "asinh": FLOATS,
+    "atan": FLOATS, "atanh": [U], "bitwise_not": [INT, B, INT.to(torch.uint8)], "ceil": [F, ODD, INT],
+    "cos": [F, INT], "cosh": [F], "erf": [F, ODD, INT], "erfc": [F], "exp": FLOATS, "exp2": [F, INT],
+    "expm1": [F, INT], "floor": [F, ODD, INT], "isinf": FLOATS, "isnan": FLOATS, "log": [P, N, ODD],
+    "log10": [P, N], "log1p": [P, N], "log2": [P, N], "logical_not": FLOATS, "neg": [F, ODD, INT],
+    "reciprocal": [F, INT + 9, ODD], "relu": [F, ODD, INT], "round": [F, ODD, INT], "rsqrt": [P, N],
+    "sigmoid": [F, ODD, INT], "sign": [F, ODD, INT], "sin": [F, INT], "sinh": [F], "sqrt": [P, N, ODD],
+    "tan": [F, INT], "tanh": [F, ODD, INT], "trunc": [F, ODD, INT], "square": [F, INT], "erfinv": [U],
     "frac": [F], "silu": [F], "mish": [F * 9], "hardswish": [F * 3], "hardsigmoid": [F * 3],
     "selu": [F], "softplus": [F * 20], "relu6": [F * 5], "elu": [F], "gelu": [F, F.double()],
-    "leaky_relu": [F], "hardtanh": [F], "celu": [F], "digamma": [P], "lgamma": [P], "isfinite": [ODD, I],
+    "leaky_relu": [F], "hardtanh": [F], "celu": [F], "digamma": [P], "lgamma": [P], "isfinite": [ODD, INT],
     "positive": [F], "sgn": [F, ODD],
 }  # fmt: skip
-ARRAYS = [F, F.double(), I, N.to(torch.int8), N.to(torch.uint8), B, F[0, 0].double(), N[0, 0]]
+ARRAYS = [F, F.double(), INT, N.to(torch.int8), N.to(torch.uint8), B, F[0, 0].double(), N[0, 0]]
 NUMBERS = [2, -3, 2.5, True]
 BINARY = {
     "add": "fib", "sub": "fi", "mul": "fib", "div": "fib", "fmod": "fi", "remainder": "fi",
@@ -84,12 +84,19 @@ def unary():
 
 def binary():
     for name, kinds in BINARY.items():
-        pairs = itertools.product(ARRAYS, [G, G.double(), N, N.to(torch.int8), B.T.reshape(3, 4), *NUMBERS])
+        pairs = itertools.product(
+            ARRAYS, [G, G.double(), N, N.to(torch.int8), B.T.reshape(3, 4), *NUMBERS]
+        )
         for a, b in pairs:
             if kind(a) in kinds and kind(b) in kinds and not (name in NOT_ZERO and kind(b) == "b"):
                 is_array = isinstance(b, torch.Tensor)
                 which = "Tensor" if is_array else "Scalar"
-                default = name in ("atan2", "maximum", "minimum", "floor_divide") or name.startswith("logical")
+                default = name in (
+                    "atan2",
+                    "maximum",
+                    "minimum",
+                    "floor_divide",
+                ) or name.startswith("logical")
                 if default and not is_array:
                     continue
                 yield f"aten.{name}.{'default' if default else which}", (a, b), {}
@@ -99,22 +106,36 @@ def places(*shape, high):
     return whole(*shape, low=0, high=high)
 
 
+def cells(gates, features, given, kept, biases):
+    """Weights of two layers of two cells; a cell that gives fewer than it keeps projects."""
+    out = []
+    for width in (features, 2 * given):
+        for _ in range(2):
+            out += [
+                normal(gates, width),
+                normal(gates, given),
+                *[normal(gates) for _ in range(2 * biases)],
+            ]
+            out += [normal(given, kept)] * (given < kept)
+    return out
+
+
 INDEX = places(3, 2, high=4)
 OTHERS = [
-    ("add.Tensor", (F, G), {"alpha": 2}), ("add.Tensor", (I, N), {"alpha": 3}),
+    ("add.Tensor", (F, G), {"alpha": 2}), ("add.Tensor", (INT, N), {"alpha": 3}),
     ("sub.Tensor", (F, G), {"alpha": 0.5}), ("rsub.Scalar", (F, 2), {}),
     *[("div.Tensor_mode", (a, b), {"rounding_mode": m}) for m in ("floor", "trunc", None)
-      for a, b in ((F, G), (I, N), (I, -N), (F * 9, 2.0 * G), (ODD, torch.tensor(-2.0)), (F, torch.tensor(math.inf)), (ODD, torch.tensor(0.0)))],
-    *[("div.Scalar_mode", (a, 3), {"rounding_mode": m}) for m in ("floor", "trunc") for a in (F, I)],
+      for a, b in ((F, G), (INT, N), (INT, -N), (F * 9, 2.0 * G), (ODD, torch.tensor(-2.0)), (F, torch.tensor(math.inf)), (ODD, torch.tensor(0.0)))],
+    *[("div.Scalar_mode", (a, 3), {"rounding_mode": m}) for m in ("floor", "trunc") for a in (F, INT)],
     ("fmod.Scalar", (ODD, -2.0), {}), ("remainder.Scalar", (ODD, -2.0), {}),
-    ("pow.Tensor_Tensor", (P, G), {}), ("pow.Tensor_Tensor", (I, N), {}), ("pow.Tensor_Scalar", (P, 2.5), {}),
-    ("pow.Tensor_Scalar", (I, 3), {}), ("pow.Tensor_Scalar", (I, 0.5), {}), ("pow.Scalar", (2, G), {}),
+    ("pow.Tensor_Tensor", (P, G), {}), ("pow.Tensor_Tensor", (INT, N), {}), ("pow.Tensor_Scalar", (P, 2.5), {}),
+    ("pow.Tensor_Scalar", (INT, 3), {}), ("pow.Tensor_Scalar", (INT, 0.5), {}), ("pow.Scalar", (2, G), {}),
     ("pow.Scalar", (2, N), {}), ("pow.Tensor_Scalar", (P, 0.5), {}), ("pow.Tensor_Scalar", (P, -1), {}),
-    ("clamp.default", (F, -0.5, 0.5), {}), ("clamp.default", (I, None, 2), {}), ("clamp.default", (I, 0.5), {}),
+    ("clamp.default", (F, -0.5, 0.5), {}), ("clamp.default", (INT, None, 2), {}), ("clamp.default", (INT, 0.5), {}),
     ("clamp.default", (F, 1.0, -1.0), {}), ("clamp.Tensor", (F, G, P), {}), ("clamp_min.default", (F, 0), {}),
     ("where.self", (B, F, G), {}), ("where.self", (B, F, torch.tensor(2.0, dtype=torch.float64)), {}),
-    ("where.self", (B, I, F), {}), ("where.ScalarOther", (B, F, 2), {}), ("masked_fill.Scalar", (F, B, -math.inf), {}),
-    ("masked_fill.Tensor", (I, B, torch.tensor(7)), {}), ("lerp.Scalar", (F, G, 0.3), {}),
+    ("where.self", (B, INT, F), {}), ("where.ScalarOther", (B, F, 2), {}), ("masked_fill.Scalar", (F, B, -math.inf), {}),
+    ("masked_fill.Tensor", (INT, B, torch.tensor(7)), {}), ("lerp.Scalar", (F, G, 0.3), {}),
     ("addcmul.default", (F, G, P), {"value": 2}), ("addcdiv.default", (F, G, P), {"value": 2}),
     ("xlogy.Tensor", (F, P), {}), ("logaddexp.default", (F, G), {}), ("hypot.default", (F, G), {}),
     ("prelu.default", (X, normal(4)), {}), ("glu.default", (F,), {}), ("threshold.default", (F, 0.1, 2.0), {}),
@@ -122,25 +143,25 @@ OTHERS = [
     ("hardtanh.default", (F, -0.3, 0.2), {}), ("leaky_relu.default", (F, 0.3), {}), ("round.decimals", (F,), {"decimals": 1}),
     ("nan_to_num.default", (ODD, 1.0, 2.0, 3.0), {}), ("copysign.Tensor", (F, ODD[:4]), {}),
     ("nextafter.default", (F, G), {}), ("fmax.default", (ODD, torch.flip(ODD, (0,))), {}),
-    ("bitwise_left_shift.Tensor", (N, N), {}), ("bitwise_right_shift.Tensor", (I, N), {}),
+    ("bitwise_left_shift.Tensor", (N, N), {}), ("bitwise_right_shift.Tensor", (INT, N), {}),
     # reductions
     *[(f"{n}.default", (x,), {}) for n in ("sum", "mean", "prod", "max", "min", "any", "all", "argmax", "argmin")
-      for x in (F, F.double(), I, B) if not (n == "mean" and not x.is_floating_point()) and not (n[:3] == "arg" and x is B)],
-    ("sum.dim_IntList", (C, [0, -1], True), {}), ("sum.dim_IntList", (I, None), {}), ("sum.dim_IntList", (B, [1]), {}),
-    ("sum.dim_IntList", (F, []), {}), ("sum.dim_IntList", (I, [0]), {"dtype": "float32"}), ("sum.dim_IntList", (F[0, 0], [0]), {}),
-    ("mean.dim", (C, [1], True), {}), ("mean.dim", (C, None), {}), ("prod.dim_int", (C, 1, True), {}), ("prod.dim_int", (I, 0), {}),
+      for x in (F, F.double(), INT, B) if not (n == "mean" and not x.is_floating_point()) and not (n[:3] == "arg" and x is B)],
+    ("sum.dim_IntList", (C, [0, -1], True), {}), ("sum.dim_IntList", (INT, None), {}), ("sum.dim_IntList", (B, [1]), {}),
+    ("sum.dim_IntList", (F, []), {}), ("sum.dim_IntList", (INT, [0]), {"dtype": "float32"}), ("sum.dim_IntList", (F[0, 0], [0]), {}),
+    ("mean.dim", (C, [1], True), {}), ("mean.dim", (C, None), {}), ("prod.dim_int", (C, 1, True), {}), ("prod.dim_int", (INT, 0), {}),
     ("amax.default", (C, [0, 2]), {}), ("amin.default", (C, [], True), {}), ("amax.default", (B, [0]), {}),
-    ("any.dim", (B, 0), {}), ("any.dims", (C, [0, 1], True), {}), ("all.dim", (I, 0), {}), ("max.dim", (C, 1), {}),
-    ("min.dim", (I, 0, True), {}), ("max.dim", (ODD, 0), {}), ("max.dim", (F[0, 0], 0), {}), ("argmax.default", (C, 1, True), {}),
+    ("any.dim", (B, 0), {}), ("any.dims", (C, [0, 1], True), {}), ("all.dim", (INT, 0), {}), ("max.dim", (C, 1), {}),
+    ("min.dim", (INT, 0, True), {}), ("max.dim", (ODD, 0), {}), ("max.dim", (F[0, 0], 0), {}), ("argmax.default", (C, 1, True), {}),
     ("argmin.default", (ODD, 0), {}), ("var.correction", (C, [0, 2]), {"correction": 0, "keepdim": True}), ("var.correction", (C,), {}),
     ("var.dim", (C, [1], False), {}), ("var.default", (F,), {}), ("std.correction", (C, [1]), {"correction": 1}),
     ("var_mean.correction", (C, [1]), {"correction": 0}), ("std_mean.correction", (C, [0]), {}), ("logsumexp.default", (C, [0, 1]), {}),
-    ("cumsum.default", (C, -1), {}), ("cumsum.default", (I, 0), {}), ("cumsum.default", (B, 1), {}), ("cumsum.default", (I, 0), {"dtype": "float32"}),
+    ("cumsum.default", (C, -1), {}), ("cumsum.default", (INT, 0), {}), ("cumsum.default", (B, 1), {}), ("cumsum.default", (INT, 0), {"dtype": "float32"}),
     ("cumprod.default", (F, 1), {}), ("_softmax.default", (C, 1, False), {}), ("_log_softmax.default", (C, -1, False), {}),
-    ("softmax.int", (I, 1), {"dtype": "float32"}), ("log_softmax.int", (F, 0), {}), ("count_nonzero.default", (I,), {}),
+    ("softmax.int", (INT, 1), {"dtype": "float32"}), ("log_softmax.int", (F, 0), {}), ("count_nonzero.default", (INT,), {}),
     *[("linalg_vector_norm.default", (C, o, [1]), {}) for o in (2, 1, 0, 3, math.inf, -math.inf)], ("norm.ScalarOpt_dim", (F, None, [1], True), {}),
-    ("sort.default", (C, 1), {}), ("sort.default", (ODD, 0, True), {}), ("sort.default", (I.to(torch.int8).reshape(-1)[:1],), {}),
-    ("sort.stable", (I,), {"stable": True, "dim": 0}), ("argsort.default", (F,), {}), ("topk.default", (C, 2), {}),
+    ("sort.default", (C, 1), {}), ("sort.default", (ODD, 0, True), {}), ("sort.default", (INT.to(torch.int8).reshape(-1)[:1],), {}),
+    ("sort.stable", (INT,), {"stable": True, "dim": 0}), ("argsort.default", (F,), {}), ("topk.default", (C, 2), {}),
     ("topk.default", (C, 2, 1, False), {}), ("topk.default", (F, 1, 0), {}), ("aminmax.default", (F,), {"dim": 1}),
     # shapes
     ("view.default", (C, [6, -1]), {}), ("reshape.default", (C, [-1]), {}), ("_unsafe_view.default", (C, [4, 6]), {}),
@@ -151,12 +172,12 @@ OTHERS = [
     ("select.int", (C, 1, -2), {}), ("slice.Tensor", (C, 2, 1, 9223372036854775807, 2), {}), ("slice.Tensor", (C, 1, -2, -1), {}),
     ("slice.Tensor", (C,), {}), ("narrow.default", (C, 2, 1, 2), {}), ("split.Tensor", (C, 3, 2), {}),
     ("split_with_sizes.default", (C, [1, 3], -1), {}), ("chunk.default", (C, 3, 2), {}), ("unbind.int", (C, 1), {}),
-    ("cat.default", ([F, G.double(), I],), {}), ("cat.default", ([torch.zeros(0), F], 1), {}), ("stack.default", ([F, G], -1), {}),
+    ("cat.default", ([F, G.double(), INT],), {}), ("cat.default", ([torch.zeros(0), F], 1), {}), ("stack.default", ([F, G], -1), {}),
     ("repeat.default", (F, [2, 1, 3]), {}), ("repeat_interleave.self_int", (F, 2, 1), {}), ("flip.default", (C, [0, -1]), {}),
     ("roll.default", (F, [1, -1], [0, 1]), {}), ("roll.default", (F, [5]), {}), ("diagonal.default", (C, 1, 1, 2), {}), ("diagonal.default", (F, -1), {}),
     ("diagonal_scatter.default", (F, torch.zeros(3)), {}), ("as_strided.default", (F, [2, 3], [1, 4], 1), {}), ("unfold.default", (V, 0, 3, 2), {}),
-    ("clone.default", (F,), {}), ("alias.default", (F,), {}), ("copy.default", (F, I[0]), {}), ("_to_copy.default", (F,), {"dtype": "int64"}),
-    ("to.dtype", (I, "float64"), {}), ("type_as.default", (I, F), {}), ("constant_pad_nd.default", (C, [1, -1, 0, 2], 3.0), {}),
+    ("clone.default", (F,), {}), ("alias.default", (F,), {}), ("copy.default", (F, INT[0]), {}), ("_to_copy.default", (F,), {"dtype": "int64"}),
+    ("to.dtype", (INT, "float64"), {}), ("type_as.default", (INT, F), {}), ("constant_pad_nd.default", (C, [1, -1, 0, 2], 3.0), {}),
     ("reflection_pad1d.default", (F, [2, 1]), {}), ("reflection_pad2d.default", (C, [1, 2, 2, 0]), {}), ("reflection_pad3d.default", (D3, [1, 1, 2, 0, 0, 1]), {}),
     ("replication_pad2d.default", (C, [1, 2, 3, 0]), {}), ("replication_pad3d.default", (D3, [1, 1, 2, 0, 0, 1]), {}), ("pad.default", (C, [1, 2], "circular"), {}),
     ("tril.default", (C, -1), {}), ("triu.default", (F, 1), {}), ("pixel_shuffle.default", (X, 2), {}), ("pixel_unshuffle.default", (normal(1, 4, 6), 2), {}),
@@ -164,8 +185,8 @@ OTHERS = [
     ("view_as_real.default", (Z,), {}), ("view_as_complex.default", (normal(3, 2),), {}),
     # creation
     ("arange.start_step", (1, 9, 2), {}), ("arange.start_step", (0, 1, 0.25), {}), ("arange.default", (5,), {"dtype": "float32"}), ("full.default", ([2, 3], 1.5), {}),
-    ("full.default", ([2], 3), {}), ("full.default", ([2], True), {}), ("full_like.default", (F, 2), {}), ("full_like.default", (I, 2), {"dtype": "float64"}),
-    ("fill.Scalar", (F, 2), {}), ("zeros.default", ([2],), {}), ("ones_like.default", (I,), {}), ("new_zeros.default", (I, [2]), {}), ("new_ones.default", (F, [2]), {"dtype": "int64"}),
+    ("full.default", ([2], 3), {}), ("full.default", ([2], True), {}), ("full_like.default", (F, 2), {}), ("full_like.default", (INT, 2), {"dtype": "float64"}),
+    ("fill.Scalar", (F, 2), {}), ("zeros.default", ([2],), {}), ("ones_like.default", (INT,), {}), ("new_zeros.default", (INT, [2]), {}), ("new_ones.default", (F, [2]), {"dtype": "int64"}),
     ("scalar_tensor.default", (3,), {}), ("scalar_tensor.default", (3,), {"dtype": "int64"}), ("eye.default", (3,), {}), ("linspace.default", (0, 1, 5), {}),
     ("tril_indices.default", (3, 3, -1), {}),
     # indexing
@@ -173,7 +194,7 @@ OTHERS = [
     ("index.Tensor", (F, [B]), {}), ("index.Tensor", (F, [places(3, 1, high=3), places(2, high=4)]), {}), ("index_select.default", (C, -1, places(5, high=4)), {}),
     ("gather.default", (F, 1, INDEX), {}), ("gather.default", (F, 0, places(2, 3, high=3)), {}), ("gather.default", (F[0, 0], 0, torch.tensor(0)), {}),
     ("take_along_dim.default", (F, INDEX, 1), {}), ("take.default", (F, INDEX), {}), ("embedding.default", (TABLE, places(2, 3, high=7)), {}),
-    ("embedding.default", (TABLE, places(2, 3, high=7), 2), {}), ("nonzero.default", (I,), {}), ("nonzero.default", (B,), {}),
+    ("embedding.default", (TABLE, places(2, 3, high=7), 2), {}), ("nonzero.default", (INT,), {}), ("nonzero.default", (B,), {}),
     *[("_embedding_bag.default", (TABLE, places(6, high=7), torch.tensor([0, 2, 2]), False, m), {}) for m in (0, 1, 2)],
     ("_embedding_bag.default", (TABLE, places(6, high=7), torch.tensor([0, 2, 6]), False, 0, False, normal(6), True), {}),
     ("bucketize.Tensor", (F, torch.tensor([-1.0, 0.0, 1.0])), {"right": True}), ("searchsorted.Tensor", (torch.sort(F)[0], G), {}), ("one_hot.default", (N, 6), {}),
@@ -183,7 +204,7 @@ OTHERS = [
     ("index_put.default", (F, [torch.tensor([0, 0, 1])], G, True), {}), ("index_put.default", (C, [None, torch.tensor([1])], torch.tensor(2.0)), {}),
     ("scatter.value", (F, 1, torch.tensor([[0, 2], [1, 3]]), 7), {}), ("scatter.src", (F, 0, torch.tensor([[0, 2, 1, 0]]), G), {}),
     ("scatter_add.default", (F, 1, INDEX, G), {}), ("scatter.reduce", (F, 1, INDEX, G), {"reduce": "multiply"}),
-    *[("scatter_reduce.two", (x, 1, INDEX, y, r), {"include_self": s}) for r in ("sum", "prod", "mean", "amax", "amin") for s in (True, False) for x, y in ((F, G), (I, N))],
+    *[("scatter_reduce.two", (x, 1, INDEX, y, r), {"include_self": s}) for r in ("sum", "prod", "mean", "amax", "amin") for s in (True, False) for x, y in ((F, G), (INT, N))],
     ("index_add.default", (F, 0, torch.tensor([0, 0, 2]), G), {"alpha": 2}), ("index_copy.default", (F, 1, torch.tensor([3, 0]), G[:, :2]), {}),
     ("index_fill.int_Scalar", (F, 1, torch.tensor([3, 0]), 2), {}), ("masked_scatter.default", (F, B, V.repeat(4)), {}),
     ("embedding_dense_backward.default", (normal(2, 3, 4), places(2, 3, high=5), 5, 1, False), {}),
@@ -220,6 +241,18 @@ OTHERS = [
     ("_native_batch_norm_legit_functional.default", (X, normal(4), None, normal(4), normal(4).abs(), True, 0.1, 1e-5), {}), ("instance_norm.default", (X, normal(4), normal(4), None, None, True, 0.1, 1e-5, False), {}),
     *[("scaled_dot_product_attention.default", (X, X * 2, normal(2, 4, 5, 3), m, 0.0, c), k) for m, c, k in ((None, False, {}), (None, True, {"scale": 0.3}), (normal(5, 5), False, {}), (normal(2, 1, 5, 5) > -1, False, {}))],
     ("scaled_dot_product_attention.default", (X, X[:, :2], X[:, 2:]), {"enable_gqa": True}), ("scaled_dot_product_attention.default", (F, G, G), {}),
+    # decompositions that are unique
+    *[(f"{n}.default", (SQUARE, *a), {}) for n, a in (
+        ("linalg_det", ()), ("linalg_inv", ()), ("linalg_slogdet", ()), ("linalg_cholesky", ()),
+        ("linalg_solve", (C[:, :, :2],)))],
+    ("linalg_solve_triangular.default", (SQUARE, C[:, :, :2]), {"upper": True}),
+    ("linalg_cholesky.default", (SQUARE,), {"upper": True}), ("linalg_cross.default", (C, C.flip(2)), {"dim": 1}),
+    # recurrent networks: two layers, two ways; with and without projection and biases
+    *[(f"{n}.input", (normal(3, 2, 5), h, w, bool(b), 2, 0.0, False, True, False), {}) for n, h, w, b in (
+        ("lstm", [normal(4, 2, 4), normal(4, 2, 4)], cells(16, 5, 4, 4, 1), 1),
+        ("lstm", [normal(4, 2, 3), normal(4, 2, 4)], cells(16, 5, 3, 4, 0), 0),
+        ("gru", normal(4, 2, 4), cells(12, 5, 4, 4, 1), 1), ("rnn_tanh", normal(4, 2, 4), cells(4, 5, 4, 4, 1), 1),
+        ("rnn_relu", normal(4, 2, 4), cells(4, 5, 4, 4, 0), 0))],
     ("sym_size.int", (C, -1), {}), ("sym_numel.default", (C,), {}), ("sym_stride.int", (C, 0), {}),
     ("sym_storage_offset.default", (C,), {}), ("_local_scalar_dense.default", (V[0],), {}),
     # transforms
@@ -237,7 +270,11 @@ def ours(x):
 
 
 def theirs(x):
-    return getattr(torch, x) if isinstance(x, str) and hasattr(torch, x) and isinstance(getattr(torch, x), torch.dtype) else x
+    return (
+        getattr(torch, x)
+        if isinstance(x, str) and hasattr(torch, x) and isinstance(getattr(torch, x), torch.dtype)
+        else x
+    )
 
 
 def run(target, args, kwargs):
@@ -285,6 +322,7 @@ def grouped():
 GROUPS = grouped()
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # of torch: it has no fast one
 @pytest.mark.parametrize("target", GROUPS)
 def test_op_is_torchs(target):
     for args, kwargs in GROUPS[target]:

@@ -19,6 +19,7 @@ from monograph.errors import DTypeError, FileFormatError, MonographError
 from monograph.importing import Input
 from monograph.storage import damaged, opened
 
+from .memory import writes
 from .program import Graph, Node, Program, Ref, check, nested, path_of, source_of
 
 # torch's ScalarType by number
@@ -78,9 +79,17 @@ class _Reader:
             raise damaged(self.path, f"it lacks {name}")
         entry = self.entries[name]
         head = bytes(self.pages[entry.header_offset : entry.header_offset + 30])
-        start = entry.header_offset + 30 + sum(int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
+        start = (
+            entry.header_offset
+            + 30
+            + sum(int.from_bytes(head[i : i + 2], "little") for i in (26, 28))
+        )
         part = self.pages[start : start + entry.file_size]
-        if len(head) != 30 or part.size != entry.file_size or self._checksum(start, part.size) != entry.CRC:
+        if (
+            len(head) != 30
+            or part.size != entry.file_size
+            or self._checksum(start, part.size) != entry.CRC
+        ):
             raise damaged(self.path, f"its part {name} is not what was written")
         self.raw[name] = part
         return part
@@ -117,46 +126,63 @@ class _Reader:
                 f"load it with that PyTorch and give mg.load the ExportedProgram"
             )
         module = top["graph_module"]
-        out = Program(_graph(module["graph"]), [])
-        weights = self.json(f"data/weights/{model}_weights_config.json")["config"]
-        constants = self.json(f"data/constants/{model}_constants_config.json")["config"]
-        metas = module["graph"]["tensor_values"]
+        out, metas = Program(_graph(module["graph"]), []), module["graph"]["tensor_values"]
+        out.example = lambda name: _example(metas.get(name))
+        self.outputs(out, module["signature"]["output_specs"])
+        self.inputs(out, module["signature"]["input_specs"], metas, self.rows(model))
+        out.out_spec = nested(module["module_call_graph"][0]["signature"]["out_spec"])
+        return out
+
+    def rows(self, model: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        """The folder and the description of each tensor."""
+        return {
+            name: (folder, row)
+            for folder in ("constants", "weights")
+            for name, row in self.json(f"data/{folder}/{model}_{folder}_config.json")[
+                "config"
+            ].items()
+        }
+
+    def inputs(self, out: Program, specs: Any, metas: Any, rows: Any) -> None:
+        moving = {path for _, path in out.writes} | {name for name, _ in writes(out.graph)}
         places: dict[str, str] = {}
-        for place, spec in zip(out.graph.inputs, module["signature"]["input_specs"], strict=True):
+        for place, spec in zip(out.graph.inputs, specs, strict=True):
             kind, body = _only(spec)
-            if kind == "constant_input":
-                out.fixed[place] = _only(body["value"])[1]
-                continue
-            tag, arg = _only(body["arg"]) if kind == "user_input" else ("as_tensor", body["arg"])
             name = body.get(f"{kind}_name", "")
-            if kind in ("parameter", "buffer") and body.get("persistent", True):
-                path = places.setdefault(json.dumps([weights[name][k] for k in ("path_name", "tensor_meta")]), path_of(name))
-                out.variables[arg["name"]] = path
+            tag, arg = _only(body["arg"]) if kind == "user_input" else ("", None)
+            if kind in ("parameter", "buffer") and (
+                body.get("persistent", True) or moving & {path_of(name), place}
+            ):
+                folder, row = rows[name]
+                same = json.dumps([folder, row["path_name"], row["tensor_meta"]])
+                path = out.variables[place] = places.setdefault(same, path_of(name))
                 if path not in out.tensors:
-                    out.tensors[path] = self.tensor("weights", name, weights[name])
-                if kind == "parameter" and weights[name]["tensor_meta"]["requires_grad"]:
+                    out.tensors[path] = self.tensor(folder, name, row)
+                if kind == "parameter" and row["tensor_meta"]["requires_grad"]:
                     out.trainable.add(path)
             elif kind in ("tensor_constant", "buffer"):
-                out.fixed[arg["name"]] = self.tensor("constants", name, constants[name])
+                out.fixed[place] = self.tensor(rows[name][0], name, rows[name][1])
+            elif kind == "constant_input":
+                out.fixed[place] = _only(body["value"])[1]
             elif tag == "as_tensor":
-                meta = metas[arg["name"]]
-                out.inputs.append(Input(arg["name"], _shape(meta, out.hints), _dtype(meta["dtype"])))
+                meta = metas[place]
+                out.inputs.append(Input(place, _shape(meta, out.hints), _dtype(meta["dtype"])))
             elif tag in _PLAIN:
                 out.fixed[place] = arg
             else:
                 why = "only tensors can be given to a graph; export it with the number fixed"
                 out.problems.append((f"input {kind}", str(name or arg), why))
-        for i, spec in enumerate(module["signature"]["output_specs"]):
+
+    def outputs(self, out: Program, specs: Any) -> None:
+        for i, spec in enumerate(specs):
             kind, body = _only(spec)
             if kind == "user_output":
                 out.results.append(i)
-            elif kind in ("buffer_mutation", "parameter_mutation"):
-                out.writes.append((i, path_of(body[kind.replace("_mutation", "_name")])))
+            elif kind == "buffer_mutation":
+                out.writes.append((i, path_of(body["buffer_name"])))
             else:
                 why = "let the model work on a copy of its input and return that"
                 out.problems.append((f"output {kind}", "its signature", why))
-        out.out_spec = nested(module["module_call_graph"][0]["signature"]["out_spec"])
-        return out
 
     def tensor(self, folder: str, name: str, row: dict[str, Any]) -> np.ndarray:
         if row["use_pickle"] or re.search(r"[/\\]|\.\.", row["path_name"]):
@@ -169,7 +195,9 @@ class _Reader:
         shape, strides = ([_only(n)[1] for n in meta[k]] for k in ("sizes", "strides"))
         offset = _only(meta["storage_offset"])[1]
         numbers = [*shape, *strides, offset]
-        if len(shape) != len(strides) or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
+        if len(shape) != len(strides) or not all(
+            type(n) is int and 0 <= n < 2**48 for n in numbers
+        ):
             raise damaged(self.path, f"the shape or strides of {name} are no sizes")
         count = part.size // dtype.itemsize
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
@@ -197,6 +225,14 @@ def _dtype(code: Any) -> Any:
     return mg.dtypes.dtype(_DTYPES[code])
 
 
+def _example(meta: Any) -> tuple[tuple[int, ...], str] | None:
+    """Shape and dtype of a value in the example the program was exported with."""
+    if meta is None:
+        return None
+    hints: dict[str, int] = {}
+    return tuple(hints.get(n, n) for n in _shape(meta, hints)), _dtype(meta["dtype"]).name  # type: ignore[arg-type]
+
+
 def _shape(meta: dict[str, Any], hints: dict[str, int]) -> tuple[int | str, ...]:
     out: list[int | str] = []
     for size in meta["sizes"]:
@@ -212,16 +248,27 @@ def _shape(meta: dict[str, Any], hints: dict[str, int]) -> tuple[int | str, ...]
 
 
 def _names(args: list[dict[str, Any]]) -> list[str]:
-    return [v["name"] if t == "as_tensor" else v if t == "as_none" else v["as_name"] for t, v in map(_only, args)]
+    return [
+        v["name"] if t == "as_tensor" else v if t == "as_none" else v["as_name"]
+        for t, v in map(_only, args)
+    ]
 
 
 def _graph(g: dict[str, Any]) -> Graph:
     inputs = []
     for i, arg in enumerate(g["inputs"]):
         tag, body = _only(arg)
-        inputs.append(body["name"] if tag in ("as_tensor", "as_custom_obj") else body["as_name"] if isinstance(body, dict) and "as_name" in body else f"%{i}")
+        inputs.append(
+            body["name"]
+            if tag in ("as_tensor", "as_custom_obj")
+            else body["as_name"]
+            if isinstance(body, dict) and "as_name" in body
+            else f"%{i}"
+        )
     outputs = [_argument(a) for a in g["outputs"]]
-    return Graph(inputs, [_call(n) for n in g["nodes"]], outputs, bool(g.get("is_single_tensor_return")))
+    return Graph(
+        inputs, [_call(n) for n in g["nodes"]], outputs, bool(g.get("is_single_tensor_return"))
+    )
 
 
 def _call(n: dict[str, Any]) -> Node:
@@ -237,7 +284,9 @@ def _call(n: dict[str, Any]) -> Node:
     outs = [_argument(a) for a in n["outputs"]]
     if len(outs) == 1 and isinstance(outs[0], list):
         names: Any = [o.name if isinstance(o, Ref) else "" for o in outs[0]]
-    elif len(outs) == 1 and not (target.startswith("higher_order") and not n.get("is_hop_single_tensor_return")):
+    elif len(outs) == 1 and not (
+        target.startswith("higher_order") and not n.get("is_hop_single_tensor_return")
+    ):
         names = outs[0].name
     else:
         names = [o.name if isinstance(o, Ref) else "" for o in outs]
@@ -264,6 +313,13 @@ def _argument(arg: dict[str, Any]) -> Any:
         return complex(body["real"], body["imag"])
     if tag == "as_graph":
         return _graph(body["graph"])
-    if tag in _PLAIN or tag in ("as_ints", "as_floats", "as_bools", "as_strings", "as_int_lists", "as_float_lists"):
+    if tag in _PLAIN or tag in (
+        "as_ints",
+        "as_floats",
+        "as_bools",
+        "as_strings",
+        "as_int_lists",
+        "as_float_lists",
+    ):
         return body
     raise ValueError(f"an argument of kind {tag!r}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import monograph as mg
+from monograph import Spec
+
+from .program import Graph
 
 
 @functools.cache
@@ -40,40 +42,34 @@ def can(target: str) -> bool:
     return op in _known() or op._can_decompose()
 
 
-def rule(target: str) -> Callable[..., Any]:
-    """A rule for an op that `can` be decomposed."""
-
-    def fn(*args: Any, **kwargs: Any) -> Any:
-        leaves, shape = mg.tree.flatten((list(args), kwargs))
-        arrays = [x for x in leaves if isinstance(x, mg.Array)]
-        key = tuple((x.shape, x.dtype.name) if isinstance(x, mg.Array) else x for x in leaves)
-        graph = _traced(target, key, shape)
-        from .interpret import inner
-
-        return inner(graph, arrays)
-
-    return fn
+def traced(target: str, args: Any, kwargs: Any) -> tuple[Graph, list[Any]]:
+    """An op's decomposition for these arguments, and the arrays among them: its inputs."""
+    leaves, shape = mg.tree.flatten((list(args), kwargs))
+    arrays = [x for x in leaves if isinstance(x, (mg.Array, mg.Spec))]
+    key = tuple(Spec.of(x) if isinstance(x, (mg.Array, mg.Spec)) else (type(x), x) for x in leaves)
+    return _traced(target, key, shape), arrays
 
 
 @functools.lru_cache(256)
-def _traced(target: str, key: tuple, shape: Any) -> Any:
+def _traced(target: str, key: tuple, shape: Any) -> Graph:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
     from .exported import graph
 
-    op, table = overload(target), _known()
-    places = [i for i, k in enumerate(key) if isinstance(k, tuple)]
-    examples = [torch.empty(key[i][0], dtype=getattr(torch, key[i][1])) for i in places]
+    op, leaves = overload(target), [k if isinstance(k, Spec) else k[1] for k in key]
+    places = [i for i, k in enumerate(leaves) if isinstance(k, Spec)]
+    examples = [
+        torch.empty(leaves[i].shape, dtype=getattr(torch, leaves[i].dtype.name)) for i in places
+    ]
 
     def call(*xs: Any) -> Any:
-        leaves = list(key)
+        given = list(leaves)
         for i, x in zip(places, xs):
-            leaves[i] = x
-        args, kwargs = mg.tree.unflatten(shape, leaves)
-        return op(*args, **kwargs)
+            given[i] = x
+        args, named = mg.tree.unflatten(shape, given)
+        return op(*args, **named)
 
-    made = make_fx(call, decomposition_table=table, tracing_mode="fake")(*examples)
-    return graph(made)
-
-
+    # every use of the op itself is taken apart, or this would never end
+    table = {**_known(), **({op: op.decompose} if op not in _known() else {})}
+    return graph(make_fx(call, decomposition_table=table, tracing_mode="fake")(*examples))

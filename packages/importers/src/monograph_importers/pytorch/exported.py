@@ -13,11 +13,16 @@ from monograph.errors import ArgumentError
 from monograph.importing import Input
 from monograph.tracing import user_source
 
-from .program import Graph, Node, Program, Ref, nested, path_of, source_of
+from .memory import writes
+from .program import Graph, Node, Program, Ref, branch, path_of, source_of
 
 
 def export(
-    module: Any, example: Any = None, kwargs: Any = None, dynamic: Any = None, training: bool = False
+    module: Any,
+    example: Any = None,
+    kwargs: Any = None,
+    dynamic: Any = None,
+    training: bool = False,
 ) -> tuple[Any, dict[str, str]]:
     """A module's ``ExportedProgram``, and the names of its axes by torch's symbols."""
     import torch
@@ -29,11 +34,12 @@ def export(
         )
     args = () if example is None else example if isinstance(example, tuple) else (example,)
     given = inspect.signature(module.forward).bind(*args, **(kwargs or {})).arguments
-    was = module.training
+    was = {m: m.training for m in module.modules()}
     module.train(training)
     try:
         shapes = None if dynamic is None else {k: _sized(dynamic.get(k)) for k in given}
-        with warnings.catch_warnings():  # of recurrent layers, which keep their weights in a list too
+        with warnings.catch_warnings():
+            # of recurrent layers, which keep their weights in a list too
             warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights")
             made = torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as e:
@@ -41,7 +47,8 @@ def export(
             f"{user_source()}: torch.export cannot export {type(module).__name__}: {e}"
         ) from e
     finally:
-        module.train(was)
+        for m, mode in was.items():
+            m.training = mode
     placed = [n for k, v in given.items() for n in _placed(v, (dynamic or {}).get(k))]
     tensors = [t for t in _examples(made) if isinstance(t, torch.Tensor)]
     names = {}
@@ -67,7 +74,7 @@ def _placed(value: Any, spec: Any) -> Iterator[dict[int, str]]:
     """The axis names of each tensor in an argument, in the order of the graph's inputs."""
     if isinstance(value, torch_tensor()):
         pairs = spec.items() if isinstance(spec, dict) else enumerate(spec or ())
-        yield {a: getattr(n, "__name__", n) for a, n in pairs if isinstance(n, (str, type))}
+        yield {a: n for a, n in pairs if isinstance(n, str)}
     elif isinstance(value, dict):
         for k, v in value.items():
             yield from _placed(v, spec and spec[k])
@@ -86,16 +93,19 @@ def _examples(exported: Any) -> Iterator[Any]:
 
 def program(exported: Any, names: Mapping[str, str] = {}) -> Program:
     """The program of ``exported``; its tensors share memory with torch's."""
-    import torch.utils._pytree as pytree
-
     signature, out = exported.graph_signature, Program(Graph([], [], []), [])
     out.graph = graph(exported.graph_module)
     metas = {n.name: n.meta.get("val") for n in exported.graph.nodes if n.op == "placeholder"}
+    out.example = lambda name: _example(found.get(name))
+    found = {n.name: n.meta.get("val") for n in exported.graph.nodes}
+    moving = {s.target for s in signature.output_specs if s.kind.name == "BUFFER_MUTATION"}
+    written = {name for name, _ in writes(out.graph)}
     places: dict[tuple, str] = {}
     for spec in signature.input_specs:
         kind, name = spec.kind.name, spec.arg.name
-        if kind in ("PARAMETER", "BUFFER") and spec.persistent is not False:
-            tensor = exported.state_dict[spec.target]
+        is_state = spec.persistent is not False or name in written or spec.target in moving
+        if kind in ("PARAMETER", "BUFFER") and is_state:
+            tensor = {**exported.constants, **exported.state_dict}[spec.target]
             path = places.setdefault(_place(tensor), path_of(spec.target))
             out.variables[name] = path
             if path not in out.tensors:
@@ -105,7 +115,9 @@ def program(exported: Any, names: Mapping[str, str] = {}) -> Program:
         elif kind in ("BUFFER", "CONSTANT_TENSOR"):
             out.fixed[name] = array(exported.constants[spec.target])
         elif kind == "USER_INPUT" and name in metas and isinstance(metas[name], torch_tensor()):
-            out.inputs.append(Input(name, _shape(metas[name], out.hints, names), _dtype(metas[name].dtype)))
+            out.inputs.append(
+                Input(name, _shape(metas[name], out.hints, names), _dtype(metas[name].dtype))
+            )
         elif kind == "USER_INPUT" and not hasattr(metas.get(name), "node"):
             out.fixed[name] = spec.arg.value
         else:
@@ -115,11 +127,11 @@ def program(exported: Any, names: Mapping[str, str] = {}) -> Program:
         kind = spec.kind.name
         if kind == "USER_OUTPUT":
             out.results.append(i)
-        elif kind in ("BUFFER_MUTATION", "PARAMETER_MUTATION"):
+        elif kind == "BUFFER_MUTATION":
             out.writes.append((i, path_of(spec.target)))
         else:
             out.problems.append((f"output {kind}", str(spec.target or ""), _OUTPUTS.get(kind, "")))
-    out.out_spec = nested(pytree.treespec_dumps(exported.call_spec.out_spec))
+    out.out_spec = _structure(exported.call_spec.out_spec)
     return out
 
 
@@ -128,7 +140,14 @@ _OUTPUTS = {
 }
 
 
-def torch_tensor() -> type:
+def _structure(spec: Any) -> Any:
+    if spec.is_leaf():
+        return None
+    below = [_structure(c) for c in spec.children()]
+    return branch(spec.type.__name__, spec.context, below)
+
+
+def torch_tensor() -> Any:
     """The class of tensors, imported late."""
     import torch
 
@@ -156,6 +175,14 @@ def _dtype(torch_dtype: Any) -> Any:
     return mg.dtypes.dtype(str(torch_dtype).removeprefix("torch."))
 
 
+def _example(tensor: Any) -> tuple[tuple[int, ...], str] | None:
+    """Shape and dtype of a value in the example the program was exported with."""
+    if not isinstance(tensor, torch_tensor()):
+        return None
+    shape = (n if isinstance(n, int) else int(n.node.hint or 2) for n in tensor.shape)
+    return tuple(shape), str(tensor.dtype).removeprefix("torch.")
+
+
 def _shape(tensor: Any, hints: dict[str, int], names: Mapping[str, str]) -> tuple[int | str, ...]:
     out: list[int | str] = []
     for n in tensor.shape:
@@ -168,9 +195,12 @@ def _shape(tensor: Any, hints: dict[str, int], names: Mapping[str, str]) -> tupl
 
 
 def graph(module: Any) -> Graph:
+    """The graph of an ``fx.GraphModule`` and of the modules it calls."""
     import torch.fx
 
-    inputs, nodes, outputs = [], [], None
+    inputs: list[str] = []
+    nodes: list[Node] = []
+    outputs: Any = None
 
     def argument(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
@@ -201,7 +231,7 @@ def graph(module: Any) -> Graph:
         elif node.op == "output":
             outputs = argument(node.args[0])
     single = not isinstance(outputs, list)
-    return Graph(inputs, nodes, [outputs] if single else outputs, single)  # type: ignore[list-item]
+    return Graph(inputs, nodes, [outputs] if single else outputs, single)
 
 
 def _scope(path: str) -> str:
@@ -212,6 +242,6 @@ def _target(target: Any) -> str:
     kind = type(target).__name__
     if kind == "OpOverload":
         return str(target)
-    if hasattr(target, "cacheable"):  # what control flow and its like are
+    if any(c.__name__ == "HigherOrderOperator" for c in type(target).__mro__):
         return f"higher_order.{target.name()}"
     return f"{target.__module__}.{target.__name__}"

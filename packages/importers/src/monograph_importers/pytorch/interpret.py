@@ -15,12 +15,13 @@ from monograph.tracing import at, tracing, user_source
 
 from .._steps import variables
 from . import decompose
-from .memory import Memory
+from .memory import Memory, writes
 from .program import Graph, Node, Program, Ref, rebuild
-from .rules import DRAWS, LOOSE, VIEWS, WRITES, find, in_place
+from .rules import DRAWS, LOOSE, WRITES, base_of, find, is_view, resolved
 
-# values that are known are computed at once up to this size, larger ones are part of the graph
-_KNOWN = 4096
+# values that are known are computed at once up to this size, larger ones are part of the graph;
+# indices and masks, on whose values shapes may depend, up to the second
+_KNOWN, _KNOWN_INDICES = 4096, 1 << 20
 
 
 def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
@@ -84,31 +85,38 @@ class _Run:
                     memory.write(node.args[i].name, x)
         self.bind(node, target, value, args[1:], kwargs, memory)
 
-    def bind(self, node: Node, target: str, value: Any, rest: Any, kwargs: Any, memory: Memory) -> None:
-        op = target.partition(".")[2].partition(".")[0]
+    def bind(
+        self, node: Node, target: str, value: Any, rest: Any, kwargs: Any, memory: Memory
+    ) -> None:
+        """The value under the node's names, as a view where it is one in torch."""
         whole = isinstance(node.outputs, str)
-        values = [value] if whole else value or ()
-        for i, (name, x) in enumerate(zip([node.outputs] if whole else node.outputs, values)):
-            of = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
-            if of is None or not (op in VIEWS or target == "_operator.getitem") or not _alike(x, memory.get(of)):
-                memory.put(name, x)  # type: ignore[arg-type]
-                continue
-            rule = find(target)
-            read = _reader(rule, rest, kwargs, None if whole else i)
-            memory.view(name, x, of, read, op in LOOSE)  # type: ignore[arg-type]
+        of = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
+        names = [node.outputs] if isinstance(node.outputs, str) else node.outputs
+        for i, (name, x) in enumerate(zip(names, [value] if whole else value or ())):
+            if of is not None and is_view(target) and _alike(x, memory.get(of)):
+                read = _reader(find(target), rest, kwargs, None if whole else i)
+                memory.view(name, x, of, read, base_of(target) in LOOSE)
+            else:
+                memory.put(name, x)
 
     def value(self, target: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """What an op gives."""
-        rule = find(target) or decompose.rule(target)
-        op = target.partition(".")[2].partition(".")[0]
-        if op in DRAWS and target.startswith("aten.") and DRAWS[op](*args, **kwargs):
+        rule = find(target) or functools.partial(self.decomposed, target)
+        op = base_of(target)
+        if op in DRAWS and DRAWS[op](*args, **kwargs):
             return rule(*args, **kwargs, key=self.scope.key())
         if all(_is_known(x) for x in _flat([*args, *kwargs.values()])):
             with tracing(None), mg.engine("numpy"):
                 out = rule(*args, **kwargs)
-            if all(not isinstance(x, mg.Array) or x.size <= _KNOWN for x in _flat([out])):
+            if all(map(_is_small, _flat([out]))):
                 return out
         return rule(*args, **kwargs)
+
+    def decomposed(self, target: str, *args: Any, **kwargs: Any) -> Any:
+        """An op without a rule, by what torch makes of it."""
+        graph, arrays = decompose.traced(target, args, kwargs)
+        out = self.function(graph)(*arrays)
+        return out[0] if graph.is_single else out
 
     def argument(self, x: Any, memory: Memory) -> Any:
         """What a rule is given."""
@@ -128,19 +136,6 @@ class _Run:
             return tuple(self.graph(graph, memory))
 
         return fn
-
-
-def inner(graph: Graph, inputs: Any) -> Any:
-    """A graph without variables on values."""
-    out = _Run(None).function(graph)(*inputs)  # type: ignore[arg-type]
-    return out[0] if graph.is_single else out
-
-
-def resolved(target: str) -> tuple[str, bool]:
-    """An op that has a rule, and whether its result is written into its first argument."""
-    if find(target) is None and (plain := in_place(target)):
-        return plain, True
-    return target, False
 
 
 def _reader(rule: Any, rest: Any, kwargs: Any, i: int | None) -> Callable[[Any], Any]:
@@ -170,6 +165,12 @@ def _is_known(x: Any) -> bool:
     return not isinstance(x, Value) and not callable(x)
 
 
+def _is_small(x: Any) -> bool:
+    if not isinstance(x, mg.Array):
+        return True
+    return x.size <= (_KNOWN if x.dtype.is_inexact else _KNOWN_INDICES)
+
+
 def _flat(xs: Any) -> Iterator[Any]:
     for x in xs:
         if isinstance(x, (list, tuple)):
@@ -181,25 +182,52 @@ def _flat(xs: Any) -> Iterator[Any]:
 def lacks(program: Program) -> Iterator[tuple[str, str, str]]:
     """``(op, where, why)`` of every step that cannot run."""
     yield from program.problems
-    owner = {i.name: i.name for i in program.inputs} | {
-        n: n for n, path in program.variables.items() if path in program.trainable
+    kinds = {i.name: "input" for i in program.inputs} | {
+        n: "parameter" for n, path in program.variables.items() if path in program.trainable
     }
+    for name, node in writes(program.graph):
+        if name in kinds:
+            why = f"it writes into the {kinds[name]} {name}; let the model work on a copy"
+            yield node.target, _where(node), why
     for node in program.graph.walk():
-        where = str(node.source or node.outputs)
-        target, written = resolved(node.target)
-        if find(target) is None and not decompose.can(target):
-            yield node.target, where, ""
-        elif why := _misfit(target, node):
-            yield node.target, where, why
-        first = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
-        if written and first in owner:
-            kind = "input" if any(i.name == owner[first] for i in program.inputs) else "parameter"
-            yield node.target, where, f"it writes into the {kind} {owner[first]}; let the model work on a copy"
-        if first in owner and target.partition(".")[2].partition(".")[0] in VIEWS:
-            for name in [node.outputs] if isinstance(node.outputs, str) else node.outputs:
-                owner[name] = owner[first]
+        target, _ = resolved(node.target)
+        if find(target) is not None:
+            if why := _misfit(target, node):
+                yield node.target, _where(node), why
+        elif not decompose.can(target):
+            yield node.target, _where(node), ""
+        else:
+            yield from _lacks_below(program, node, target)
         if target == "higher_order.wrap_with_autocast" and node.args[2]:
-            yield node.target, where, "mixed precision of torch; export without autocast"
+            yield node.target, _where(node), "mixed precision of torch; export without autocast"
+
+
+def _where(node: Node) -> str:
+    return str(node.source or node.outputs)
+
+
+def _lacks_below(program: Program, node: Node, target: str) -> Iterator[tuple[str, str, str]]:
+    """What of an op's decomposition has no rule, for the sizes of the example."""
+
+    def example(x: Any) -> Any:
+        if isinstance(x, list):
+            return [example(i) for i in x]
+        if not isinstance(x, Ref):
+            return x
+        found = program.example(x.name)
+        return x if found is None else mg.Spec(*found)
+
+    args, kwargs = [example(a) for a in node.args], {k: example(v) for k, v in node.kwargs.items()}
+    if any(isinstance(x, Ref) for x in _flat([*args, *kwargs.values()])):
+        return  # a size, or inside a body: seen when it runs
+    try:
+        graph, _ = decompose.traced(target, args, kwargs)
+    except Exception as e:  # torch's own
+        yield node.target, _where(node), f"torch's decomposition of it fails: {e}"
+        return
+    for inner in graph.walk():
+        if find(resolved(inner.target)[0]) is None:
+            yield node.target, _where(node), f"its decomposition needs {inner.target}"
 
 
 _signature = functools.cache(inspect.signature)
@@ -208,10 +236,11 @@ _signature = functools.cache(inspect.signature)
 def _misfit(target: str, node: Node) -> str:
     """What of a call its rule does not take."""
     rule = find(target)
-    if rule is None or getattr(rule, "__module__", "").startswith(("builtins", "_operator", "math")):
+    if not inspect.isfunction(rule):  # Python's own arithmetic
         return ""
+    key = {"key": None} if base_of(target) in DRAWS else {}
     try:
-        _signature(rule).bind(*node.args, **node.kwargs)
+        _signature(rule).bind(*node.args, **node.kwargs, **key)
     except TypeError as e:
         return f"called with other arguments than are known: {e}"
     return ""

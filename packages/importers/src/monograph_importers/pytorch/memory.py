@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import monograph as mg
 import numpy as np
 from monograph.tracing import tracing
+
+from .program import Graph, Node, Ref
+from .rules import WRITES, is_view, resolved
 
 
 class _View(NamedTuple):
@@ -29,7 +32,9 @@ class Memory:
         """A value with memory of its own."""
         self.values[name] = value
 
-    def view(self, name: str, value: Any, of: str, read: Callable = lambda x: x, is_loose: bool = False) -> None:
+    def view(
+        self, name: str, value: Any, of: str, read: Callable = lambda x: x, is_loose: bool = False
+    ) -> None:
         """A value that looks at another's memory: ``value = read(that of ``of``)``."""
         self.values[name], self.views[name] = value, _View(of, read, is_loose)
         self.seen[name] = self.version.get(self._owner(name), 0)
@@ -82,6 +87,21 @@ class Memory:
     def _together(self, name: str) -> bool:
         places = self._places(name)
         return bool((np.diff(places.ravel()) == 1).all())
+
+
+def writes(graph: Graph) -> Iterator[tuple[str, Node]]:
+    """The inputs of a graph that its nodes write into, also through views, with the node."""
+    owner = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        target, written = resolved(node.target)
+        places = (0,) if written else WRITES.get(target.partition(".")[2], ())
+        for i in places:
+            if isinstance(node.args[i], Ref) and node.args[i].name in owner:
+                yield owner[node.args[i].name], node
+        first = node.args[0] if node.args else None
+        if isinstance(first, Ref) and first.name in owner and (written or is_view(target)):
+            for name in [node.outputs] if isinstance(node.outputs, str) else node.outputs:
+                owner[name] = owner[first.name]
 
 
 def _put(x: Any, places: np.ndarray, value: Any) -> Any:

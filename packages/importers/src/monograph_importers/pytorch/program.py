@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -68,6 +68,8 @@ class Program:
         results: positions of the outputs that the user gets.
         out_spec: how they nest, as `nested` takes it.
         hints: lengths of named axes in the example it was exported with.
+        problems: what cannot be had of it, as ``(what, where, why)``.
+        example: shape and dtype of a value in that example, by its name.
     """
 
     graph: Graph
@@ -81,6 +83,7 @@ class Program:
     out_spec: Any = None
     hints: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
+    example: Callable[[str], tuple[tuple[int, ...], str] | None] = lambda name: None
 
 
 def path_of(name: str) -> str:
@@ -114,15 +117,20 @@ def nested(spec: str) -> Any:
 
 
 def _node(tree: dict[str, Any]) -> Any:
-    kind, context, children = tree["type"], tree["context"], tree["children_spec"]
-    below = [_node(c) for c in children]
+    kind, context = tree["type"], tree["context"]
+    below = [_node(c) for c in tree["children_spec"]]
     if kind is None:
         return None
-    keys = json.loads(context) if isinstance(context, str) else context
-    if kind == "collections.namedtuple" or not isinstance(keys, list) or len(keys) != len(below):
-        keys = None
+    return branch(kind, json.loads(context) if isinstance(context, str) else context, below)
+
+
+def branch(kind: str, keys: Any, below: list[Any]) -> Any:
+    """One level of a structure."""
+    named = isinstance(keys, list) and len(keys) == len(below) and "namedtuple" not in kind
     kind = kind.removeprefix("builtins.")
-    return kind if kind in ("list", "tuple") else "dict" if keys is not None else "tuple", keys, below
+    if named and kind not in ("list", "tuple"):
+        return "dict", keys, below
+    return "list" if kind == "list" else "tuple", None, below
 
 
 def leaves(spec: Any, name: str = "") -> Iterator[str]:

@@ -11,13 +11,29 @@ from collections.abc import Callable
 from typing import Any
 
 from . import (
-    attention, control, convolution, creation, elementwise, fourier, indexing, norms, pooling, random,
-    recurrent, reductions, resizing, scattering, shapes, symbols,
-)  # fmt: skip
+    attention,
+    control,
+    convolution,
+    creation,
+    elementwise,
+    fourier,
+    indexing,
+    linalg,
+    norms,
+    pooling,
+    random,
+    recurrent,
+    reductions,
+    resizing,
+    sampling,
+    scattering,
+    shapes,
+    symbols,
+)
 
 TABLES = (
     elementwise, reductions, shapes, creation, indexing, scattering, convolution, pooling, resizing,
-    norms, attention, recurrent, fourier, random,
+    sampling, norms, attention, recurrent, fourier, linalg, random,
 )  # fmt: skip
 RULES: dict[str, Callable[..., Any]] = {k: f for t in TABLES for k, f in t.RULES.items()}
 
@@ -44,11 +60,25 @@ def find(target: str) -> Callable[..., Any] | None:
     return RULES.get(name) or RULES.get(base) or symbols.RULES.get(target)
 
 
-@functools.cache
-def in_place(target: str) -> str | None:
-    """The op without the effect, of one that writes its first argument: ``aten.add_.Tensor``."""
+def resolved(target: str) -> tuple[str, bool]:
+    """An op that may have a rule, and whether its result is written into its first argument.
+
+    >>> resolved("aten.add_.Tensor"), resolved("aten.add.Tensor")
+    (('aten.add.Tensor', True), ('aten.add.Tensor', False))
+    """
     space, _, name = target.partition(".")
     base, _, overload = name.partition(".")
-    if space != "aten" or not base.endswith("_") or base.endswith("__"):
-        return None
-    return f"aten.{base[:-1]}.{overload}"
+    if find(target) or space != "aten" or not base.endswith("_") or base.endswith("__"):
+        return target, False
+    return f"aten.{base[:-1]}.{overload}", True
+
+
+def is_view(target: str) -> bool:
+    """Whether an op's result shares memory with its first argument."""
+    return target == "_operator.getitem" or base_of(target) in VIEWS
+
+
+def base_of(target: str) -> str:
+    """An ATen op without its overload: ``add`` of ``aten.add.Tensor``; else nothing."""
+    space, _, name = target.partition(".")
+    return name.partition(".")[0] if space == "aten" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import monograph as mg
@@ -32,9 +33,8 @@ def result_type(*xs: Any) -> DType:
             ranks[2].append(named(_NUMBER[type(x)]))
     found: DType | None = None
     for rank in ranks:
-        for i, d in enumerate(rank):
-            low = d if i == 0 else promote(low, d)  # type: ignore[has-type]
         if rank:
+            low = functools.reduce(promote, rank)
             found = low if found is None else _wider(found, low)
     assert found is not None
     return found

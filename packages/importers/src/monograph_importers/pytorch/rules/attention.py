@@ -32,7 +32,9 @@ def _four(lead: tuple[int, ...]) -> tuple[int, int]:
     return (math.prod(lead[:-1]), lead[-1]) if lead else (1, 1)
 
 
-def _dropping(q: Any, k: Any, v: Any, mask: Any, p: float, causal: bool, scale: Any, key: Any) -> Any:
+def _dropping(
+    q: Any, k: Any, v: Any, mask: Any, p: float, causal: bool, scale: Any, key: Any
+) -> Any:
     """The same with dropout of the weights, which no fused attention here has."""
     if q.shape[1] != k.shape[1]:
         k, v = (mg.repeat(x, q.shape[1] // k.shape[1], axis=1) for x in (k, v))
@@ -47,7 +49,9 @@ def _dropping(q: Any, k: Any, v: Any, mask: Any, p: float, causal: bool, scale: 
 RULES: dict[str, Callable] = {"scaled_dot_product_attention": _attention}
 
 
-def _drops(q: Any, k: Any, v: Any, attn_mask: Any = None, dropout_p: float = 0.0, *_: Any, **__: Any) -> bool:
+def _drops(
+    q: Any, k: Any, v: Any, attn_mask: Any = None, dropout_p: float = 0.0, *_: Any, **__: Any
+) -> bool:
     return dropout_p > 0
 
 

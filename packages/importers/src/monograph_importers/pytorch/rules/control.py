@@ -17,7 +17,9 @@ def _cond(pred: Any, true_fn: Callable, false_fn: Callable, operands: Any = ()) 
 def _while(cond_fn: Callable, body_fn: Callable, carried: Any, extra: Any = ()) -> Any:
     start = tuple(mg.asarray(c) for c in carried)
     return mg.while_loop(
-        lambda c: mg.reshape(cond_fn(*c, *extra)[0], ()), lambda c: tuple(body_fn(*c, *extra)), start
+        lambda c: mg.reshape(cond_fn(*c, *extra)[0], ()),
+        lambda c: tuple(body_fn(*c, *extra)),
+        start,
     )
 
 
@@ -38,7 +40,11 @@ def _map(fn: Callable, xs: Any, extra: Any = ()) -> tuple[Any, ...]:
 
 def _with_gradients(enabled: bool, fn: Callable, *args: Any) -> tuple[Any, ...]:
     out = fn(*args)
-    return out if enabled else tuple(mg.stop_gradient(y) if isinstance(y, mg.Array) else y for y in out)
+    return (
+        out
+        if enabled
+        else tuple(mg.stop_gradient(y) if isinstance(y, mg.Array) else y for y in out)
+    )
 
 
 RULES: dict[str, Callable] = {

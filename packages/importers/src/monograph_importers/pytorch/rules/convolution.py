@@ -69,7 +69,15 @@ def _convolution(
     return channels_first(out if bias is None else out + bias)
 
 
-def _conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def _conv(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     return _convolution(x, weight, bias, stride, padding, dilation, False, 0, groups)
 
 
@@ -90,7 +98,9 @@ def _convolution_backward(
     transposed: bool, output_padding: Any, groups: int, output_mask: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
     def run(x: Any, w: Any) -> Any:
-        return _convolution(x, w, None, stride, padding, dilation, transposed, output_padding, groups)
+        return _convolution(
+            x, w, None, stride, padding, dilation, transposed, output_padding, groups
+        )
 
     dx, dw = backward(run, g, x, weight)
     axes = (0, *range(2, g.ndim)) if g.ndim == weight.ndim else tuple(range(1, g.ndim))
@@ -98,7 +108,9 @@ def _convolution_backward(
     return tuple(d if wanted else None for d, wanted in zip(grads, output_mask))
 
 
-def _window_places(sizes: Any, kernel: Any, dilation: Any, padding: Any, stride: Any) -> tuple[Any, Any]:
+def _window_places(
+    sizes: Any, kernel: Any, dilation: Any, padding: Any, stride: Any
+) -> tuple[Any, Any]:
     """Where each window reads ``[kernel, windows]`` in a padded plane, and that plane's lengths."""
     padded = [n + 2 * p for n, p in zip(sizes, padding)]
     rows = []
@@ -111,14 +123,18 @@ def _window_places(sizes: Any, kernel: Any, dilation: Any, padding: Any, stride:
 
 def _im2col(x: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
     lead, sizes = x.shape[:-2], x.shape[-2:]
-    place, padded = _window_places(sizes, *(several(v, 2) for v in (kernel_size, dilation, padding, stride)))
+    place, padded = _window_places(
+        sizes, *(several(v, 2) for v in (kernel_size, dilation, padding, stride))
+    )
     p = several(padding, 2)
     x = mg.pad(x, [(0, 0)] * len(lead) + [(p[0], p[0]), (p[1], p[1])])
     out = mg.take(mg.reshape(x, (*lead, padded[0] * padded[1])), place, axis=len(lead))
     return mg.reshape(out, (*lead[:-1], lead[-1] * place.shape[0], place.shape[1]))
 
 
-def _col2im(x: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Any:
+def _col2im(
+    x: Any, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any
+) -> Any:
     k = several(kernel_size, 2)
     shape = (*x.shape[:-2], x.shape[-2] // (k[0] * k[1]), *output_size)
     blank = mg.zeros(shape, dtype=x.dtype)

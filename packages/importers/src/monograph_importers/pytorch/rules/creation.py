@@ -18,7 +18,9 @@ def _full(size: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
 
 
 def _filled(value: Any) -> Callable:
-    return lambda size, *args, dtype=None, **_: mg.full(tuple(size), value, dtype=dtype or "float32")
+    return lambda size, *args, dtype=None, **_: mg.full(
+        tuple(size), value, dtype=dtype or "float32"
+    )
 
 
 def _like(value: Any) -> Callable:
@@ -26,7 +28,9 @@ def _like(value: Any) -> Callable:
 
 
 def _new(value: Any) -> Callable:
-    return lambda x, size, *args, dtype=None, **_: mg.full(tuple(size), value, dtype=dtype or x.dtype)
+    return lambda x, size, *args, dtype=None, **_: mg.full(
+        tuple(size), value, dtype=dtype or x.dtype
+    )
 
 
 def _full_like(x: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
@@ -34,7 +38,11 @@ def _full_like(x: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
 
 
 def _fill(x: Any, value: Any) -> Any:
-    return mg.broadcast_to(cast(value, x.dtype), x.shape) if is_array(value) else mg.full_like(x, value)
+    return (
+        mg.broadcast_to(cast(value, x.dtype), x.shape)
+        if is_array(value)
+        else mg.full_like(x, value)
+    )
 
 
 def _arange(start: Any, end: Any, step: Any = 1, *, dtype: Any = None, **_: Any) -> Any:

@@ -185,7 +185,9 @@ def _addcdiv(x: Any, a: Any, b: Any, *, value: Any = 1) -> Any:
 
 
 def _lerp(a: Any, b: Any, weight: Any) -> Any:
-    return mg.where(mg.abs(mg.asarray(weight)) < 0.5, a + (b - a) * weight, b - (b - a) * (1 - weight))
+    return mg.where(
+        mg.abs(mg.asarray(weight)) < 0.5, a + (b - a) * weight, b - (b - a) * (1 - weight)
+    )
 
 
 def _nan_to_num(x: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Any:

@@ -31,7 +31,9 @@ def _complex_to_complex(x: Any, dim: Any, normalization: int, forward: bool) -> 
 def _complex_to_real(x: Any, dim: Any, normalization: int, last_dim_size: int) -> Any:
     axes = tuple(axis(d, x.ndim) for d in dim)
     sizes = [*(x.shape[a] for a in axes[:-1]), last_dim_size]
-    return _scaled(mg.fft.irfftn(x, s=sizes, axes=axes, norm="forward"), math.prod(sizes), normalization)
+    return _scaled(
+        mg.fft.irfftn(x, s=sizes, axes=axes, norm="forward"), math.prod(sizes), normalization
+    )
 
 
 RULES: dict[str, Callable] = {

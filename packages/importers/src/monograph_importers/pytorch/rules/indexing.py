@@ -33,7 +33,9 @@ def _index_select(x: Any, dim: int, index: Any) -> Any:
 
 def _gather(x: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
     if not x.ndim or not index.ndim:
-        return mg.reshape(mg.take(mg.reshape(x, (-1,)), mg.reshape(index, (-1,)), axis=0), index.shape)
+        return mg.reshape(
+            mg.take(mg.reshape(x, (-1,)), mg.reshape(index, (-1,)), axis=0), index.shape
+        )
     d = axis(dim, x.ndim)
     # the index may be shorter than the tensor along the other axes
     x = x[tuple(slice(None) if i == d else slice(n) for i, n in enumerate(index.shape))]
@@ -50,7 +52,13 @@ def _take(x: Any, index: Any) -> Any:
     return mg.take(mg.reshape(x, (-1,)), index, axis=0)
 
 
-def _embedding(weight: Any, indices: Any, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> Any:
+def _embedding(
+    weight: Any,
+    indices: Any,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
     rows = mg.take(weight, indices, axis=0)
     if padding_idx < 0:
         return rows
@@ -78,8 +86,12 @@ def _embedding_bag(
     if mode == 2:
         lowest = mg.where(column, rows, -mg.inf)
         out = mg.where(full, mg.segment_max(lowest, bag, bags), 0.0)
-        first = mg.where(lowest == mg.take(out, bag, axis=0), mg.expand_dims(place, axis=1), place.size)
-        at = mg.take(indices, mg.minimum(mg.segment_min(first, bag, bags), max(place.size - 1, 0)), axis=0)
+        first = mg.where(
+            lowest == mg.take(out, bag, axis=0), mg.expand_dims(place, axis=1), place.size
+        )
+        at = mg.take(
+            indices, mg.minimum(mg.segment_min(first, bag, bags), max(place.size - 1, 0)), axis=0
+        )
         largest = mg.where(full, at, -1)
     else:
         out = mg.segment_sum(mg.where(column, rows, 0.0), bag, bags)
@@ -115,7 +127,11 @@ def _searchsorted(
     if sorted_sequence.ndim == 1:
         edge = sorted_sequence
     below = edge <= value if right else edge < value
-    return mg.sum(cast(below, "int32" if out_int32 else "int64"), axis=-1, dtype="int32" if out_int32 else "int64")
+    return mg.sum(
+        cast(below, "int32" if out_int32 else "int64"),
+        axis=-1,
+        dtype="int32" if out_int32 else "int64",
+    )
 
 
 def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:

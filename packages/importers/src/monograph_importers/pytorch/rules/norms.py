@@ -15,11 +15,15 @@ def _per_channel(v: Any, x: Any) -> Any:
     return mg.reshape(v, (1, -1, *[1] * (x.ndim - 2)))
 
 
-def _layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Any:
+def _layer_norm(
+    x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> Any:
     return _with_statistics(x, normalized_shape, weight, bias, eps)[0]
 
 
-def _with_statistics(x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, ...]:
+def _with_statistics(
+    x: Any, normalized_shape: Any, weight: Any, bias: Any, eps: float
+) -> tuple[Any, ...]:
     """The normalised rows, their mean and ``1 / std``, with a length of 1 where they were taken."""
     n, lead = math.prod(normalized_shape), x.shape[: x.ndim - len(normalized_shape)]
     scale, shift = (
@@ -39,23 +43,43 @@ def _standardised(x: Any, mean: Any, rstd: Any, g: Any, axes: tuple[int, ...]) -
 
 
 def _layer_norm_backward(
-    g: Any, x: Any, normalized_shape: Any, mean: Any, rstd: Any, weight: Any, bias: Any, output_mask: Any
+    g: Any,
+    x: Any,
+    normalized_shape: Any,
+    mean: Any,
+    rstd: Any,
+    weight: Any,
+    bias: Any,
+    output_mask: Any,
 ) -> tuple[Any, ...]:
     lead = x.ndim - len(normalized_shape)
-    y, dx = _standardised(x, mean, rstd, g if weight is None else g * weight, tuple(range(lead, x.ndim)))
+    y, dx = _standardised(
+        x, mean, rstd, g if weight is None else g * weight, tuple(range(lead, x.ndim))
+    )
     rows = tuple(range(lead))
     return _wanted(output_mask, dx, mg.sum(g * y, axis=rows), mg.sum(g, axis=rows))
 
 
 def _group_norm_backward(
-    g: Any, x: Any, mean: Any, rstd: Any, weight: Any, N: int, C: int, HxW: int, group: int, output_mask: Any
+    g: Any,
+    x: Any,
+    mean: Any,
+    rstd: Any,
+    weight: Any,
+    N: int,
+    C: int,
+    HxW: int,
+    group: int,
+    output_mask: Any,
 ) -> tuple[Any, ...]:
     shape, full = (N, group, -1), (N, C, HxW)
     scaled = g if weight is None else g * _per_channel(weight, g)
     mean, rstd = (mg.expand_dims(v, axis=-1) for v in (mean, rstd))
     y, dx = _standardised(mg.reshape(x, shape), mean, rstd, mg.reshape(scaled, shape), (2,))
     g, y = mg.reshape(g, full), mg.reshape(y, full)
-    return _wanted(output_mask, mg.reshape(dx, x.shape), mg.sum(g * y, axis=(0, 2)), mg.sum(g, axis=(0, 2)))
+    return _wanted(
+        output_mask, mg.reshape(dx, x.shape), mg.sum(g * y, axis=(0, 2)), mg.sum(g, axis=(0, 2))
+    )
 
 
 def _wanted(mask: Any, *grads: Any) -> tuple[Any, ...]:
@@ -69,7 +93,9 @@ def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | No
     return mg.reshape(mg.rms_norm(mg.reshape(x, (*lead, n)), scale, epsilon=eps), x.shape)
 
 
-def _group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any) -> Any:
+def _group_norm(
+    x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
+) -> Any:
     return _grouped(x, num_groups, weight, bias, eps)[0]
 
 
@@ -83,7 +109,9 @@ def _grouped(x: Any, groups: int, weight: Any, bias: Any, eps: float) -> tuple[A
     return y, mg.squeeze(mean, -1), mg.squeeze(rstd, -1)
 
 
-def _native_group_norm(x: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
+def _native_group_norm(
+    x: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float
+) -> Any:
     return _grouped(x, group, weight, bias, eps)
 
 
@@ -123,19 +151,35 @@ def _batch_norm(
     return y, _moved(x, running_mean, running_var, mean, var, momentum)
 
 
-def _moved(x: Any, running_mean: Any, running_var: Any, mean: Any, var: Any, momentum: float) -> tuple[Any, Any]:
+def _moved(
+    x: Any, running_mean: Any, running_var: Any, mean: Any, var: Any, momentum: float
+) -> tuple[Any, Any]:
     if running_mean is None:
         return None, None
     n = x.size // x.shape[1]
     var = var * (n / max(n - 1, 1))  # the unbiased one is kept
     mean, var = mg.stop_gradient(mean), mg.stop_gradient(var)
-    return tuple(old * (1 - momentum) + new * momentum for old, new in ((running_mean, mean), (running_var, var)))  # type: ignore[return-value]
+    return tuple(
+        old * (1 - momentum) + new * momentum
+        for old, new in ((running_mean, mean), (running_var, var))
+    )
 
 
-def _legit(x: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float) -> Any:
+def _legit(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Any:
     if training:
         y, mean, var = _trained(x, weight, bias, eps)
-        return (y, mean, mg.rsqrt(var + eps)), _moved(x, running_mean, running_var, mean, var, momentum)
+        return (y, mean, mg.rsqrt(var + eps)), _moved(
+            x, running_mean, running_var, mean, var, momentum
+        )
     none = mg.zeros((0,), dtype=x.dtype)
     y = _normalised(x, weight, bias, running_mean, running_var, eps)
     return (y, none, none), (running_mean, running_var)
@@ -151,7 +195,9 @@ def _no_stats(x: Any, weight: Any, bias: Any, training: bool, momentum: float, e
     return y, mean, mg.rsqrt(var + eps)
 
 
-def _no_training(x: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float) -> Any:
+def _no_training(
+    x: Any, weight: Any, bias: Any, mean: Any, var: Any, momentum: float, eps: float
+) -> Any:
     none = mg.zeros((0,), dtype=x.dtype)
     return _normalised(x, weight, bias, mean, var, eps), none, none
 

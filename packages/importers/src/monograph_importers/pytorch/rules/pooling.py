@@ -13,7 +13,9 @@ import numpy as np
 from .convolution import backward, several
 
 
-def _geometry(sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> list[tuple]:
+def _geometry(
+    sizes: Any, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool
+) -> list[tuple]:
     """Per spatial axis: window, stride, padding before and after, dilation, how many windows."""
     out = []
     for n, k, s, p, d in zip(sizes, kernel, stride, padding, dilation):
@@ -53,7 +55,14 @@ def _windows(sizes: Any, geometry: list[tuple]) -> np.ndarray:
 
 
 def _max_pool(n: int, indices: bool) -> Callable:
-    def rule(x: Any, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> Any:
+    def rule(
+        x: Any,
+        kernel_size: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+    ) -> Any:
         k = several(kernel_size, n)
         s = several(stride, n) if stride or isinstance(stride, int) else k
         sizes = x.shape[-n:]
@@ -113,7 +122,10 @@ def _adaptive_avg(n: int) -> Callable:
             a = x.ndim - n + i
             size = x.shape[a]
             if size % count == 0:
-                x = mg.mean(mg.reshape(x, (*x.shape[:a], count, size // count, *x.shape[a + 1 :])), axis=a + 1)
+                x = mg.mean(
+                    mg.reshape(x, (*x.shape[:a], count, size // count, *x.shape[a + 1 :])),
+                    axis=a + 1,
+                )
                 continue
             share = np.zeros((count, size), x.dtype.numpy)
             for row, cell in zip(share, _cells(size, count)):

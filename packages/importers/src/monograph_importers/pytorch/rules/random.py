@@ -67,7 +67,9 @@ def _normal(x: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = Non
     return mg.random.normal(key, x.shape, x.dtype) * std + mean
 
 
-def _uniform(x: Any, low: float = 0.0, high: float = 1.0, *, generator: Any = None, key: Any) -> Any:
+def _uniform(
+    x: Any, low: float = 0.0, high: float = 1.0, *, generator: Any = None, key: Any
+) -> Any:
     return mg.random.uniform(key, x.shape, x.dtype) * (high - low) + low
 
 

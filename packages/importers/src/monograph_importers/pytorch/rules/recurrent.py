@@ -15,7 +15,9 @@ def _lstm_step(gates: Any, hidden: tuple, weights: Any, projection: Any) -> tupl
     h, c = hidden
     i, f, g, o = mg.split(gates + _linear(h, *weights), 4, axis=-1)
     c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-    return _linear(mg.sigmoid(o) * mg.tanh(c), *projection) if projection else mg.sigmoid(o) * mg.tanh(c), c
+    return _linear(mg.sigmoid(o) * mg.tanh(c), *projection) if projection else mg.sigmoid(
+        o
+    ) * mg.tanh(c), c
 
 
 def _gru_step(gates: Any, hidden: tuple, weights: Any, _: Any) -> tuple[Any]:
@@ -29,7 +31,9 @@ def _plain_step(fn: Callable) -> Callable:
     return lambda gates, hidden, weights, _: (fn(gates + _linear(hidden[0], *weights)),)
 
 
-def _direction(step: Callable, x: Any, hidden: tuple, weights: Any, reverse: bool) -> tuple[Any, tuple]:
+def _direction(
+    step: Callable, x: Any, hidden: tuple, weights: Any, reverse: bool
+) -> tuple[Any, tuple]:
     """One layer, one way, over ``x [time, batch, features]``; weights are those of torch's cells."""
     projection = weights[-1:] if len(weights) % 2 else []
     w_ih, w_hh, *biases = weights[: len(weights) - len(projection)]
@@ -77,8 +81,19 @@ RULES: dict[str, Callable] = {
 }  # fmt: skip
 
 
-def _drops(x: Any, hx: Any, params: Any, has_biases: bool, layers: int, dropout: float, train: bool, *_: Any) -> bool:
+def _drops(
+    x: Any,
+    hx: Any,
+    params: Any,
+    has_biases: bool,
+    layers: int,
+    dropout: float,
+    train: bool,
+    *_: Any,
+) -> bool:
     return train and dropout > 0
 
 
-DRAWS: dict[str, Callable[..., bool]] = {n: _drops for n in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+DRAWS: dict[str, Callable[..., bool]] = dict.fromkeys(
+    ("lstm", "gru", "rnn_tanh", "rnn_relu"), _drops
+)

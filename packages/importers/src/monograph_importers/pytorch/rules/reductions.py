@@ -106,7 +106,10 @@ def _softmax(fn: Callable) -> Callable:
     return rule
 
 
-def _norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _norm(
+    x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    over: dict[str, Any]
     x, over = cast(x, dtype), {"axis": axes(dim, x.ndim), "keepdims": keepdim}
     size = mg.abs(floating(x))
     if ord in (math.inf, -math.inf):
@@ -123,7 +126,9 @@ def _root(s: Any, fn: Callable) -> Any:
     return mg.where(s == 0, 0.0, fn(mg.where(s == 0, 1.0, s)))
 
 
-def _frobenius(x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+def _frobenius(
+    x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Any:
     return _norm(x, 2 if p is None else p, dim, keepdim, dtype=dtype)
 
 
@@ -137,7 +142,9 @@ def _sort(x: Any, dim: int = -1, descending: bool = False) -> tuple[Any, Any]:
     return cast(values, x.dtype), order
 
 
-def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Any, Any]:
+def _topk(
+    x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Any, Any]:
     if not x.ndim:
         return x, mg.zeros((), dtype="int64")
     d = axis(dim, x.ndim)
@@ -162,7 +169,7 @@ def _count_nonzero(x: Any, dim: Any = None) -> Any:
 
 
 def _aminmax(x: Any, *, dim: Any = None, keepdim: bool = False) -> tuple[Any, Any]:
-    over = {"axis": axes(dim, x.ndim), "keepdims": keepdim}
+    over: dict[str, Any] = {"axis": axes(dim, x.ndim), "keepdims": keepdim}
     return mg.min(x, **over), mg.max(x, **over)
 
 

@@ -44,7 +44,9 @@ def _scattered(put: Callable) -> Callable:
         if index.ndim == 0:
             index = mg.reshape(index, (1,))
         if is_array(src):
-            src = mg.reshape(src, (1,)) if not src.ndim else src[tuple(slice(n) for n in index.shape)]
+            src = (
+                mg.reshape(src, (1,)) if not src.ndim else src[tuple(slice(n) for n in index.shape)]
+            )
             src = cast(src, x.dtype)
         else:
             src = mg.full(index.shape, src, dtype=x.dtype)
@@ -63,7 +65,11 @@ def _neutral(reduce: str, dtype: Any) -> Any:
 
 
 def _reduce(x: Any, key: tuple, src: Any, *, reduce: str, include_self: bool = True) -> Any:
-    start = x if include_self else x.at[key].set(mg.full(src.shape, _neutral(reduce, x.dtype), dtype=x.dtype))
+    start = (
+        x
+        if include_self
+        else x.at[key].set(mg.full(src.shape, _neutral(reduce, x.dtype), dtype=x.dtype))
+    )
     name = {"sum": "add", "mean": "add", "prod": "multiply", "amax": "max", "amin": "min"}
     total = getattr(start.at[key], name[reduce])(src)
     if reduce != "mean":

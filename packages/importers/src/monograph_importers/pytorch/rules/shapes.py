@@ -28,7 +28,10 @@ def _flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 def _unflatten(x: Any, dim: int, sizes: Any) -> Any:
     a = axis(dim, x.ndim)
     known = math.prod(n for n in sizes if n != -1)
-    return mg.reshape(x, (*x.shape[:a], *(x.shape[a] // known if n == -1 else n for n in sizes), *x.shape[a + 1 :]))
+    return mg.reshape(
+        x,
+        (*x.shape[:a], *(x.shape[a] // known if n == -1 else n for n in sizes), *x.shape[a + 1 :]),
+    )
 
 
 def _expand(x: Any, size: Any, *, implicit: bool = False) -> Any:
@@ -120,7 +123,9 @@ def _repeat(x: Any, repeats: Any) -> Any:
     return mg.tile(x, tuple(repeats)) if repeats else x
 
 
-def _repeat_interleave(x: Any, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Any:
+def _repeat_interleave(
+    x: Any, repeats: Any, dim: int | None = None, *, output_size: Any = None
+) -> Any:
     return mg.repeat(x if dim is not None else mg.reshape(x, (-1,)), repeats, axis=dim or 0)
 
 
@@ -219,7 +224,9 @@ def _channel_shuffle(x: Any, groups: int) -> Any:
     return mg.reshape(mg.swapaxes(mg.reshape(x, (n, groups, c // groups, *rest)), 1, 2), x.shape)
 
 
-def _slice_scatter(x: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+def _slice_scatter(
+    x: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Any:
     return x.at[part(x, dim, start, end, step)].set(cast(src, x.dtype))
 
 
