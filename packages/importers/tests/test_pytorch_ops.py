@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import monograph as mg
 import numpy as np
 import pytest
 
@@ -287,8 +288,12 @@ def flat(x):
     return [x] if not isinstance(x, (list, tuple)) else [i for i in x if i is not None]
 
 
+def torchs(target, args, kwargs):
+    return overload(target)(*map(theirs, args), **{k: theirs(v) for k, v in kwargs.items()})
+
+
 def check(target, args, kwargs):
-    want = overload(target)(*map(theirs, args), **{k: theirs(v) for k, v in kwargs.items()})
+    want = torchs(target, args, kwargs)
     got = run(target, args, kwargs)
     if "_embedding_bag" in target:  # what else it gives depends on the path torch takes
         got, want = got[:1], want[:1]
@@ -356,3 +361,42 @@ def test_every_core_op_has_a_rule_and_a_sample():
     assert [t for t in CORE if find(t) is None and not t.endswith(".out")] == []
     assert [t for t in CORE if t not in GROUPS and t not in ELSEWHERE] == []
     assert [t for t in ELSEWHERE if t in GROUPS or t not in CORE] == []
+
+
+# what needs the values of its arguments while the graph is recorded
+KNOWN = {"aten.nonzero.default", "aten._local_scalar_dense.default"}
+
+
+def traced_samples():
+    for target, args, kwargs in SAMPLES:
+        masks = any(isinstance(a, list) and any(i is B for i in a) for a in args)
+        if target not in KNOWN and not (target == "aten.index.Tensor" and masks):
+            yield target, args, kwargs
+
+
+@pytest.mark.parametrize("engine", ["torch"])
+def test_all_ops_in_one_graph(engine):
+    """As they are met in a model: arguments are values of a graph, not numbers."""
+    samples = list(traced_samples())
+    leaves, shape = mg.tree.flatten([(a, k) for _, a, k in samples])
+    places = [i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor)]
+
+    def all_of_them(*xs):
+        given = list(leaves)
+        for i, x in zip(places, xs):
+            given[i] = x
+        calls = mg.tree.unflatten(shape, given)
+        return [
+            [y for y in flat(run(target, a, k)) if isinstance(y, mg.Array)]
+            for (target, _, _), (a, k) in zip(samples, calls)
+        ]
+
+    got = mg.jit(all_of_them).on(engine)(*[leaves[i].resolve_conj().numpy() for i in places])
+    for (target, args, kwargs), ours in zip(samples, got):
+        want = [y for y in flat(torchs(target, args, kwargs)) if isinstance(y, torch.Tensor)]
+        for g, w in list(zip(ours, want))[: 1 if "_embedding_bag" in target else None]:
+            g, w = np.asarray(g), w.resolve_conj().detach().numpy()
+            assert (g.dtype, g.shape) == (w.dtype, w.shape), target
+            np.testing.assert_allclose(
+                g, w, rtol=1e-4, atol=1e-5, err_msg=f"{target} {args} {kwargs}"
+            )

@@ -200,6 +200,13 @@ def test_sizes_are_any(tmp_path):
         )
 
 
+def test_an_example_of_one_is_no_fixed_size():
+    module = nn.Linear(3, 2)
+    imported = mg.load(module, example=torch.ones(1, 3), dynamic={"input": {0: "batch"}})
+    x = torch.randn(4, 3)
+    close(imported.call(x.numpy()), module(x))
+
+
 class Control(nn.Module):
     def forward(self, x):
         from torch._higher_order_ops import scan, while_loop

@@ -33,7 +33,12 @@ def export(
             f"mg.load(module, example=(x,), dynamic={{'x': {{0: 'batch'}}}})"
         )
     args = () if example is None else example if isinstance(example, tuple) else (example,)
-    given = inspect.signature(module.forward).bind(*args, **(kwargs or {})).arguments
+    form = inspect.signature(module.forward)
+    given = form.bind(*args, **(kwargs or {})).arguments
+    if dynamic is not None:
+        given = {k: _widened(v, dynamic.get(k)) for k, v in given.items()}
+        bound = inspect.BoundArguments(form, given)
+        args, kwargs = bound.args, bound.kwargs
     was = {m: m.training for m in module.modules()}
     module.train(training)
     try:
@@ -68,6 +73,21 @@ def _sized(spec: Any) -> Any:
     if isinstance(spec, dict):
         return {k: _sized(v) for k, v in spec.items()}
     return type(spec)(_sized(v) for v in spec) if isinstance(spec, (list, tuple)) else spec
+
+
+def _widened(value: Any, spec: Any) -> Any:
+    """An example whose axes of any length have one other than 1, which torch would take for fixed."""
+    if isinstance(value, torch_tensor()):
+        pairs = spec.items() if isinstance(spec, dict) else enumerate(spec or ())
+        for axis, name in pairs:
+            if name is not None and value.shape[axis] == 1:
+                value = value.repeat_interleave(2, axis)
+        return value
+    if isinstance(value, dict):
+        return {k: _widened(v, spec and spec[k]) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_widened(v, spec and spec[i]) for i, v in enumerate(value))
+    return value
 
 
 def _placed(value: Any, spec: Any) -> Iterator[dict[int, str]]:
