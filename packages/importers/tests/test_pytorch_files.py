@@ -16,7 +16,7 @@ from monograph.errors import FileFormatError, MonographError, StorageError
 
 torch = pytest.importorskip("torch")
 
-from monograph_importers.pytorch import archive  # noqa: E402
+from monograph_importers.pytorch import serialized  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def test_a_flipped_bit_is_found_or_changes_nothing(whole, tmp_path_factory, at, 
     path = tmp_path_factory.getbasetemp() / "flipped.pt2"
     path.write_bytes(data)
     try:
-        got = archive.program(path)
+        got = serialized.program(path)
     except FileFormatError:
         return
-    want = archive.program(whole)  # the bit was in a part that is not looked at, or in padding
+    want = serialized.program(whole)  # the bit was in a part that is not looked at, or in padding
     assert got.graph == want.graph
     assert all((got.tensors[k] == v).all() for k, v in want.tensors.items())
 
@@ -159,6 +159,14 @@ def test_deep_nesting(whole, tmp_path):
     entries[name] = b"[" * 100_000 + b"]" * 100_000
     with pytest.raises(FileFormatError, match="Recursion"):
         mg.load(written(tmp_path / "deep.pt2", entries))
+
+
+def test_a_list_bomb(whole, tmp_path):
+    entries = parts(whole)
+    (name,) = [n for n in entries if n.endswith("models/model.json")]
+    entries[name] = b"[" + b"[]," * 2_000_000 + b"[]]"
+    with pytest.raises(FileFormatError, match="lists and objects"):
+        mg.load(written(tmp_path / "lists.pt2", entries))
 
 
 def test_other_files(tmp_path):

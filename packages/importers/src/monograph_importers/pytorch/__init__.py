@@ -45,9 +45,9 @@ def load(source: Any, **options: Any) -> Imported:
         ArgumentError: a module without an example, or one that cannot be exported.
     """
     if isinstance(source, (str, os.PathLike)):
-        from . import archive
+        from . import serialized
 
-        return imported(archive.program(source, **options), os.path.basename(os.fspath(source)))
+        return imported(serialized.program(source, **options), os.path.basename(os.fspath(source)))
     from . import exported
 
     if hasattr(source, "graph_signature"):

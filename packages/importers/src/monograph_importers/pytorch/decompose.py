@@ -60,7 +60,8 @@ def _traced(target: str, key: tuple, shape: Any) -> Graph:
     op, leaves = overload(target), [k if isinstance(k, Spec) else k[1] for k in key]
     places = [i for i, k in enumerate(leaves) if isinstance(k, Spec)]
     examples = [
-        torch.empty(leaves[i].shape, dtype=getattr(torch, leaves[i].dtype.name)) for i in places
+        torch.empty(leaves[i].shape, dtype=getattr(torch, leaves[i].dtype.name), device="meta")
+        for i in places
     ]
 
     def call(*xs: Any) -> Any:
