@@ -242,6 +242,7 @@ OTHERS = [
     ("_native_batch_norm_legit_functional.default", (X, normal(4), None, normal(4), normal(4).abs(), True, 0.1, 1e-5), {}), ("instance_norm.default", (X, normal(4), normal(4), None, None, True, 0.1, 1e-5, False), {}),
     *[("scaled_dot_product_attention.default", (X, X * 2, normal(2, 4, 5, 3), m, 0.0, c), k) for m, c, k in ((None, False, {}), (None, True, {"scale": 0.3}), (normal(5, 5), False, {}), (normal(2, 1, 5, 5) > -1, False, {}))],
     ("scaled_dot_product_attention.default", (X, X[:, :2], X[:, 2:]), {"enable_gqa": True}), ("scaled_dot_product_attention.default", (F, G, G), {}),
+    ("bilinear.default", (C, C, normal(5, 4, 4), V), {}), ("rrelu.default", (F, 0.1, 0.5), {}),
     # decompositions that are unique
     *[(f"{n}.default", (SQUARE, *a), {}) for n, a in (
         ("linalg_det", ()), ("linalg_inv", ()), ("linalg_slogdet", ()), ("linalg_cholesky", ()),
@@ -400,3 +401,57 @@ def test_all_ops_in_one_graph(engine):
             np.testing.assert_allclose(
                 g, w, rtol=1e-4, atol=1e-5, err_msg=f"{target} {args} {kwargs}"
             )
+
+
+# where torch's own gradient is not that of the function
+NOT_TORCHS = {
+    "aten.atan2.default": "it negates unsigned integers",
+    "aten.embedding_dense_backward.default": "it leaves out scale_grad_by_freq",
+    "aten.sgn.default": "it is a tensor that cannot be read",
+}
+
+
+def smooth(x):
+    return isinstance(x, torch.Tensor) and x.is_floating_point() and bool(torch.isfinite(x).all())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch: slow or deprecated paths
+def test_gradients_are_torchs():
+    compared = 0
+    for target, args, kwargs in traced_samples():
+        leaves, shape = mg.tree.flatten((args, kwargs))
+        places = [i for i, x in enumerate(leaves) if smooth(x)]
+        if target in NOT_TORCHS or not places:
+            continue
+
+        def call(fn, values, target=target, leaves=leaves, shape=shape, places=places):
+            given = list(leaves)
+            for i, x in zip(places, values):
+                given[i] = x
+            return flat(fn(target, *mg.tree.unflatten(shape, given)))
+
+        xs = [leaves[i].detach().clone().requires_grad_() for i in places]
+        try:
+            ys = call(torchs, xs)[: 1 if "_embedding_bag" in target else None]
+            of = [i for i, y in enumerate(ys) if smooth(y) and y.requires_grad]
+            weights = [torch.linspace(0.5, 1.5, ys[i].numel()).reshape(ys[i].shape) for i in of]
+            if not of:
+                continue
+            total = sum((ys[i] * w).sum() for i, w in zip(of, weights))
+            want = torch.autograd.grad(total, xs, allow_unused=True)
+        except (RuntimeError, AttributeError, NotImplementedError):
+            continue  # torch has none
+
+        def loss(*values, call=call, of=of, weights=weights):
+            ys = call(run, values)
+            return sum(mg.sum(mg.astype(ys[i] * w.numpy(), "float64")) for i, w in zip(of, weights))
+
+        grad = mg.jit(mg.grad(loss, argnums=tuple(range(len(places))))).on("torch")
+        got = grad(*[leaves[i].numpy() for i in places])
+        for g, w, x in zip(got, want, xs):
+            w = np.zeros(x.shape) if w is None else w.numpy()
+            np.testing.assert_allclose(
+                np.asarray(g), w, rtol=1e-3, atol=1e-4, err_msg=f"{target} {args} {kwargs}"
+            )
+        compared += 1
+    assert compared > 500

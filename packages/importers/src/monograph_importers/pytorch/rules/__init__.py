@@ -21,6 +21,7 @@ from . import (
     linalg,
     norms,
     pooling,
+    products,
     random,
     recurrent,
     reductions,
@@ -32,7 +33,7 @@ from . import (
 )
 
 TABLES = (
-    elementwise, reductions, shapes, creation, indexing, scattering, convolution, pooling, resizing,
+    elementwise, reductions, shapes, creation, indexing, scattering, products, convolution, pooling, resizing,
     sampling, norms, attention, recurrent, fourier, linalg, random,
 )  # fmt: skip
 RULES: dict[str, Callable[..., Any]] = {k: f for t in TABLES for k, f in t.RULES.items()}

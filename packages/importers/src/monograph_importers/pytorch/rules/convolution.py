@@ -1,4 +1,4 @@
-"""Products: matrices and convolutions. torch keeps channels first, Monograph last."""
+"""Convolutions, and their windows as columns. torch keeps channels first, Monograph last."""
 
 from __future__ import annotations
 
@@ -7,32 +7,6 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
-
-from ._types import together
-from .elementwise import _add, _mul
-
-
-def _matmul(a: Any, b: Any) -> Any:
-    return mg.matmul(*together(a, b))
-
-
-def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    out = mg.matmul(x, mg.matrix_transpose(weight))
-    return out if bias is None else out + bias
-
-
-def _addmm(x: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
-    out = _mul(mg.matmul(a, b), alpha) if alpha != 1 else mg.matmul(a, b)
-    # with beta 0 not even a NaN of x counts
-    return out if beta == 0 else _add(out, x, alpha=beta)
-
-
-def _outer(a: Any, b: Any) -> Any:
-    return _mul(mg.expand_dims(a, axis=1), b)
-
-
-def _einsum(equation: str, tensors: Any, *, path: Any = None) -> Any:
-    return mg.einsum(equation.replace(" ", ""), *tensors)
 
 
 def channels_last(x: Any) -> Any:
@@ -142,11 +116,8 @@ def _col2im(
 
 
 RULES: dict[str, Callable] = {
-    "addmm": _addmm, "addmv": _addmm, "baddbmm": _addmm, "bmm": _matmul, "col2im": _col2im,
-    "conv1d": _conv, "conv2d": _conv, "conv3d": _conv, "conv_transpose1d": _conv_transpose,
-    "conv_transpose2d": _conv_transpose, "conv_transpose3d": _conv_transpose,
-    "convolution": _convolution, "_convolution": _convolution,
-    "convolution_backward": _convolution_backward, "dot": _matmul, "einsum": _einsum,
-    "im2col": _im2col, "linear": _linear, "matmul": _matmul, "mm": _matmul, "mv": _matmul,
-    "outer": _outer, "vdot": lambda a, b: mg.matmul(mg.conj(a), b),
+    "col2im": _col2im, "conv1d": _conv, "conv2d": _conv, "conv3d": _conv,
+    "conv_transpose1d": _conv_transpose, "conv_transpose2d": _conv_transpose,
+    "conv_transpose3d": _conv_transpose, "convolution": _convolution, "_convolution": _convolution,
+    "convolution_backward": _convolution_backward, "im2col": _im2col,
 }  # fmt: skip

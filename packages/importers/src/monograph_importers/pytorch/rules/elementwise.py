@@ -58,7 +58,7 @@ def _floor_divide(a: Any, b: Any) -> Any:
     if not result_type(a, b).is_float:
         return mg.floor_divide(a, b)
     # as torch, step by step: it takes the remainder off first
-    a, b = _arrays(a, b)
+    a, b = map(mg.stop_gradient, _arrays(a, b))
     rest = mg.ops.remainder(a, b)
     exact = (a - rest) / b - mg.astype(_crosses(rest, b), a.dtype)
     low = mg.floor(exact)

@@ -66,9 +66,13 @@ def _max_pool(n: int, indices: bool) -> Callable:
         k = several(kernel_size, n)
         s = several(stride, n) if stride or isinstance(stride, int) else k
         sizes = x.shape[-n:]
-        g = _geometry(sizes, k, s, several(padding, n), several(dilation, n), ceil_mode)
-        out = _reduce(mg.ops.reduce_window_max, x, g)
-        return (out, _where_largest(x, _windows(sizes, g))) if indices else out
+        d = several(dilation, n)
+        g = _geometry(sizes, k, s, several(padding, n), d, ceil_mode)
+        # of dilated windows the op here has no gradient; indices that nobody uses vanish
+        where = _where_largest(x, _windows(sizes, g)) if indices or max(d) > 1 else None
+        plain = max(d) == 1
+        out = _reduce(mg.ops.reduce_window_max, x, g) if plain else _picked(x, where, n)
+        return (out, where) if indices else out
 
     return rule
 
@@ -80,6 +84,13 @@ def _where_largest(x: Any, place: np.ndarray) -> Any:
     best = mg.argmax(seen, axis=-1, keepdims=True)
     table = mg.broadcast_to(mg.asarray(place), seen.shape)
     return mg.squeeze(mg.take_along_axis(table, best, axis=-1), -1)
+
+
+def _picked(x: Any, where: Any, n: int) -> Any:
+    """The elements of each plane of ``x`` at these positions."""
+    lead = x.shape[: x.ndim - n]
+    flat, places = mg.reshape(x, (*lead, -1)), mg.reshape(where, (*lead, -1))
+    return mg.reshape(mg.take_along_axis(flat, places, axis=len(lead)), where.shape)
 
 
 def _lowest(dtype: Any) -> Any:
@@ -147,10 +158,7 @@ def _adaptive_max(n: int) -> Callable:
             found = [int(np.ravel_multi_index(p, sizes)) for p in inside]
             place[at][: len(found)] = found
         where = _where_largest(x, place)
-        lead = x.ndim - n
-        flat, shape = mg.reshape(x, (*x.shape[:lead], math.prod(sizes))), where.shape
-        value = mg.take_along_axis(flat, mg.reshape(where, (*shape[:lead], -1)), axis=lead)
-        return mg.reshape(value, shape), where
+        return _picked(x, where, n), where
 
     return rule
 

@@ -39,6 +39,17 @@ def _native_dropout(x: Any, p: float, train: Any = True, *, key: Any = None) -> 
     return mg.where(kept, x / (1 - p) if p < 1 else x, 0.0), kept
 
 
+def _rrelu(
+    x: Any, lower: float = 1 / 8, upper: float = 1 / 3, *_: Any, key: Any = None, **__: Any
+) -> Any:
+    slope = (
+        (lower + upper) / 2
+        if key is None
+        else mg.random.uniform(key, x.shape, x.dtype) * (upper - lower) + lower
+    )
+    return mg.where(x > 0, x, x * slope)
+
+
 def _drawn(draw: Callable) -> Callable:
     def rule(size: Any, *args: Any, dtype: Any = None, key: Any, **_: Any) -> Any:
         return draw(key, tuple(size), dtype or "float32")
@@ -79,7 +90,7 @@ RULES: dict[str, Callable] = {
     "normal.default": _normal, "rand": _drawn(mg.random.uniform),
     "rand_like": _drawn_like(mg.random.uniform), "randint": lambda high, size, **kw: _randint(0, high, size, **kw),
     "randint.low": _randint, "randn": _drawn(mg.random.normal),
-    "randn_like": _drawn_like(mg.random.normal), "randperm": _randperm, "uniform": _uniform,
+    "randn_like": _drawn_like(mg.random.normal), "randperm": _randperm, "rrelu": _rrelu, "uniform": _uniform,
 }  # fmt: skip
 
 
@@ -89,5 +100,6 @@ def _drops(x: Any, p: float, train: Any = True) -> bool:
 
 DRAWS: dict[str, Callable[..., bool]] = {
     **{name.partition(".")[0]: lambda *args, **kwargs: True for name in RULES},
+    "rrelu": lambda x, lower=0.0, upper=1.0, training=False, generator=None: training,
     "dropout": _drops, "feature_dropout": _drops, "native_dropout": _drops,
 }  # fmt: skip

@@ -7,28 +7,28 @@ from typing import Any
 
 import monograph as mg
 
-from .convolution import _linear
+from .products import linear
 from .random import dropped
 
 
 def _lstm_step(gates: Any, hidden: tuple, weights: Any, projection: Any) -> tuple[Any, Any]:
     h, c = hidden
-    i, f, g, o = mg.split(gates + _linear(h, *weights), 4, axis=-1)
+    i, f, g, o = mg.split(gates + linear(h, *weights), 4, axis=-1)
     c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-    return _linear(mg.sigmoid(o) * mg.tanh(c), *projection) if projection else mg.sigmoid(
+    return linear(mg.sigmoid(o) * mg.tanh(c), *projection) if projection else mg.sigmoid(
         o
     ) * mg.tanh(c), c
 
 
 def _gru_step(gates: Any, hidden: tuple, weights: Any, _: Any) -> tuple[Any]:
     (h,) = hidden
-    (xr, xz, xn), (hr, hz, hn) = (mg.split(v, 3, axis=-1) for v in (gates, _linear(h, *weights)))
+    (xr, xz, xn), (hr, hz, hn) = (mg.split(v, 3, axis=-1) for v in (gates, linear(h, *weights)))
     z = mg.sigmoid(xz + hz)
     return ((1 - z) * mg.tanh(xn + mg.sigmoid(xr + hr) * hn) + z * h,)
 
 
 def _plain_step(fn: Callable) -> Callable:
-    return lambda gates, hidden, weights, _: (fn(gates + _linear(hidden[0], *weights)),)
+    return lambda gates, hidden, weights, _: (fn(gates + linear(hidden[0], *weights)),)
 
 
 def _direction(
@@ -42,7 +42,7 @@ def _direction(
         new = step(gates, carry, (w_hh, *biases[1:]), projection)
         return new, new[0]
 
-    last, out = mg.scan(body, hidden, _linear(x, w_ih, *biases[:1]), reverse=reverse)
+    last, out = mg.scan(body, hidden, linear(x, w_ih, *biases[:1]), reverse=reverse)
     return out, last
 
 
