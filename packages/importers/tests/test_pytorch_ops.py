@@ -368,8 +368,10 @@ def test_every_core_op_has_a_rule_and_a_sample():
 KNOWN = {"aten.nonzero.default", "aten._local_scalar_dense.default"}
 
 
-def traced_samples():
-    for target, args, kwargs in SAMPLES:
+def traced_samples(each):
+    """At most so many samples of each op, from all over its own."""
+    chosen = [(t, *s) for t, of in GROUPS.items() for s in of[:: -(-len(of) // each)]]
+    for target, args, kwargs in chosen:
         masks = any(isinstance(a, list) and any(i is B for i in a) for a in args)
         if target not in KNOWN and not (target == "aten.index.Tensor" and masks):
             yield target, args, kwargs
@@ -378,7 +380,7 @@ def traced_samples():
 @pytest.mark.parametrize("engine", ["torch"])
 def test_all_ops_in_one_graph(engine):
     """As they are met in a model: arguments are values of a graph, not numbers."""
-    samples = list(traced_samples())
+    samples = list(traced_samples(8))
     leaves, shape = mg.tree.flatten([(a, k) for _, a, k in samples])
     places = [i for i, x in enumerate(leaves) if isinstance(x, torch.Tensor)]
 
@@ -418,7 +420,7 @@ def smooth(x):
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of torch: slow or deprecated paths
 def test_gradients_are_torchs():
     compared = 0
-    for target, args, kwargs in traced_samples():
+    for target, args, kwargs in traced_samples(5):
         leaves, shape = mg.tree.flatten((args, kwargs))
         places = [i for i, x in enumerate(leaves) if smooth(x)]
         if target in NOT_TORCHS or not places:
@@ -454,4 +456,4 @@ def test_gradients_are_torchs():
                 np.asarray(g), w, rtol=1e-3, atol=1e-4, err_msg=f"{target} {args} {kwargs}"
             )
         compared += 1
-    assert compared > 500
+    assert compared > 250

@@ -95,7 +95,7 @@ class _Run:
         for i, (name, x) in enumerate(zip(names, [value] if whole else value or ())):
             if of is not None and is_view(target) and _alike(x, memory.get(of)):
                 read = _reader(find(target), rest, kwargs, None if whole else i)
-                memory.view(name, x, of, read, base_of(target) in LOOSE)
+                memory.view(name, x, of, read, LOOSE.get(base_of(target), ""))
             else:
                 memory.put(name, x)
 

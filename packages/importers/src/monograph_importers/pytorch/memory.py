@@ -16,7 +16,7 @@ from .rules import WRITES, is_view, resolved
 class _View(NamedTuple):
     of: str
     read: Callable[[Any], Any]
-    is_loose: bool  # a copy in torch, where the elements it looks at do not lie together
+    kind: str  # "contiguous" and "reshape" are copies where the elements lie in another way
 
 
 class Memory:
@@ -33,10 +33,10 @@ class Memory:
         self.values[name] = value
 
     def view(
-        self, name: str, value: Any, of: str, read: Callable = lambda x: x, is_loose: bool = False
+        self, name: str, value: Any, of: str, read: Callable = lambda x: x, kind: str = ""
     ) -> None:
         """A value that looks at another's memory: ``value = read(that of ``of``)``."""
-        self.values[name], self.views[name] = value, _View(of, read, is_loose)
+        self.values[name], self.views[name] = value, _View(of, read, kind)
         self.seen[name] = self.version.get(self._owner(name), 0)
 
     def get(self, name: str) -> Any:
@@ -46,7 +46,7 @@ class Memory:
             now = self.version.get(owner, 0)
             if self.seen[name] != now:
                 view = self.views[name]
-                if not view.is_loose or self._together(view.of):
+                if not self._copied(view):
                     self.values[name] = view.read(self.get(view.of))
                 self.seen[name] = now
         return self.values[name]
@@ -55,7 +55,7 @@ class Memory:
         """Another value in the same memory."""
         self.get(name)
         view = self.views.get(name)
-        if view is None or (view.is_loose and not self._together(view.of)):
+        if view is None or self._copied(view):
             self.views.pop(name, None)
             self.version[name] = self.version.get(name, 0) + 1
         else:
@@ -80,13 +80,28 @@ class Memory:
         if view is None:
             shape = self.values[name].shape
             return np.arange(int(np.prod(shape))).reshape(shape)
-        with tracing(None), mg.engine("numpy"):
-            found = view.read(mg.tree.map(mg.tensor, self._places(view.of)))
-            return mg.tree.map(lambda x: x.numpy(), found)
+        return _read(view, self._places(view.of))
 
-    def _together(self, name: str) -> bool:
-        places = self._places(name)
-        return bool((np.diff(places.ravel()) == 1).all())
+    def _copied(self, view: _View) -> bool:
+        """Whether torch made a copy, for the result could not be read off the memory by strides."""
+        if not view.kind:
+            return False
+        places = self._places(view.of)
+        if view.kind == "contiguous":
+            return bool((np.diff(places.ravel()) != 1).any())
+        return not _is_strided(_read(view, places))
+
+
+def _read(view: _View, places: Any) -> Any:
+    with tracing(None), mg.engine("numpy"):
+        found = view.read(mg.tree.map(mg.tensor, places))
+        return mg.tree.map(lambda x: x.numpy(), found)
+
+
+def _is_strided(places: np.ndarray) -> bool:
+    """Whether positions are an offset and a step per axis."""
+    steps = [np.diff(places, axis=axis).ravel() for axis in range(places.ndim)]
+    return all((s == s[:1]).all() for s in steps)
 
 
 def writes(graph: Graph) -> Iterator[tuple[str, Node]]:

@@ -41,9 +41,12 @@ RULES: dict[str, Callable[..., Any]] = {k: f for t in TABLES for k, f in t.RULES
 # arguments that an op also writes: its rule gives (result, their new values)
 WRITES = {"batch_norm.default": (3, 4), "_native_batch_norm_legit.default": (3, 4)}
 
-# ops whose result shares memory with the first argument; of these, the ones that copy when they must
+# ops whose result shares memory with the first argument; some copy when they must, see `Memory`
 VIEWS = frozenset(shapes.VIEWS)
-LOOSE = frozenset({"contiguous", "flatten", "reshape", "reshape_as"})
+LOOSE = {
+    "contiguous": "contiguous",
+    **dict.fromkeys(("flatten", "reshape", "reshape_as"), "reshape"),
+}
 
 # ops whose rule takes a random key, when this says so of their arguments
 DRAWS: dict[str, Callable[..., bool]] = {**random.DRAWS, **attention.DRAWS, **recurrent.DRAWS}
