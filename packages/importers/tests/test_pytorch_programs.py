@@ -57,7 +57,9 @@ class Writes(nn.Module):
         y[:, 1::2] = torch.tensor([3.0])
         z = torch.zeros(3)
         z.index_put_([torch.tensor([0, 0])], torch.tensor(2.0), accumulate=True)
-        return {"y": y, "rows": rows, "last": last, "copy": copy, "z": z}
+        top, _ = y.topk(2)
+        top.add_(1)
+        return {"y": y, "rows": rows, "last": last, "copy": copy, "z": z, "top": top}
 
 
 def test_writes_through_views_show_everywhere(tmp_path):
@@ -325,6 +327,8 @@ def test_dropout_drops_in_training_alone():
 def test_a_module_needs_inputs_to_be_exported():
     with pytest.raises(ArgumentError, match="give inputs to try"):
         mg.load(nn.Linear(2, 2))
+    with pytest.raises(ArgumentError, match="names x; the arguments given are input"):
+        mg.load(nn.Linear(2, 2), example=torch.ones(1, 2), dynamic={"x": {0: "batch"}})
 
     class Branches(nn.Module):
         def forward(self, x):

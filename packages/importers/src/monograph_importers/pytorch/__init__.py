@@ -6,6 +6,7 @@ stay composites. A file is read without torch and nothing of it runs.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any
@@ -58,15 +59,13 @@ def load(source: Any, **options: Any) -> Imported:
 
 def imported(program: Any, name: str) -> Imported:
     """A `program.Program` as a model."""
-    import functools
-
     from .._steps import missing
     from .interpret import lacks, run
     from .program import leaves
 
     signature = Signature(tuple(program.inputs), tuple(leaves(program.out_spec)), program.hints)
-    ordered = functools.partial(run, program)
-    return Imported(ordered, signature, program.tensors, missing(lacks(program)), name)
+    bound = functools.partial(run, program)
+    return Imported(bound, signature, program.tensors, missing(lacks(program)), name)
 
 
 __all__ = ["load", "recognises"]

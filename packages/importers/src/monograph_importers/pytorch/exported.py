@@ -36,6 +36,11 @@ def export(
     form = inspect.signature(module.forward)
     given = form.bind(*args, **(kwargs or {})).arguments
     if dynamic is not None:
+        if unknown := sorted(dynamic.keys() - given.keys()):
+            raise ArgumentError(
+                f"{user_source()}: dynamic= names {', '.join(unknown)}; the arguments given are "
+                f"{', '.join(given)}"
+            )
         given = {k: _widened(v, dynamic.get(k)) for k, v in given.items()}
         bound = inspect.BoundArguments(form, given)
         args, kwargs = bound.args, bound.kwargs

@@ -92,8 +92,10 @@ class _Run:
         whole = isinstance(node.outputs, str)
         of = node.args[0].name if node.args and isinstance(node.args[0], Ref) else None
         names = [node.outputs] if isinstance(node.outputs, str) else node.outputs
+        # one of several results is a view when they are, as those of a split
+        looks = is_view(target) and (target != "_operator.getitem" or of in memory.views)
         for i, (name, x) in enumerate(zip(names, [value] if whole else value or ())):
-            if of is not None and is_view(target) and _alike(x, memory.get(of)):
+            if of is not None and looks and _alike(x, memory.get(of)):
                 read = _reader(find(target), rest, kwargs, None if whole else i)
                 memory.view(name, x, of, read, LOOSE.get(base_of(target), ""))
             else:

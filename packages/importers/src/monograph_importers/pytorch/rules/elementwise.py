@@ -15,10 +15,6 @@ def _binary(fn: Callable) -> Callable:
     return lambda a, b: fn(*together(a, b))
 
 
-def _unary(fn: Callable) -> Callable:
-    return lambda x: fn(x)
-
-
 def _add(a: Any, b: Any, *, alpha: Any = 1) -> Any:
     a, b = together(a, b)
     if _dtype(a, b) == "bool":
@@ -130,10 +126,6 @@ def _sign(x: Any) -> Any:
     return mg.where(mg.isnan(x), 0, mg.sign(x)) if x.dtype.is_float else mg.sign(x)
 
 
-def _neg(x: Any) -> Any:
-    return mg.negative(x)
-
-
 def _round(x: Any, *, decimals: int = 0) -> Any:
     if not decimals:
         return mg.round(x)
@@ -213,23 +205,23 @@ def _mish(x: Any) -> Any:
 
 RULES: dict[str, Callable] = {
     # one argument; integers become floats where they must
-    "abs": _unary(mg.abs), "acos": _unary(mg.acos), "acosh": _unary(mg.acosh),
-    "asin": _unary(mg.asin), "asinh": _unary(mg.asinh), "atan": _unary(mg.atan),
-    "atanh": _unary(mg.atanh), "bitwise_not": _unary(mg.bitwise_invert), "ceil": _unary(mg.ceil),
-    "conj": _unary(mg.conj), "_conj": _unary(mg.conj), "cos": _unary(mg.cos),
-    "cosh": _unary(mg.cosh), "digamma": _unary(mg.digamma), "erf": _unary(mg.erf),
-    "erfc": _unary(mg.erfc), "erfinv": _unary(mg.erf_inv), "exp": _unary(mg.exp),
-    "exp2": lambda x: mg.pow(2.0, floating(x)), "expm1": _unary(mg.expm1),
-    "fix": _unary(mg.trunc), "floor": _unary(mg.floor), "frac": lambda x: x - mg.trunc(x),
-    "imag": _unary(mg.imag), "isfinite": _unary(mg.isfinite), "isinf": _unary(mg.isinf),
-    "isnan": _unary(mg.isnan), "lgamma": _unary(mg.lgamma), "log": _unary(mg.log),
-    "log10": _unary(mg.log10), "log1p": _unary(mg.log1p), "log2": _unary(mg.log2),
-    "logical_not": _unary(mg.logical_not), "nan_to_num": _nan_to_num, "neg": _neg,
-    "positive": _unary(mg.positive), "real": _unary(mg.real), "reciprocal": _unary(mg.reciprocal),
-    "round": _round, "rsqrt": _unary(mg.rsqrt), "sigmoid": _unary(mg.sigmoid), "sgn": _sign,
-    "sign": _sign, "sin": _unary(mg.sin), "sinh": _unary(mg.sinh), "sqrt": _unary(mg.sqrt),
-    "square": lambda x: _mul(x, x), "tan": _unary(mg.tan), "tanh": _unary(mg.tanh),
-    "trunc": _unary(mg.trunc),
+    "abs": mg.abs, "acos": mg.acos, "acosh": mg.acosh,
+    "asin": mg.asin, "asinh": mg.asinh, "atan": mg.atan,
+    "atanh": mg.atanh, "bitwise_not": mg.bitwise_invert, "ceil": mg.ceil,
+    "conj": mg.conj, "_conj": mg.conj, "cos": mg.cos,
+    "cosh": mg.cosh, "digamma": mg.digamma, "erf": mg.erf,
+    "erfc": mg.erfc, "erfinv": mg.erf_inv, "exp": mg.exp,
+    "exp2": lambda x: mg.pow(2.0, floating(x)), "expm1": mg.expm1,
+    "fix": mg.trunc, "floor": mg.floor, "frac": lambda x: x - mg.trunc(x),
+    "imag": mg.imag, "isfinite": mg.isfinite, "isinf": mg.isinf,
+    "isnan": mg.isnan, "lgamma": mg.lgamma, "log": mg.log,
+    "log10": mg.log10, "log1p": mg.log1p, "log2": mg.log2,
+    "logical_not": mg.logical_not, "nan_to_num": _nan_to_num, "neg": mg.negative,
+    "positive": mg.positive, "real": mg.real, "reciprocal": mg.reciprocal,
+    "round": _round, "rsqrt": mg.rsqrt, "sigmoid": mg.sigmoid, "sgn": _sign,
+    "sign": _sign, "sin": mg.sin, "sinh": mg.sinh, "sqrt": mg.sqrt,
+    "square": lambda x: _mul(x, x), "tan": mg.tan, "tanh": mg.tanh,
+    "trunc": mg.trunc,
     # two arguments
     "add": _add, "__add__": _add, "atan2": _binary(mg.atan2), "copysign": _binary(mg.copysign),
     "bitwise_and": _bitwise(mg.logical_and, mg.bitwise_and),
@@ -243,8 +235,8 @@ RULES: dict[str, Callable] = {
     "__rshift__": _binary(mg.bitwise_right_shift), "div": _div, "true_divide": _div,
     "divide": _div, "floor_divide": _floor_divide, "fmax": _nan_aside(mg.maximum),
     "fmin": _nan_aside(mg.minimum), "fmod": _fmod, "hypot": _binary(mg.hypot),
-    "logaddexp": _binary(mg.logaddexp), "logical_and": lambda a, b: mg.logical_and(a, b),
-    "logical_or": lambda a, b: mg.logical_or(a, b), "logical_xor": lambda a, b: mg.logical_xor(a, b),
+    "logaddexp": _binary(mg.logaddexp), "logical_and": mg.logical_and,
+    "logical_or": mg.logical_or, "logical_xor": mg.logical_xor,
     "maximum": _maximum, "minimum": _minimum, "mul": _mul, "multiply": _mul,
     "max.other": _maximum, "min.other": _minimum,
     "nextafter": _binary(mg.nextafter), "pow": _pow, "remainder": _remainder,
@@ -262,8 +254,8 @@ RULES: dict[str, Callable] = {
     "gelu": lambda x, *, approximate="none": mg.gelu(x, approximate=approximate == "tanh"),
     "glu": _glu, "hardsigmoid": _hardsigmoid, "hardswish": lambda x: x * _hardsigmoid(x),
     "hardtanh": _hardtanh, "leaky_relu": _leaky_relu, "log_sigmoid": _log_sigmoid, "mish": _mish,
-    "prelu": _prelu, "relu": _unary(mg.relu), "relu6": lambda x: _hardtanh(x, 0, 6),
-    "selu": lambda x: _elu(x, 1.6732632423543772, 1.0507009873554805), "silu": _unary(mg.silu),
+    "prelu": _prelu, "relu": mg.relu, "relu6": lambda x: _hardtanh(x, 0, 6),
+    "selu": lambda x: _elu(x, 1.6732632423543772, 1.0507009873554805), "silu": mg.silu,
     "softplus": _softplus,
     "threshold": lambda x, threshold, value: mg.where(x <= threshold, value, x),
 }  # fmt: skip

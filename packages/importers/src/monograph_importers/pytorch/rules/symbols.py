@@ -7,8 +7,6 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import monograph as mg
-
 
 def _item(x: Any) -> Any:
     """The number of a tensor that is known; others have none yet."""
@@ -34,12 +32,10 @@ RULES: dict[str, Callable] = {
     "aten.sym_storage_offset.default": lambda x: 0,
     "aten._local_scalar_dense.default": _item, "aten.item.default": _item,
     "aten.is_floating_point.default": lambda x: x.dtype.is_float,
-    "aten.scalar_tensor.default": lambda s, *, dtype=None, layout=None, device=None, pin_memory=None:
-        mg.asarray(s, dtype=dtype or "float32"),
     **{
         f"aten.{n}.default": lambda *args, **kwargs: None
         for n in (
-            "_assert_scalar", "_assert_async.msg", "_assert_tensor_metadata", "sym_constrain_range",
+            "_assert_scalar", "_assert_async", "_assert_tensor_metadata", "sym_constrain_range",
             "sym_constrain_range_for_size", "_functional_assert_scalar",
         )
     },
