@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -178,3 +179,38 @@ def test_other_files(tmp_path):
     torch.save({"w": torch.ones(2)}, tmp_path / "state.pt2")
     with pytest.raises(FileFormatError, match="holds no exported program"):
         mg.load(tmp_path / "state.pt2")
+
+
+def _places(x, path=()):
+    """Every place in a JSON value."""
+    yield path
+    for k, v in x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list) else ():
+        yield from _places(v, (*path, k))
+
+
+JUNK = st.sampled_from([None, -1, 0, 2**70, 1e308, "", "x", "input", [], {}, [[]], True, {"as_int": 5}, {"as_tensor": {"name": "relu"}}])  # fmt: skip
+
+
+@settings(max_examples=150, deadline=2000, suppress_health_check=list(HealthCheck))
+@given(
+    at=st.floats(0, 1, exclude_max=True),
+    junk=JUNK,
+    which=st.sampled_from(["models/model.json", "weights_config.json"]),
+)
+def test_junk_in_tables_is_an_error_or_a_model(whole, tmp_path_factory, at, junk, which):
+    def change(table):
+        places = list(_places(table))[1:]
+        *path, last = places[int(at * len(places))]
+        inner = table
+        for k in path:
+            inner = inner[k]
+        inner[last] = junk
+
+    path = changed(whole, tmp_path_factory.getbasetemp() / "junk.pt2", which, change)
+    with contextlib.suppress(MonographError):
+        imported = mg.load(path)
+        repr(imported)
+        if all(i.shape == (1, 3) for i in imported.signature.inputs):
+            imported.on("numpy").call(
+                *[np.ones((1, 3), "float32")] * len(imported.signature.inputs)
+            )
