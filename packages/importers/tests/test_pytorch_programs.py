@@ -349,11 +349,24 @@ def test_parameters_share_memory_with_the_module_and_stores_do_not():
     close(imported.call(np.ones((1, 2), "float32")), want)
 
 
-def test_sixteen_bit_weights():
+def test_sixteen_bit_weights(tmp_path):
     pytest.importorskip("monograph_dtypes")
     module = nn.Linear(3, 2).to(torch.bfloat16)
     x = torch.randn(4, 3, dtype=torch.bfloat16)
-    imported = mg.load(module, example=x)
-    assert imported.parameters["weight"].dtype.name == "bfloat16"
-    got = np.asarray(imported.call(mg.tensor(x.float().numpy(), dtype="bfloat16")), "float32")
-    np.testing.assert_allclose(got, module(x).detach().float().numpy(), rtol=0.02, atol=0.02)
+    for imported in from_file(module, tmp_path, x):
+        assert imported.parameters["weight"].dtype.name == "bfloat16"
+        got = imported.call(mg.tensor(x.float().numpy(), dtype="bfloat16"))
+        assert got.dtype.name == "bfloat16"
+        want = module(x).detach().float().numpy()
+        np.testing.assert_allclose(np.asarray(got, "float32"), want, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:No complete tensor")  # of torch, which saves it whole
+def test_views_in_a_state_dict_keep_their_strides(tmp_path):
+    module = nn.Linear(3, 4, bias=False)
+    module.weight = nn.Parameter(torch.arange(24.0).reshape(3, 8)[:, 1:8:2].T)
+    module.register_buffer("empty", torch.zeros(0, 2))
+    x = torch.randn(2, 3)
+    for imported in from_file(module, tmp_path, x):
+        close(imported.parameters["weight"], module.weight)
+        close(imported.call(x.numpy()), module(x))
