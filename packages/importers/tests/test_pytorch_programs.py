@@ -324,6 +324,22 @@ def test_dropout_drops_in_training_alone():
     close(still.call(x.numpy(), q.numpy())[4], module.eval()(x, q)[4])
 
 
+def test_dropout_of_attention_keeps_the_mean_and_the_mask():
+    class Attends(nn.Module):
+        def forward(self, q, mask):
+            ones = torch.ones_like(q)
+            some = F.scaled_dot_product_attention(q, q, ones, mask, dropout_p=0.5)
+            return some, F.scaled_dot_product_attention(q, q, ones, dropout_p=0.5, is_causal=True)
+
+    q, mask = torch.randn(1, 2, 300, 4), torch.ones(300, 300, dtype=torch.bool)
+    mask[0], mask[1, 1:] = False, False
+    imported = mg.load(Attends(), example=(q, mask), training=True)
+    masked, causal = (np.asarray(v) for v in imported.call(q.numpy(), mask.numpy()))
+    assert not masked[:, :, 0].any() and set(masked[:, :, 1].ravel()) <= {0.0, 2.0}
+    assert abs(masked[:, :, 2:].mean() - 1) < 0.02
+    assert set(causal[:, :, 0].ravel()) <= {0.0, 2.0} and abs(causal.mean() - 1) < 0.05
+
+
 def test_a_module_needs_inputs_to_be_exported():
     with pytest.raises(ArgumentError, match="give inputs to try"):
         mg.load(nn.Linear(2, 2))

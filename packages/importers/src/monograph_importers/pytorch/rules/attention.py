@@ -41,9 +41,12 @@ def _dropping(
     scores = mg.matmul(q, mg.matrix_transpose(k)) * (scale or 1 / math.sqrt(q.shape[-1]))
     if causal:
         mask = mg.tril(mg.ones(scores.shape[-2:], dtype="bool"))
-    if mask is not None:
-        scores = mg.where(mask, scores, -mg.inf) if mask.dtype.kind == "bool" else scores + mask
-    return mg.matmul(dropped(mg.softmax(scores, axis=-1), p, key), v)
+    if mask is None or mask.dtype.kind != "bool":
+        weights = mg.softmax(scores if mask is None else scores + mask, axis=-1)
+    else:  # a query that may look at nothing gets nothing, not NaN
+        weights = mg.softmax(mg.where(mask, scores, mg.finfo(scores.dtype).min), axis=-1)
+        weights = mg.where(mask, weights, 0.0)
+    return mg.matmul(dropped(weights, p, key), v)
 
 
 RULES: dict[str, Callable] = {"scaled_dot_product_attention": _attention}

@@ -207,8 +207,8 @@ RULES: dict[str, Callable] = {
     "_native_batch_norm_legit_functional": _legit_functional,
     "_native_batch_norm_legit.no_stats": _no_stats,
     "_native_batch_norm_legit_no_training": _no_training, "group_norm": _group_norm,
-    "native_layer_norm_backward": _layer_norm_backward,
-    "native_group_norm_backward": _group_norm_backward, "instance_norm": _instance_norm, "layer_norm": _layer_norm,
+    "instance_norm": _instance_norm, "layer_norm": _layer_norm,
     "native_group_norm": _native_group_norm, "native_layer_norm": _with_statistics,
-    "rms_norm": _rms_norm,
+    "native_group_norm_backward": _group_norm_backward,
+    "native_layer_norm_backward": _layer_norm_backward, "rms_norm": _rms_norm,
 }  # fmt: skip
