@@ -1,0 +1,138 @@
+"""Values by name, and which share memory in torch: a write through one shows in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import monograph as mg
+import numpy as np
+from monograph.tracing import tracing
+
+from .program import Graph, Node, Ref
+from .rules import WRITES, is_view, resolved
+
+
+class _View(NamedTuple):
+    of: str
+    read: Callable[[Any], Any]
+    kind: str  # "contiguous" and "reshape" are copies where the elements lie in another way
+
+
+class Memory:
+    """The values of one run of a graph."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self.views: dict[str, _View] = {}
+        self.version: dict[str, int] = {}  # how often memory was written, by its owner's name
+        self.seen: dict[str, int] = {}
+
+    def put(self, name: str, value: Any) -> None:
+        """A value with memory of its own."""
+        self.values[name] = value
+
+    def view(
+        self, name: str, value: Any, of: str, read: Callable = lambda x: x, kind: str = ""
+    ) -> None:
+        """A value that looks at another's memory: ``value = read(that of ``of``)``."""
+        self.values[name], self.views[name] = value, _View(of, read, kind)
+        self.seen[name] = self.version.get(self._owner(name), 0)
+
+    def get(self, name: str) -> Any:
+        """A value as it is now."""
+        if name in self.views:
+            owner = self._owner(name)
+            now = self.version.get(owner, 0)
+            if self.seen[name] != now:
+                view = self.views[name]
+                if not self._copied(view):
+                    self.values[name] = view.read(self.get(view.of))
+                self.seen[name] = now
+        return self.values[name]
+
+    def write(self, name: str, value: Any) -> None:
+        """Another value in the same memory."""
+        self.get(name)
+        view = self.views.get(name)
+        if view is None or self._copied(view):
+            self.views.pop(name, None)
+            self.version[name] = self.version.get(name, 0) + 1
+        else:
+            owner = self._owner(name)
+            self.values[owner] = _put(self.values[owner], self._places(name), value)
+            self.version[owner] = self.version.get(owner, 0) + 1
+            self.seen[name] = self.version[owner]
+        self.values[name] = value
+
+    def written(self, names: Iterable[str]) -> bool:
+        """Whether memory that one of ``names`` owns was written."""
+        return any(self.version.get(n) for n in names)
+
+    def _owner(self, name: str) -> str:
+        while name in self.views:
+            name = self.views[name].of
+        return name
+
+    def _places(self, name: str) -> Any:
+        """The positions of a value's elements in its owner's, as NumPy arrays."""
+        view = self.views.get(name)
+        if view is None:
+            shape = self.values[name].shape
+            return np.arange(int(np.prod(shape))).reshape(shape)
+        return _read(view, self._places(view.of))
+
+    def _copied(self, view: _View) -> bool:
+        """Whether torch made a copy, for the result could not be read off the memory by strides."""
+        if not view.kind:
+            return False
+        places = self._places(view.of)
+        if view.kind == "contiguous":
+            return bool((np.diff(places.ravel()) != 1).any())
+        return not _is_strided(_read(view, places))
+
+
+def _read(view: _View, places: Any) -> Any:
+    with tracing(None), mg.engine("numpy"):
+        found = view.read(mg.tree.map(mg.tensor, places))
+        return mg.tree.map(lambda x: x.numpy(), found)
+
+
+def _is_strided(places: np.ndarray) -> bool:
+    """Whether positions are an offset and a step per axis."""
+    steps = [np.diff(places, axis=axis).ravel() for axis in range(places.ndim)]
+    return all((s == s[:1]).all() for s in steps)
+
+
+def writes(graph: Graph) -> Iterator[tuple[str, Node]]:
+    """The inputs of a graph that its nodes write into, also through views, with the node."""
+    owner = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        target, written = resolved(node.target)
+        places = (0,) if written else WRITES.get(target.partition(".")[2], ())
+        for i in places:
+            if isinstance(node.args[i], Ref) and node.args[i].name in owner:
+                yield owner[node.args[i].name], node
+        first = node.args[0] if node.args else None
+        if isinstance(first, Ref) and first.name in owner and (written or is_view(target)):
+            for name in [node.outputs] if isinstance(node.outputs, str) else node.outputs:
+                owner[name] = owner[first.name]
+
+
+def _put(x: Any, places: np.ndarray, value: Any) -> Any:
+    """``x`` with ``value`` at these positions; a block of it as one, for that is cheap."""
+    if places.size == x.size and (np.diff(places.ravel()) == 1).all():
+        return mg.reshape(value, x.shape)
+    if not places.size:
+        return x
+    axes = [np.unique(a) for a in np.unravel_index(places.ravel(), x.shape)]
+    slices, block = [], []
+    for a in axes:
+        step = int(a[1] - a[0]) if len(a) > 1 else 1
+        slices.append(slice(int(a[0]), int(a[-1]) + 1, step))
+        block.append(len(a))
+    whole = np.arange(x.size).reshape(x.shape)[tuple(slices)] if x.ndim else places
+    if whole.size == places.size and (whole.ravel() == places.ravel()).all():
+        return x.at[tuple(slices)].set(mg.reshape(value, tuple(block)))
+    flat = mg.reshape(x, (-1,)).at[places.ravel()].set(mg.reshape(value, (-1,)))
+    return mg.reshape(flat, x.shape)
