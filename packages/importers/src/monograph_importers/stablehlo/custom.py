@@ -1,0 +1,278 @@
+"""Custom calls that are well known, and CHLO's larger operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import monograph as mg
+import numpy as np
+from monograph import ops
+from monograph.errors import ArgumentError
+
+from .._steps import known
+from .control import top_k
+from .elementwise import kind
+from .interpret import RULES, Step, rule
+from .shapes import shape
+
+CALLS: dict[str, Callable[..., Any]] = {}  # by call_target_name
+
+
+def call(*names: str) -> Callable[[Callable], Callable]:
+    def register(fn: Callable) -> Callable:
+        CALLS.update(dict.fromkeys(names, fn))
+        return fn
+
+    return register
+
+
+@rule("stablehlo.custom_call")
+def _custom_call(step: Step, *xs: Any) -> Any:
+    return CALLS[target(step.op)](step, *xs)
+
+
+def target(op: Any) -> str:
+    return str(op.attributes.get("call_target_name", ""))
+
+
+@call(
+    "Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement",
+    "LayoutConstraint", "xla.sdy.FuncResultSharding", "MoveToHost", "MoveToDevice",
+)  # fmt: skip
+def _same(step: Step, *xs: Any) -> Any:
+    """Where a value lives, which a graph does not say."""
+    return list(xs)
+
+
+@call("shape_assertion")
+def _shape_assertion(step: Step, holds: Any, *values: Any) -> Any:
+    if known(holds) and not bool(holds):
+        said = str(step.get("error_message", "the shapes do not fit"))
+        for i, v in enumerate(values):
+            said = said.replace(f"{{{i}}}", str(int(v)) if known(v) else "?")
+        raise ArgumentError(said)
+    return []
+
+
+@call("mhlo.topk")
+def _mhlo_topk(step: Step, x: Any) -> Any:
+    return top_k(x, int(step.op.types[0].shape[-1]))
+
+
+_MHLO = {
+    "acos": "acos", "acosh": "acosh", "asin": "asin", "asinh": "asinh", "atan": "atan",
+    "atanh": "atanh", "cosh": "cosh", "erf": "erf", "sinh": "sinh", "tan": "tan",
+}  # fmt: skip
+for _name, _own in _MHLO.items():
+    CALLS[f"mhlo.{_name}"] = RULES[f"chlo.{_own}"]
+
+
+# ---- LAPACK, under jaxlib's names: a prefix, a letter for the dtype, the routine; ``info`` is 0
+
+
+def _lapack(routine: str, fn: Callable) -> None:
+    for letter in "sdcz":
+        for name in (f"lapack_{letter}{routine}", f"lapack_{letter}{routine}_ffi"):
+            CALLS[name] = fn
+
+
+def _info(x: Any) -> Any:
+    return mg.zeros(shape(x)[:-2], dtype="int32")
+
+
+def _config(step: Step, name: str) -> str:
+    """An option of a typed call: a letter, or its number."""
+    value = (step.get("mhlo.backend_config") or step.get("backend_config") or {}).get(name)
+    return chr(value) if isinstance(value, int) else str(value)
+
+
+def _potrf(step: Step, x: Any) -> Any:
+    lower = _config(step, "uplo") in ("L", "76")
+    a = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
+    full = a + mg.conj(mg.matrix_transpose(mg.tril(a, k=-1)))
+    factor = ops.cholesky(full)
+    other = mg.triu(x, k=1) if lower else mg.tril(x, k=-1)
+    return [(factor if lower else mg.conj(mg.matrix_transpose(factor))) + other, _info(x)]
+
+
+def _trsm(step: Step, a: Any, b: Any, *alpha: Any) -> Any:
+    turn = {"N": "NO_TRANSPOSE", "T": "TRANSPOSE", "C": "ADJOINT"}[_config(step, "trans_x")]
+    return ops.triangular_solve(
+        a, b, left_side=_config(step, "side") == "L", lower=_config(step, "uplo") == "L",
+        unit_diagonal=_config(step, "diag") == "U", transpose_a=turn,
+    )  # fmt: skip
+
+
+def _syevd(step: Step, x: Any) -> Any:
+    lower = _config(step, "uplo") == "L"
+    a = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
+    values, vectors = ops.eigh(a + mg.conj(mg.matrix_transpose(mg.tril(a, k=-1))))
+    return [vectors, values, _info(x)]
+
+
+def _getrf(step: Step, x: Any) -> Any:
+    """Packed factors, and the rows that were exchanged (from 1), which a loop reads off our order."""
+    packed, order = ops.lu(x)
+    m, n = shape(x)[-2:]
+    k = min(m, n)
+
+    def exchanged(order: Any) -> Any:
+        def turn(now: Any, i: Any) -> Any:
+            wanted = ops.dynamic_slice(order, i, sizes=(1,))
+            at = mg.astype(mg.argmax(mg.astype(now == wanted, "int32"), axis=0), "int64")
+            here = ops.dynamic_slice(now, i, sizes=(1,))
+            now = ops.dynamic_update_slice(now, here, at)
+            now = ops.dynamic_update_slice(now, wanted, i)
+            return now, mg.astype(at + 1, "int32")
+
+        return mg.scan(turn, mg.arange(m, dtype="int64"), mg.arange(k, dtype="int64"))[1]
+
+    for _ in shape(x)[:-2]:
+        exchanged = mg.vmap(exchanged)
+    return [packed, exchanged(mg.astype(order, "int64")), _info(x)]
+
+
+def _gesdd(step: Step, x: Any) -> Any:
+    mode = _config(step, "mode")
+    types = [t.shape for t in step.op.types]
+    u, s, vh = ops.svd(x)
+    # the results are x, s, u, vh, info; full matrices are more than ours gives
+    wanted = {"s": types[1], "u": types[2], "vh": types[3]}
+    if mode != "N" and (shape(u) != wanted["u"] or shape(vh) != wanted["vh"]):
+        raise ArgumentError("singular vectors of the null space (full_matrices) are not supported")
+    blank = lambda t: mg.zeros(t, dtype=mg.Spec.of(x).dtype)  # noqa: E731
+    if mode == "N":
+        u, vh = blank(wanted["u"]), blank(wanted["vh"])
+    return [x, s, u, vh, _info(x)]
+
+
+for _routine, _fn in {
+    "potrf": _potrf, "trsm": _trsm, "syevd": _syevd, "heevd": _syevd, "getrf": _getrf, "gesdd": _gesdd,
+}.items():  # fmt: skip
+    _lapack(_routine, _fn)
+
+
+@call("cu_lu_pivots_to_permutation", "lu_pivots_to_permutation")
+def _pivots(step: Step, pivots: Any) -> Any:
+    n = int(step.op.types[0].shape[-1])
+
+    def permutation(pivots: Any) -> Any:
+        def turn(now: Any, x: Any) -> Any:
+            i, j = x
+            a, b = ops.dynamic_slice(now, i, sizes=(1,)), ops.dynamic_slice(now, j, sizes=(1,))
+            return ops.dynamic_update_slice(ops.dynamic_update_slice(now, b, i), a, j), ()
+
+        steps = mg.arange(shape(pivots)[0], dtype="int32")
+        return mg.scan(turn, mg.arange(n, dtype="int32"), (steps, mg.astype(pivots, "int32")))[0]
+
+    for _ in shape(pivots)[:-1]:
+        permutation = mg.vmap(permutation)
+    return permutation(pivots)
+
+
+# ---- random bits
+
+
+@rule("stablehlo.rng_bit_generator")
+def _rng_bit_generator(step: Step, state: Any) -> Any:
+    """Threefry-2x32 as XLA counts: the key is the state's first word, the counter its second.
+
+    Two halves of the block's bits go one after the other.
+    """
+    t = step.op.types[1]
+    from .constants import dtype
+
+    d, size = dtype(t.element), int(np.prod(t.shape, dtype=np.int64))
+    bits = d.bits
+    if kind(state) == "uint" and mg.Spec.of(state).dtype.bits == 32:
+        words = ops.reshape(state, shape=(2, 2))
+        state64 = [_wide(ops.reshape(words[i], shape=(2,))) for i in (0, 1)]
+    else:
+        state64 = [ops.reshape(state[i], shape=()) for i in (0, 1)]
+    key, counter = state64
+    per = 64 // bits if bits == 64 else 2
+    blocks = size if bits == 64 else -(-size // per)
+    number = counter + mg.arange(blocks, dtype="uint64")
+    low, high = _halves(number)
+    k = mg.stack(_halves(key))
+    a, b = ops.threefry_2x32(k, low, high)
+    if bits == 64:
+        out = _join(a, b)
+    else:
+        out = ops.concatenate(a, b, axis=0)[:size]
+        if bits < 32:
+            out = mg.astype(out, f"uint{bits}")
+    out = ops.bitcast_convert(ops.reshape(out, shape=t.shape), dtype=d)
+    moved = counter + np.uint64(blocks)
+    if mg.Spec.of(state).dtype.bits == 32:
+        new = ops.concatenate(mg.stack(_halves(key)), mg.stack(_halves(moved)), axis=0)
+    else:
+        new = mg.stack([key, moved])
+    return [new, out]
+
+
+def _halves(x: Any) -> list[Any]:
+    """Low and high words of uint64."""
+    high = ops.shift_right_logical(x, mg.full_like(x, 32))
+    return [mg.astype(x & mg.full_like(x, 0xFFFFFFFF), "uint32"), mg.astype(high, "uint32")]
+
+
+def _join(low: Any, high: Any) -> Any:
+    wide = mg.astype(high, "uint64")
+    return ops.shift_left(wide, mg.full_like(wide, 32)) | mg.astype(low, "uint64")
+
+
+def _wide(pair: Any) -> Any:
+    return ops.reshape(_join(pair[0:1], pair[1:2]), shape=())
+
+
+# ---- CHLO
+
+
+@rule("chlo.polygamma")
+def _polygamma(step: Step, n: Any, x: Any) -> Any:
+    order = {float(v) for v in np.asarray(n).reshape(-1)} if known(n) else set()
+    if len(order) != 1 or next(iter(order)) < 0 or not next(iter(order)).is_integer():
+        raise ArgumentError("polygamma is supported for one order that is a constant")
+    order_n = int(order.pop())
+    return ops.polygamma(x, n=order_n) if order_n else ops.digamma(x)
+
+
+@rule("chlo.mulhi")
+def _mulhi(step: Step, a: Any, b: Any) -> Any:
+    """The upper half of a product."""
+    d = mg.Spec.of(a).dtype
+    if d.bits < 64:
+        wide = f"{d.kind}{2 * d.bits}"
+        product = mg.astype(a, wide) * mg.astype(b, wide)
+        shift = ops.shift_right_arithmetic if d.kind == "int" else ops.shift_right_logical
+        return mg.astype(shift(product, mg.full_like(product, d.bits)), d)
+    u = [ops.bitcast_convert(v, dtype="uint64") for v in (a, b)]
+    (al, ah), (bl, bh) = ([mg.astype(h, "uint64") for h in _halves(v)] for v in u)
+    half = lambda v: mg.astype(_halves(v)[1], "uint64")  # noqa: E731
+    low = lambda v: mg.astype(_halves(v)[0], "uint64")  # noqa: E731
+    middle = ah * bl + half(al * bl)
+    other = al * bh + low(middle)
+    high = ah * bh + half(middle) + half(other)
+    if d.kind == "int":  # a negative factor was read as 2**64 more
+        zero = mg.zeros_like(high)
+        high = high - mg.where(a < 0, u[1], zero) - mg.where(b < 0, u[0], zero)
+    return ops.bitcast_convert(high, dtype=d)
+
+
+@rule("chlo.scan")
+def _scan(step: Step, *operands: Any) -> Any:
+    """A loop over one axis; the last ``n`` operands are the carry."""
+    axis = int(step.get("dimension"))
+    sizes = step.get("operandSegmentSizes") or []
+    n = int(sizes[0]) if sizes else len(operands) // 2
+    xs = [mg.moveaxis(x, axis, 0) for x in operands[:n]]
+
+    def body(carry: Any, x: Any) -> Any:
+        out = step.region()(*x, *carry)
+        k = len(out) - len(carry)
+        return list(out[k:]), tuple(out[:k])
+
+    carry, ys = mg.scan(body, list(operands[n:]), tuple(xs), reverse=bool(step.get("is_reverse")))
+    return [*(mg.moveaxis(y, 0, axis) for y in ys), *carry]
