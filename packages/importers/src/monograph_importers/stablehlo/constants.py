@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
+import monograph as mg
 import numpy as np
 from monograph import ops
 from monograph.dtypes import DType, dtype as as_dtype
@@ -19,6 +19,18 @@ DTYPES = {
     "f8E5M2": "float8_e5m2", "index": "int64",
     **{f"{m}{b}": f"{k}{b}" for m, k in (("i", "int"), ("si", "int"), ("ui", "uint")) for b in (8, 16, 32, 64)},
 }  # fmt: skip
+
+NARROW = {"i2": ("int8", 2), "ui2": ("uint8", 2), "i4": ("int8", 4), "ui4": ("uint8", 4)}
+DTYPES |= {k: d for k, (d, _) in NARROW.items()}  # in bytes, cut to their width after each operation
+
+
+def narrowed(x: Any, element: str) -> Any:
+    """Bytes that hold integers of 2 or 4 bits, wrapped as those would."""
+    d, bits = NARROW[element]
+    by = np.asarray(8 - bits, d)
+    by = ops.broadcast_in_dim(by, shape=mg.Spec.of(x).shape, dims=())
+    back = ops.shift_right_arithmetic if d == "int8" else ops.shift_right_logical
+    return back(ops.shift_left(x, by), by)
 
 
 def dtype(element: str) -> DType:
@@ -50,9 +62,9 @@ def array(x: Elements) -> np.ndarray:
 
 
 def _bits(raw: bytes, d: np.dtype, size: int) -> np.ndarray:
-    if d == np.bool_:  # one bit each, or one byte for all
+    if d == np.bool_ and len(raw) != size:  # a bit each; what is one byte long may be for all
         packed = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little").astype(bool)
-        return packed[:1] if len(raw) == 1 and size > 8 else packed[:size]
+        return packed[: size if size <= packed.size else 1]
     return np.frombuffer(raw, d.newbyteorder("<")).astype(d, copy=False)
 
 

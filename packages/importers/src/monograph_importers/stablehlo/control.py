@@ -9,6 +9,7 @@ import numpy as np
 
 from .._steps import known
 from .interpret import RULES, Step, rule
+from .loops import while_loop
 
 
 @rule("func.call", "call")
@@ -19,15 +20,16 @@ def _call(step: Step, *xs: Any) -> Any:
 @rule("stablehlo.composite")
 def _composite(step: Step, *xs: Any) -> Any:
     """Its decomposition, which means the same."""
-    name = step.get("name", "").replace("chlo.", "chlo.", 1)
+    name = step.get("name", "")
     if name in ("chlo.top_k",) and "k" in (step.get("composite_attributes") or {}):
         return top_k(xs[0], int(step.get("composite_attributes")["k"]))
     return step.call(step.get("decomposition"), *xs)
 
 
 def top_k(x: Any, k: int) -> list[Any]:
-    values, places = mg.top_k(x, k)
-    return [values, mg.astype(places, "int32")]
+    d = mg.Spec.of(x).dtype
+    values, places = mg.top_k(mg.astype(x, "uint8") if d.kind == "bool" else x, k)
+    return [mg.astype(values, d), mg.astype(places, "int32")]
 
 
 @rule("chlo.top_k")
@@ -54,11 +56,7 @@ def _case(step: Step, index: Any) -> Any:
 
 @rule("stablehlo.while")
 def _while(step: Step, *init: Any) -> Any:
-    return list(
-        mg.while_loop(
-            lambda carry: step.region(0)(*carry)[0], lambda carry: tuple(step.region(1)(*carry)), init
-        )
-    )
+    return while_loop(step.region(0), step.region(1), init)
 
 
 RULES["stablehlo.after_all"] = RULES["stablehlo.create_token"] = lambda step, *xs: None

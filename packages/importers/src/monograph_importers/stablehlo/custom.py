@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from monograph import ops
 from monograph.errors import ArgumentError
 
 from .._steps import known
+from .constants import dtype
 from .control import top_k
 from .elementwise import kind
 from .interpret import RULES, Step, rule
@@ -176,40 +178,27 @@ def _pivots(step: Step, pivots: Any) -> Any:
 
 @rule("stablehlo.rng_bit_generator")
 def _rng_bit_generator(step: Step, state: Any) -> Any:
-    """Threefry-2x32 as XLA counts: the key is the state's first word, the counter its second.
+    """Threefry-2x32 as XLA counts: ``state uint64[2]`` is a key and the first counter.
 
-    Two halves of the block's bits go one after the other.
+    A counter gives two words. They lie side by side along the first axis of even length, else the
+    longest, where the last may be left over.
     """
     t = step.op.types[1]
-    from .constants import dtype
-
-    d, size = dtype(t.element), int(np.prod(t.shape, dtype=np.int64))
-    bits = d.bits
-    if kind(state) == "uint" and mg.Spec.of(state).dtype.bits == 32:
-        words = ops.reshape(state, shape=(2, 2))
-        state64 = [_wide(ops.reshape(words[i], shape=(2,))) for i in (0, 1)]
+    d, to = dtype(t.element), t.shape or (1,)
+    axis = next((i for i, n in enumerate(to) if n % 2 == 0), to.index(max(to)))
+    half = to if d.bits == 64 else [-(-n // 2) if i == axis else n for i, n in enumerate(to)]
+    blocks = math.prod(half)
+    key, first = (ops.reshape(state[i], shape=()) for i in (0, 1))
+    low, high = _halves(first + mg.arange(blocks, dtype="uint64"))
+    words = ops.threefry_2x32(mg.stack(_halves(key)), low, high)
+    if d.bits == 64:
+        bits = _join(*words)
     else:
-        state64 = [ops.reshape(state[i], shape=()) for i in (0, 1)]
-    key, counter = state64
-    per = 64 // bits if bits == 64 else 2
-    blocks = size if bits == 64 else -(-size // per)
-    number = counter + mg.arange(blocks, dtype="uint64")
-    low, high = _halves(number)
-    k = mg.stack(_halves(key))
-    a, b = ops.threefry_2x32(k, low, high)
-    if bits == 64:
-        out = _join(a, b)
-    else:
-        out = ops.concatenate(a, b, axis=0)[:size]
-        if bits < 32:
-            out = mg.astype(out, f"uint{bits}")
-    out = ops.bitcast_convert(ops.reshape(out, shape=t.shape), dtype=d)
-    moved = counter + np.uint64(blocks)
-    if mg.Spec.of(state).dtype.bits == 32:
-        new = ops.concatenate(mg.stack(_halves(key)), mg.stack(_halves(moved)), axis=0)
-    else:
-        new = mg.stack([key, moved])
-    return [new, out]
+        pairs = mg.stack([ops.reshape(w, shape=half) for w in words], axis=axis + 1)
+        wide = ops.reshape(pairs, shape=[2 * n if i == axis else n for i, n in enumerate(half)])
+        bits = mg.astype(wide[tuple(slice(n) for n in to)], f"uint{d.bits}")
+    made = ops.bitcast_convert(ops.reshape(bits, shape=t.shape), dtype=d)
+    return [mg.stack([key, first + np.uint64(blocks)]), made]
 
 
 def _halves(x: Any) -> list[Any]:
@@ -221,10 +210,6 @@ def _halves(x: Any) -> list[Any]:
 def _join(low: Any, high: Any) -> Any:
     wide = mg.astype(high, "uint64")
     return ops.shift_left(wide, mg.full_like(wide, 32)) | mg.astype(low, "uint64")
-
-
-def _wide(pair: Any) -> Any:
-    return ops.reshape(_join(pair[0:1], pair[1:2]), shape=())
 
 
 # ---- CHLO

@@ -14,15 +14,14 @@ from .interpret import FOLDED, RULES, Step, rule
 
 # of any operands of one shape; of booleans it is the second
 _PLAIN: dict[str, Any] = {
-    "abs": ops.abs_, "add": (ops.add, ops.or_), "and": ops.and_, "atan2": ops.atan2, "cbrt": ops.cbrt,
+    "abs": ops.abs_, "add": (ops.add, ops.or_), "and": ops.and_,
     "ceil": ops.ceil, "complex": ops.complex_, "cosine": ops.cosine,
     "count_leading_zeros": ops.count_leading_zeros, "divide": ops.divide,
     "exponential": ops.exponential, "exponential_minus_one": ops.exponential_minus_one,
-    "floor": ops.floor, "imag": ops.imag, "is_finite": ops.is_finite, "log": ops.log,
+    "floor": ops.floor, "is_finite": ops.is_finite, "log": ops.log,
     "log_plus_one": ops.log_plus_one, "logistic": ops.logistic,
-    "maximum": (ops.maximum, ops.or_), "minimum": (ops.minimum, ops.and_),
     "multiply": (ops.multiply, ops.and_), "negate": ops.negate, "not": ops.not_, "or": ops.or_,
-    "popcnt": ops.popcnt, "power": ops.power, "real": ops.real, "remainder": ops.remainder,
+    "popcnt": ops.popcnt, "remainder": ops.remainder,
     "round_nearest_afz": ops.round_nearest_afz, "round_nearest_even": ops.round_nearest_even,
     "rsqrt": ops.rsqrt, "shift_left": ops.shift_left,
     "shift_right_arithmetic": ops.shift_right_arithmetic,
@@ -55,6 +54,70 @@ for _prefix, _table in (("stablehlo", _PLAIN), ("chlo", _CLIENT)):
     for _name, _fns in _table.items():
         RULES[f"{_prefix}.{_name}"] = _plain(*(_fns if isinstance(_fns, tuple) else (_fns,)))
         FOLDED.add(f"{_prefix}.{_name}")
+
+
+
+@rule("stablehlo.maximum", fold=True)
+def _maximum(step: Step, a: Any, b: Any) -> Any:
+    return _extreme(a, b, {"bool": ops.or_}.get(kind(a), ops.maximum), "GT")
+
+
+@rule("stablehlo.minimum", fold=True)
+def _minimum(step: Step, a: Any, b: Any) -> Any:
+    return _extreme(a, b, {"bool": ops.and_}.get(kind(a), ops.minimum), "LT")
+
+
+def _extreme(a: Any, b: Any, of_reals: Any, way: str) -> Any:
+    """Complex numbers go by their real parts, and by their imaginary ones where those are equal."""
+    if kind(a) != "complex":
+        return of_reals(a, b)
+    (ar, br), (ai, bi) = ([part(x) for x in (a, b)] for part in (ops.real, ops.imag))
+    same = ops.compare(ar, br, direction="EQ")
+    first = ops.select(same, ops.compare(ai, bi, direction=way), ops.compare(ar, br, direction=way))
+    return ops.select(first, a, b)
+
+
+@rule("stablehlo.real", fold=True)
+def _real(step: Step, x: Any) -> Any:
+    return ops.real(x) if kind(x) == "complex" else x
+
+
+@rule("stablehlo.imag", fold=True)
+def _imag(step: Step, x: Any) -> Any:
+    return ops.imag(x) if kind(x) == "complex" else mg.zeros_like(x)
+
+
+@rule("stablehlo.atan2")
+def _atan2(step: Step, y: Any, x: Any) -> Any:
+    if kind(x) != "complex":
+        return ops.atan2(y, x)
+    return mg.log((x + 1j * y) / mg.sqrt(x * x + y * y)) * -1j
+
+
+@rule("stablehlo.cbrt")
+def _cbrt(step: Step, x: Any) -> Any:
+    return ops.cbrt(x) if kind(x) != "complex" else ops.power(x, mg.full_like(x, 1 / 3))
+
+
+@rule("stablehlo.power", fold=True)
+def _power(step: Step, a: Any, b: Any) -> Any:
+    """Of integers by squaring; one over an integer is 0 but for 1 and -1."""
+    d = mg.Spec.of(a).dtype
+    if not d.is_integer:
+        return ops.power(a, b)
+    one = mg.ones_like(a)
+
+    def turn(i: Any, carry: Any) -> Any:
+        power, square, left = carry
+        power = mg.where((left & one) == one, power * square, power)
+        return power, square * square, ops.shift_right_logical(left, one)
+
+    magnitude = b if d.kind == "uint" else ops.abs_(b)
+    power = mg.fori_loop(0, d.bits, turn, (one, a, magnitude))[0]
+    if d.kind == "uint":
+        return power
+    return mg.where((b < 0) & (ops.abs_(a) != one), mg.zeros_like(a), power)
+
 
 # the spellings with a broadcast in them
 _BROADCAST = {
@@ -130,6 +193,8 @@ def _convert(step: Step, x: Any) -> Any:
 @rule("stablehlo.bitcast_convert")
 def _bitcast(step: Step, x: Any) -> Any:
     to, now = dtype(step.type.element), mg.Spec.of(x)
+    if to is now.dtype:
+        return x
     if to.bits == now.dtype.bits:
         return ops.bitcast_convert(x, dtype=to)
     if to.bits < now.dtype.bits:  # one element becomes several along a new last axis
@@ -168,6 +233,8 @@ def _rounded(x: Any, exponent_bits: int, mantissa_bits: int) -> Any:
     def const(v: int) -> Any:
         return mg.full_like(raw, v)
 
+    field = const((2**exponent - 1) << mantissa)
+    finite = ops.compare(ops.and_(raw, field), field, direction="NE")
     if mantissa_bits < mantissa:  # to the nearest, ties to even
         cut = mantissa - mantissa_bits
         odd = ops.and_(ops.shift_right_logical(raw, const(cut)), const(1))
@@ -175,14 +242,13 @@ def _rounded(x: Any, exponent_bits: int, mantissa_bits: int) -> Any:
         raw = ops.and_(raw, const((2 * one - 1) ^ ((1 << cut) - 1)))
     if exponent_bits < exponent:  # too large becomes infinite, too small 0
         bias, reach = 2 ** (exponent - 1) - 1, 2 ** (exponent_bits - 1) - 1
-        field = const((2**exponent - 1) << mantissa)
         found, sign = ops.and_(raw, field), ops.and_(raw, const(one))
         over = ops.compare(found, const((bias + reach) << mantissa), direction="GT")
         under = ops.compare(found, const((bias - reach) << mantissa), direction="LE")
         raw = ops.select(over, ops.or_(sign, field), raw)
         raw = ops.select(under, sign, raw)
     rounded = ops.bitcast_convert(raw, dtype=d)
-    return ops.select(ops.compare(x, x, direction="EQ"), rounded, x)  # NaN stays itself
+    return ops.select(finite, rounded, x)
 
 
 @rule("chlo.is_inf")

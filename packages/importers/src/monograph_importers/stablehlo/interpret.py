@@ -13,7 +13,8 @@ from monograph.errors import FileFormatError
 from monograph.tracing import at
 
 from .._steps import eagerly, known
-from .ir import Block, Module, Op
+from .constants import NARROW, narrowed
+from .ir import Block, Module, Op, Tensor
 
 RETURNS = frozenset({"func.return", "stablehlo.return", "return"})
 Rule = Callable[..., Any]  # (step, *operands) -> a value, or several in a list
@@ -98,7 +99,10 @@ def _one(op: Op, xs: list[Any], frame: Frame) -> list[Any]:
         out = eagerly(fn, *xs)
     else:
         out = fn(*xs)
-    return out if isinstance(out, list) else [out]
+    out = out if isinstance(out, list) else [out]
+    if any(isinstance(t, Tensor) and t.element in NARROW for t in op.types):
+        out = [narrowed(y, t.element) if t.element in NARROW else y for y, t in zip(out, op.types)]
+    return out
 
 
 def _foldable(x: Any) -> bool:

@@ -347,13 +347,8 @@ class _Reader:
         if name == "stablehlo.conv":
             return self.convolution()
         inside = self.balanced()
-        if "=" in inside:
-            return dict(_KEY.findall(inside)) and {
-                k: [int(n) for n in v[1:-1].split(",") if n.strip()]
-                if v.startswith("[")
-                else _number(v, "")
-                for k, v in _KEY.findall(inside)
-            }
+        if "=" in inside or name in _NUMBERS:
+            return {k: _integers(v) for k, v in _KEY.findall(inside)}
         kind, _, value = inside.partition(" ")
         return Enum(kind, value.strip()) if value else Enum(name, kind)
 
@@ -367,7 +362,14 @@ class _Reader:
 
 
 _KEY = re.compile(r"(\w+)\s*=\s*(\[[-\d,\s]*\]|-?\d+)")
+_NUMBERS = ("stablehlo.dot", "stablehlo.gather", "stablehlo.scatter")  # dimension numbers
 _WORDS = {"true": True, "false": False, "unit": True}
+
+
+def _integers(s: str) -> Any:
+    return [int(n) for n in s[1:-1].split(",") if n.strip()] if s[0] == "[" else int(s)
+
+
 _ESCAPE = re.compile(r"\\([0-9A-Fa-f]{2}|.)", re.S)
 
 

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import monograph as mg
-import numpy as np
 from monograph import ops
 
 from .constants import dtype, integers, pairs
@@ -50,7 +49,6 @@ def _convolution(step: Step, x: Any, kernel: Any, *padding: Any) -> Any:
     names = step.get("dimension_numbers")
     n = len(names["input"]) - 2
     spatial = [str(i) for i in range(n)]
-    d = mg.Spec.of(x).dtype
     out = dtype(step.type.element)
     x, kernel = (ops.convert(v, dtype=out if out.is_inexact else "float64") for v in (x, kernel))
     x = _ordered(x, names["input"], ["b", *spatial, "f"])
@@ -72,7 +70,6 @@ def _convolution(step: Step, x: Any, kernel: Any, *padding: Any) -> Any:
     else:
         y = ops.convolution(x, kernel, **attrs, feature_groups=groups)
     y = _ordered(y, ["b", *spatial, "f"], names["output"])
-    del d
     return y if mg.Spec.of(y).dtype is out else ops.convert(y, dtype=out)
 
 
@@ -88,7 +85,20 @@ def _fft(step: Step, x: Any) -> Any:
     return ops.fft(x, fft_type=step.get("fft_type").value, fft_length=lengths)
 
 
+def _in_full(fn: Any) -> Any:
+    """Of 16-bit floats in 32 bits: no factorisation computes in less."""
+
+    def run(step: Step, *xs: Any) -> Any:
+        d = mg.Spec.of(xs[0]).dtype
+        if d.bits > 16:
+            return fn(step, *xs)
+        return ops.convert(fn(step, *(ops.convert(x, dtype="float32") for x in xs)), dtype=d)
+
+    return run
+
+
 @rule("stablehlo.cholesky")
+@_in_full
 def _cholesky(step: Step, x: Any) -> Any:
     """Reads one triangle only; ours takes the Hermitian part, so the other is filled in."""
     lower = bool(step.get("lower", False))
@@ -99,6 +109,7 @@ def _cholesky(step: Step, x: Any) -> Any:
 
 
 @rule("stablehlo.triangular_solve")
+@_in_full
 def _triangular_solve(step: Step, a: Any, b: Any) -> Any:
     return ops.triangular_solve(
         a, b, left_side=bool(step.get("left_side")), lower=bool(step.get("lower")),
@@ -145,5 +156,3 @@ def _batch_norm_grad(step: Step, x: Any, scale: Any, mean: Any, variance: Any, g
     )
     return [g_x, g_scale, g_offset]
 
-
-_ = np

@@ -8,7 +8,7 @@ import monograph as mg
 import numpy as np
 from monograph import ops
 
-from .constants import dtype, integers, pairs, shape_of
+from .constants import dtype, integers, shape_of
 from .interpret import RULES, Step, concrete, rule
 
 
@@ -188,4 +188,3 @@ RULES |= {
     "tensor.dim": lambda step, x, i: np.asarray(shape(x)[int(concrete(i, "an axis"))], np.int64),
     "arith.constant": lambda step: RULES["stablehlo.constant"](step),
 }  # fmt: skip
-_ = pairs

@@ -42,7 +42,7 @@ def _by_rank(step: Step, xs: Any, axis: int) -> list[Any]:
     to = shape(lines[0])
     n = to[-1]
     square = (*to, n)
-    rows = [ops.broadcast_in_dim(x, shape=square, dims=range(len(to))) for x in lines]
+    rows = [ops.broadcast_in_dim(x, shape=square, dims=tuple(range(len(to)))) for x in lines]
     columns = [
         ops.broadcast_in_dim(x, shape=square, dims=[*range(len(to) - 1), len(to)]) for x in lines
     ]
