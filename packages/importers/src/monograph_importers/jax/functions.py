@@ -37,7 +37,7 @@ def from_function(
     kept = {path: paths.leaf(path, x) for path, (x, _) in variables.items()}
     trained = {path for path, (_, yes) in variables.items() if yes}
     keyed, tree = jax.tree_util.tree_flatten_with_path(example)
-    given = _argument_names(names if names is not None else call, len(example))
+    given = _argument_names(names, len(example))
     leaves = [paths.leaf(_input_name(path, given), x) for path, x in keyed]
     inputs = tuple(_input(x, axes) for x in leaves)
     if unknown := set(axes) - {i.name for i in inputs}:

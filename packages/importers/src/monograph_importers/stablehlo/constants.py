@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import monograph as mg
@@ -65,7 +66,12 @@ def _bits(raw: bytes, d: np.dtype, size: int) -> np.ndarray:
     if d == np.bool_ and len(raw) != size:  # a bit each; what is one byte long may be for all
         packed = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little").astype(bool)
         return packed[: size if size <= packed.size else 1]
-    return np.frombuffer(raw, d.newbyteorder("<")).astype(d, copy=False)
+    return _native(np.frombuffer(raw, d.newbyteorder("<")), d)
+
+
+def _native(a: np.ndarray, d: np.dtype) -> np.ndarray:
+    """Little-endian numbers under the very dtype ``d``, whose spellings engines tell apart."""
+    return a.view(d) if sys.byteorder == "little" else a.astype(d)
 
 
 def _element(n: Any, d: np.dtype) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from monograph.graph import Source
 
+_LIBRARY = re.compile(r"[/\\\\](?:site|dist)-packages[/\\\\]")
 _WRAPPER = re.compile(r"^(?:jit|pjit|jvp|vmap|transpose|remat|checkpoint)\((.*)\)$")
 
 
@@ -18,7 +19,7 @@ class Locations:
         self._files: dict[str, tuple] = {}
 
     def source(self, location: Any) -> Source | None:
-        """The innermost file and line, with the name stack that JAX gives as the scope."""
+        """The user's innermost file and line, with the name stack that JAX gives as the scope."""
         file, line, function, scope = self._read(location, 0)
         if not file and not scope:
             return None
@@ -45,8 +46,10 @@ class Locations:
             if below is not None and below[0] == "file":  # a Python frame: function and line
                 return file, line, name, scope
             return file, line, function, _scope(name) or scope
-        if kind == "callsite":
-            return self._read(rest[0], depth + 1)
+        if kind == "callsite":  # the innermost line that is not a library's
+            found = self._read(rest[0], depth + 1)
+            caller = self._read(rest[1], depth + 1) if _LIBRARY.search(found[0]) else found
+            return found if not caller[0] or _LIBRARY.search(caller[0]) else (*caller[:3], found[3])
         for part in rest[0]:  # fused
             found = self._read(part, depth + 1)
             if found[0]:
