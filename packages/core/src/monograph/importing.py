@@ -233,7 +233,8 @@ def load(source: Any, format: str | None = None, **options: Any) -> Imported:
     """A model from elsewhere, as a graph that runs on every engine and can be fine-tuned.
 
     Args:
-        source: a path, or an object such as a torch ``ExportedProgram`` or a jitted JAX function.
+        source: a path, an object such as a torch ``ExportedProgram`` or a jitted JAX function, or text of
+            several lines such as MLIR.
         format: the importer's name; None asks each that is installed whether it knows the source.
         options: what the importer of that format takes besides, such as example inputs.
 
@@ -246,7 +247,7 @@ def load(source: Any, format: str | None = None, **options: Any) -> Imported:
         FileFormatError: no importer knows the file, or it is damaged.
         PluginError: ``format`` is not installed.
     """
-    if isinstance(source, (str, Path)):
+    if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source):  # else text
         try:
             Path(source).stat()
         except OSError as e:
@@ -271,7 +272,7 @@ def _importer(source: Any, format: str | None) -> Importer:
             found[name] = importer
     if len(found) == 1:
         return next(iter(found.values()))
-    what = str(source) if isinstance(source, (str, Path)) else f"an object of type {type(source).__name__}"
+    what = str(source).split("\n")[0] if isinstance(source, (str, Path)) else f"an object of type {type(source).__name__}"
     if found:
         raise ArgumentError(
             f"{user_source()}: {what} may be of the formats {', '.join(found)}; say which with format="

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from monograph.errors import DTypeError
+from monograph.errors import DTypeError, FileFormatError
 from monograph.importing import Imported, Input, Signature
 
 from .._steps import missing
 from . import ir
 
 _SUFFIXES = (".mlir", ".mlirbc", ".stablehlo", ".vhlo", ".bc")
-_TEXT = ("module", "builtin.module", '"builtin.module"', "func.func", "#loc", "//")
+_TEXT = ("module", "builtin.module", '"builtin.module"', "func.func", "#", "//")
 
 
 def recognises(source: Any) -> bool:
@@ -35,7 +35,7 @@ def recognises(source: Any) -> bool:
 
 
 def _is_text(source: str) -> bool:
-    return source.lstrip().startswith(_TEXT) and "module" in source
+    return source.lstrip().startswith(_TEXT) and "func" in source
 
 
 def load(source: Any, entry: str = "main") -> Imported:
@@ -77,8 +77,6 @@ def _read(source: Any) -> tuple[bytes, str]:
 
 def imported(module: ir.Module, entry: str = "main") -> Imported:
     """A parsed module as a model without variables: what it takes are the entry's arguments."""
-    from monograph.errors import FileFormatError
-
     from .interpret import run
 
     if entry not in module.functions:
@@ -86,7 +84,7 @@ def imported(module: ir.Module, entry: str = "main") -> Imported:
             f"{module.name} has no function {entry!r}; there are {', '.join(module.functions)}"
         )
     lacks = missing(unsupported(module, entry))
-    inputs = list(_inputs(module.functions[entry], bool(lacks)))
+    inputs = _inputs(module.functions[entry])
 
     def call(scope: Any, *args: Any) -> Any:
         out = run(module, entry, args)
@@ -95,7 +93,7 @@ def imported(module: ir.Module, entry: str = "main") -> Imported:
     return Imported(call, Signature(tuple(inputs)), {}, lacks, module.name)
 
 
-def _inputs(function: ir.Op, ill: bool) -> Iterator[Input]:
+def _inputs(function: ir.Op) -> Iterator[Input]:
     from .constants import dtype
 
     number = 0
@@ -116,24 +114,20 @@ def _inputs(function: ir.Op, ill: bool) -> Iterator[Input]:
 def unsupported(module: ir.Module, entry: str) -> Iterator[tuple[str, str, str]]:
     """``(op, where, why)`` of everything that the entry reaches and that cannot run."""
     from . import rules
-    from .constants import DTYPES, dtype
 
-    seen, todo, types = {entry}, [entry], {}
+    rules.check_calls(module, entry)
+    seen, todo, types = {entry}, [entry], set()
     while todo:
         for op in module.functions[todo.pop()].walk():
             where = str(op.source) if op.source else module.name
-            for t in [*op.types, *(t for r in op.regions for b in r for _, t in b.arguments)]:
-                if isinstance(t, ir.Tensor) and t.element not in types:
-                    types[t.element] = t.element in DTYPES
-                    try:
-                        dtype(t.element)
-                    except DTypeError as e:
-                        yield f"element type {t.element}", where, str(e).split(": ", 1)[-1]
-            why = rules.problem(op, module)
-            if why is not None:
+            found = [*op.types, *(t for r in op.regions for b in r for _, t in b.arguments)]
+            for element in {t.element for t in found if isinstance(t, ir.Tensor)} - types:
+                types.add(element)
+                if (why := rules.lacks_dtype(element)) is not None:
+                    yield f"element type {element}", where, why
+            if (why := rules.problem(op, module)) is not None:
                 yield rules.title(op), where, why
-            for key in ("callee", "decomposition"):
-                name = op.attributes.get(key)
-                if isinstance(name, ir.Symbol) and name in module.functions and name not in seen:
+            for name in rules.callees(op):
+                if name in module.functions and name not in seen:
                     seen.add(name)
                     todo.append(name)

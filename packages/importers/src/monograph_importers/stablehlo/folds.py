@@ -11,7 +11,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph import ops
-from monograph.ops import shape as _shape_ops  # noqa: F401
+from monograph.errors import ArgumentError
 
 from .._steps import known
 from .constants import full, integers, pairs
@@ -20,6 +20,7 @@ from .interpret import Step, rule
 from .ir import Block
 from .shapes import shape
 
+_PLACES = 4096  # of a window: each is a slice
 Region = Callable[..., list[Any]]
 
 
@@ -52,12 +53,15 @@ def batched(region: Region) -> Region:
     return run
 
 
-# ---- reduce: name in the region -> (of numbers, of bools, where it starts)
+# ---- reduce
 
-_REDUCE: dict[str, tuple[Any, Any]] = {
-    "add": (ops.reduce_sum, ops.reduce_or), "multiply": (ops.reduce_prod, ops.reduce_and),
-    "maximum": (ops.reduce_max, ops.reduce_or), "minimum": (ops.reduce_min, ops.reduce_and),
-    "and": (None, ops.reduce_and), "or": (None, ops.reduce_or),
+_REDUCE: dict[tuple[str, str], Any] = {
+    ("add", "real"): ops.reduce_sum, ("add", "complex"): ops.reduce_sum, ("add", "bool"): ops.reduce_or,
+    ("multiply", "real"): ops.reduce_prod, ("multiply", "complex"): ops.reduce_prod,
+    ("multiply", "bool"): ops.reduce_and,
+    ("maximum", "real"): ops.reduce_max, ("maximum", "bool"): ops.reduce_or,
+    ("minimum", "real"): ops.reduce_min, ("minimum", "bool"): ops.reduce_and,
+    ("and", "bool"): ops.reduce_and, ("or", "bool"): ops.reduce_or,
 }  # fmt: skip
 
 
@@ -66,14 +70,13 @@ def _reduce(step: Step, *operands: Any) -> Any:
     n = len(operands) // 2
     xs, inits = operands[:n], operands[n:]
     axes = integers(step.get("dimensions"))
-    of_numbers, of_bools = _REDUCE.get(combines(step.op.body) or "", (None, None))
-    one = of_bools if kind(xs[0]) == "bool" else of_numbers
-    if n == 1 and one and kind(xs[0]) != ("complex" if "m" in one.name[-3:] else ""):
-        if not (kind(xs[0]) == "complex" and one in (ops.reduce_max, ops.reduce_min)):
-            total = one(xs[0], axes=axes)
-            if _is_start(combines(step.op.body) or "", inits[0]):
-                return total
-            return batched(step.region())(_filled(inits[0], shape(total)), total)
+    name = combines(step.op.body) or ""
+    one = _REDUCE.get((name, kind(xs[0]) if kind(xs[0]) in ("bool", "complex") else "real"))
+    if n == 1 and one is not None:
+        total = one(xs[0], axes=axes)
+        if _is_start(name, inits[0]):
+            return total
+        return batched(step.region())(_filled(inits[0], shape(total)), total)
     return fold(step.region(), xs, inits, axes)
 
 
@@ -185,6 +188,8 @@ def windows(
         max(0, (m - ((w - 1) * r + 1)) // s + 1) if m >= (w - 1) * r + 1 else 0
         for m, w, s, r in zip(shape(padded), window, strides, window_dilation)
     ]
+    if math.prod(window) > _PLACES:
+        raise ArgumentError(f"a window {tuple(window)} with a region of its own is too large")
     parts = []
     for at in itertools.product(*map(range, window)):
         start = [i * r for i, r in zip(at, window_dilation)]

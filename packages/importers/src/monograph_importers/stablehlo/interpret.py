@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import monograph as mg
 import numpy as np
-from monograph.errors import FileFormatError
+from monograph.errors import DataDependentShape
 from monograph.tracing import at
 
 from .._steps import eagerly, known
@@ -56,16 +56,17 @@ class Step:
         return functools.partial(self.frame.block, self.op.regions[i][0])
 
     def call(self, name: str, *args: Any) -> list[Any]:
-        return run(self.frame.module, name, args, self.frame.depth + 1)
+        return run(self.frame.module, name, args)
 
 
 class Frame:
     """One call of a function: its values by name."""
 
-    __slots__ = ("module", "values", "depth")
+    __slots__ = ("module", "values")
 
-    def __init__(self, module: Module, depth: int):
-        self.module, self.values, self.depth = module, {}, depth  # type: ignore[var-annotated]
+    def __init__(self, module: Module):
+        self.module = module
+        self.values: dict[str, Any] = {}
 
     def block(self, block: Block, *args: Any) -> list[Any]:
         values = self.values
@@ -80,11 +81,9 @@ class Frame:
         return []
 
 
-def run(module: Module, name: str, args: Sequence[Any], depth: int = 0) -> list[Any]:
+def run(module: Module, name: str, args: Sequence[Any]) -> list[Any]:
     """The results of a function of the module; ``args`` are values of the trace, or known arrays."""
-    if depth > 100:
-        raise FileFormatError(f"{module.name}: the calls of {name} nest too deeply")
-    return Frame(module, depth).block(module.functions[name].body, *args)
+    return Frame(module).block(module.functions[name].body, *args)
 
 
 @contextlib.contextmanager
@@ -95,7 +94,7 @@ def _line(op: Op) -> Iterator[None]:
 
 def _one(op: Op, xs: list[Any], frame: Frame) -> list[Any]:
     fn = functools.partial(RULES[op.name], Step(op, frame))
-    if op.name in FOLDED and all(map(_foldable, xs)) and (xs or op.name != "stablehlo.iota"):
+    if op.name in FOLDED and all(map(_foldable, xs)) and all(map(_small, op.types)):
         out = eagerly(fn, *xs)
     else:
         out = fn(*xs)
@@ -114,10 +113,14 @@ def _foldable(x: Any) -> bool:
     )
 
 
+def _small(t: Any) -> bool:
+    return isinstance(t, Tensor) and None not in t.shape and math.prod(t.shape) <= _SMALL  # type: ignore[arg-type]
+
+
 def concrete(x: Any, what: str) -> np.ndarray:
-    """A value that a shape depends on; raises `FileFormatError` where it depends on data."""
+    """A value that a shape depends on; raises `DataDependentShape` where it is not known yet."""
     if not known(x):
-        raise mg.errors.DataDependentShape(
+        raise DataDependentShape(
             f"{what} depends on data, so no static graph can hold it"
         )
     return np.asarray(x)

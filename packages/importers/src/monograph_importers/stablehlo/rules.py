@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import re
+
+from monograph.errors import DTypeError, FileFormatError
+
 from . import control, custom, elementwise, folds, products, shapes, sorting  # noqa: F401
+from .constants import dtype
 from .interpret import RETURNS, RULES
-from .ir import Module, Op
+from .ir import Module, Op, Symbol
+
+
+_STEPS = 10_000_000  # that a program may come to when its calls are written out
+_DEPTH = 100  # of calls within calls
+
+
+def check_calls(module: Module, entry: str) -> None:
+    """Raise `FileFormatError` where functions call themselves, or each other without measure."""
+    steps: dict[str, int] = {}
+
+    def count(name: str, path: tuple[str, ...]) -> int:
+        if name in path or len(path) > _DEPTH:
+            raise FileFormatError(f"{module.name}: the calls of {name} do not end: {' > '.join(path[-4:])}")
+        if name not in steps:
+            found = list(module.functions[name].walk())
+            calls = [c for op in found for c in callees(op) if c in module.functions]
+            steps[name] = len(found) + sum(count(c, (*path, name)) for c in calls)
+        return steps[name]
+
+    if (total := count(entry, ())) > _STEPS:
+        raise FileFormatError(f"{module.name}: its calls come to {total:,} operations")
+
+
+def callees(op: Op) -> list[str]:
+    """The functions that an operation calls."""
+    found = (op.attributes.get(key) for key in ("callee", "decomposition"))
+    return [name for name in found if isinstance(name, Symbol)]
 
 
 def title(op: Op) -> str:
@@ -20,8 +52,20 @@ def problem(op: Op, module: Module) -> str | None:
         return None if custom.target(op) in custom.CALLS else ""
     if op.name in control.REASONS:
         return control.REASONS[op.name]
-    for key in ("callee", "decomposition"):
-        if (name := op.attributes.get(key)) is not None and name not in module.functions:
+    for name in callees(op):
+        if name not in module.functions:
             return f"there is no function {name}"
     known = op.name in RULES or op.name in RETURNS or op.name in ("func.func", "builtin.module")
     return None if known else ""
+
+
+def lacks_dtype(element: str) -> str | None:
+    """Why arrays of an element type cannot be had; None where they can."""
+    try:
+        dtype(element)
+    except DTypeError as e:
+        return "quantised" if element.startswith("!quant") else _LOCATED.sub("", str(e), count=1)
+    return None
+
+
+_LOCATED = re.compile(r"^[^\n]+?:\d+: ")  # the importer's line says nothing
