@@ -217,11 +217,22 @@ def _join(low: Any, high: Any) -> Any:
 
 @rule("chlo.polygamma")
 def _polygamma(step: Step, n: Any, x: Any) -> Any:
-    order = {float(v) for v in np.asarray(n).reshape(-1)} if known(n) else set()
-    if len(order) != 1 or next(iter(order)) < 0 or not next(iter(order)).is_integer():
+    order = _one_number(n)
+    if order is None or order < 0 or order % 1:
         raise ArgumentError("polygamma is supported for one order that is a constant")
-    order_n = int(order.pop())
-    return ops.polygamma(x, n=order_n) if order_n else ops.digamma(x)
+    return ops.polygamma(x, n=int(order)) if order else ops.digamma(x)
+
+
+def _one_number(x: Any) -> float | None:
+    """The number that all elements of a value are, where that is known."""
+    while not known(x) and x.node.op.name in ("broadcast_in_dim", "reshape", "convert"):
+        x = x.node.inputs[0]
+    if not known(x):
+        if x.node.op.name != "constant":
+            return None
+        x = x.node.attrs["value"].array
+    found = np.unique(x)
+    return float(found[0]) if found.size == 1 else None
 
 
 @rule("chlo.mulhi")

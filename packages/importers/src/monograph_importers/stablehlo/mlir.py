@@ -63,7 +63,8 @@ def printed(module: Any) -> str:
 _NO_JAXLIB, _REFUSED = 3, 4
 
 
-def _parsed(data: bytes) -> Any:
+def parsed(data: bytes) -> Any:
+    """The module of jaxlib's bindings; for data that is trusted, as it may take the process down."""
     from jaxlib.mlir import ir
     from jaxlib.mlir.dialects import chlo, stablehlo
 
@@ -110,7 +111,7 @@ def _main() -> int:
         return _NO_JAXLIB
     _limit(data)
     try:
-        text = printed(_parsed(data))
+        text = printed(parsed(data))
     except Exception as e:  # of MLIR or the bindings, of many types
         print(e, file=sys.stderr)
         return _REFUSED
