@@ -6,11 +6,10 @@ import monograph as mg
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-
-jax = pytest.importorskip("jax")
-import jax.numpy as jnp
-from jax import lax
 from monograph_importers.jax import load
+
+jax, jnp = pytest.importorskip("jax"), pytest.importorskip("jax.numpy")
+lax = jax.lax
 
 RNG = np.random.default_rng(0)
 X = RNG.uniform(0.1, 0.9, (5, 4)).astype("float32")
@@ -69,7 +68,9 @@ def same(got, want, tolerance=1e-5):
 def test_values_and_gradients(name):
     fn = SMOOTH[name]
     loaded = load(fn, example=(X,))
-    weight = np.cos(np.arange(np.prod(jax.eval_shape(fn, X).shape), dtype="float32")).reshape(jax.eval_shape(fn, X).shape)
+    weight = np.cos(np.arange(np.prod(jax.eval_shape(fn, X).shape), dtype="float32")).reshape(
+        jax.eval_shape(fn, X).shape
+    )
     slope = jax.jit(jax.grad(lambda x: (fn(x) * weight).sum()))
     source = load(slope, example=(X,))  # a gradient's graph is a program like any other
     for engine in ("xla", "torch"):
@@ -101,7 +102,7 @@ def test_random_numbers_are_jaxs(name):
 )
 def test_bits_of_xlas_generator(shape, kind):
     state = np.array([1, 2, 3, 4], "uint32")
-    fn = lambda k: lax.rng_bit_generator(k, shape, kind, lax.RandomAlgorithm.RNG_THREE_FRY)  # noqa: E731
+    fn = lambda k: lax.rng_bit_generator(k, shape, kind, lax.RandomAlgorithm.RNG_THREE_FRY)
     same(load(fn, example=(state,)).on("numpy").call(state), jax.jit(fn)(state))
 
 
@@ -117,11 +118,17 @@ def test_any_length_of_named_axes():
     def fn(batch, scale):
         return {"out": [batch["images"].sum((1, 2)) * scale]}
 
-    loaded = load(fn, example=({"images": np.zeros((2, 3, 4), "float32")}, 2.0), axes={"batch/images": {0: "n", 2: "w"}})
+    loaded = load(
+        fn,
+        example=({"images": np.zeros((2, 3, 4), "float32")}, 2.0),
+        axes={"batch/images": {0: "n", 2: "w"}},
+    )
     assert str(loaded.signature.inputs[0]) == "batch/images: float32[n,3,w]"
     for n, w in ((1, 4), (5, 7)):
         x = RNG.normal(size=(n, 3, w)).astype("float32")
-        np.testing.assert_allclose(loaded.call(x, 3.0)["out"][0].numpy(), x.sum((1, 2)) * 3, rtol=1e-5)
+        np.testing.assert_allclose(
+            loaded.call(x, 3.0)["out"][0].numpy(), x.sum((1, 2)) * 3, rtol=1e-5
+        )
 
 
 def test_parameters_of_a_function_are_variables():
@@ -138,8 +145,13 @@ def test_parameters_of_a_function_are_variables():
 
 
 def test_keys_are_inputs():
-    loaded = load(lambda key, x: jax.random.normal(key, x.shape) + x, example=(jax.random.key(0), X))
-    same(loaded.call(jax.random.key_data(jax.random.key(5)), X), jax.random.normal(jax.random.key(5), X.shape) + X)
+    loaded = load(
+        lambda key, x: jax.random.normal(key, x.shape) + x, example=(jax.random.key(0), X)
+    )
+    same(
+        loaded.call(jax.random.key_data(jax.random.key(5)), X),
+        jax.random.normal(jax.random.key(5), X.shape) + X,
+    )
 
 
 def test_the_nan_guard_names_the_line_of_the_jax_function():
@@ -167,7 +179,9 @@ def test_what_cannot_be_had_is_listed_before_anything_runs():
 def test_what_is_asked_wrongly():
     with pytest.raises(mg.errors.ArgumentError, match="example="):
         load(lambda x: x)
-    with pytest.raises(mg.errors.ArgumentError, match=r"axes names \['y'\]; the inputs are \['x'\]"):
+    with pytest.raises(
+        mg.errors.ArgumentError, match=r"axes names \['y'\]; the inputs are \['x'\]"
+    ):
         load(lambda x: x, example=(X,), axes={"y": {0: "n"}})
     with pytest.raises(mg.errors.ArgumentError, match="parameters=3"):
         load(lambda x: x, example=(X,), parameters=3)

@@ -3,12 +3,11 @@
 import monograph as mg
 import numpy as np
 import pytest
-
-jax = pytest.importorskip("jax")
-optax = pytest.importorskip("optax")
-import jax.numpy as jnp
 from monograph_importers.jax import from_haiku, load
 from monograph_train import optimizers
+
+jax, jnp = pytest.importorskip("jax"), pytest.importorskip("jax.numpy")
+optax = pytest.importorskip("optax")
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(2, 8, 8, 3)).astype("float32")
@@ -17,7 +16,9 @@ ROWS = RNG.normal(size=(6, 3)).astype("float32")
 
 def same(got, want, tolerance=1e-5):
     for a, b in zip(mg.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(a.numpy() if hasattr(a, "numpy") else a, b, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(
+            a.numpy() if hasattr(a, "numpy") else a, b, rtol=tolerance, atol=tolerance
+        )
 
 
 def five_steps(imported, x, target, engine):
@@ -67,7 +68,7 @@ def test_haiku_resnet():
     transformed = hk.transform_with_state(network)
     x = RNG.normal(size=(2, 16, 16, 3)).astype("float32")
     shapes = jax.eval_shape(lambda x: transformed.init(jax.random.key(0), x, True), x)
-    draw = lambda s: RNG.uniform(0.1, 0.5, s.shape).astype(s.dtype)  # noqa: E731
+    draw = lambda s: RNG.uniform(0.1, 0.5, s.shape).astype(s.dtype)
     params, state = jax.tree.map(draw, shapes)
     quick = {"xla_backend_optimization_level": 0}  # a short compilation
     apply = jax.jit(transformed.apply, static_argnums=4, compiler_options=quick)
@@ -81,7 +82,12 @@ def test_haiku_resnet():
     same(trained.store["res_net/initial_batchnorm/mean_ema/average"], mean)
 
     fixed = from_haiku(
-        transformed, params, after, example=(x,), static={"is_training": False}, axes={"x0": {0: "n"}}
+        transformed,
+        params,
+        after,
+        example=(x,),
+        static={"is_training": False},
+        axes={"x0": {0: "n"}},
     )
     want = apply(params, after, None, x[:1], False)[0]
     for engine in ("xla", "torch"):
@@ -108,7 +114,12 @@ def test_flax_nnx():
 
     block = Block(nnx.Rngs(0))
     imported = load(block, example=(IMAGES,))
-    assert {"embed/kernel", "attention/query/kernel", "out/0/bias", "norm/mean"} <= imported.parameters.keys()
+    assert {
+        "embed/kernel",
+        "attention/query/kernel",
+        "out/0/bias",
+        "norm/mean",
+    } <= imported.parameters.keys()
     for _ in range(2):  # statistics and random streams move on, as in Flax
         same(imported.call(IMAGES), block(IMAGES))
     same(imported.store["norm/mean"], block.norm.mean[...])
@@ -146,7 +157,9 @@ def test_flax_linen_tracks_optax():
     variables = jax.jit(net.init)(jax.random.key(0), IMAGES)
 
     def loss(params, stats):
-        y, new = net.apply({"params": params, "batch_stats": stats}, IMAGES, mutable=["batch_stats"])
+        y, new = net.apply(
+            {"params": params, "batch_stats": stats}, IMAGES, mutable=["batch_stats"]
+        )
         return ((y - target) ** 2).mean(), new["batch_stats"]
 
     want, params, stats = five_of_optax(loss, (variables["params"], variables["batch_stats"]))
@@ -167,7 +180,9 @@ def test_equinox_tracks_optax():
     def call(arrays, x):
         return jax.vmap(eqx.combine(arrays, rest))(x)
 
-    want, params, _ = five_of_optax(lambda p, s: (((call(p, ROWS) - target) ** 2).mean(), s), (arrays, 0))
+    want, params, _ = five_of_optax(
+        lambda p, s: (((call(p, ROWS) - target) ** 2).mean(), s), (arrays, 0)
+    )
     imported = load(call, example=(arrays, ROWS), parameters=0)
     for engine in ("xla", "torch"):
         got, now = five_steps(imported, ROWS, target, engine)

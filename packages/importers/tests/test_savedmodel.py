@@ -61,7 +61,11 @@ def test_the_checksum_is_castagnolis():  # RFC 3720, appendix B.4
 @given(st.binary(max_size=40), st.integers(0, 3 * 16384))
 @settings(max_examples=10, deadline=None)
 def test_lanes_change_no_checksum(tail, n):
-    data, table, state = bytes(range(256)) * (n // 256) + tail, checksum._table(8).tolist(), 0xFFFFFFFF
+    data, table, state = (
+        bytes(range(256)) * (n // 256) + tail,
+        checksum._table(8).tolist(),
+        0xFFFFFFFF,
+    )
     for byte in data:
         state = table[(state ^ byte) & 255] ^ (state >> 8)
     assert checksum.crc32c(data) == state ^ 0xFFFFFFFF
@@ -77,7 +81,11 @@ def copied(folder, name, change):
     return folder
 
 
-INDEX, DATA, GRAPH = "variables/variables.index", "variables/variables.data-00000-of-00001", "saved_model.pb"
+INDEX, DATA, GRAPH = (
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+    "saved_model.pb",
+)
 
 
 @pytest.mark.parametrize("name", [INDEX, DATA])
@@ -138,12 +146,14 @@ def test_a_graph_with_changed_bytes_runs_or_says_what_is_wrong(tmp_path_factory,
 def test_any_bytes_are_a_message_or_an_error(data):
     try:
         message = Message(data)
-        message.int(1), message.text(2), message.one(3).many(1), message.ints(4), message.map(5)
+        message.integer(1), message.text(2), message.one(3).many(1), message.ints(4), message.map(5)
     except FileFormatError:
         pass
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="tensorflow is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="tensorflow is not installed"
+)
 def test_other_graphs_through_tensorflow(tmp_path):
     import tensorflow as tf
 
@@ -151,7 +161,9 @@ def test_other_graphs_through_tensorflow(tmp_path):
         def __init__(self):
             self.w = tf.Variable([[1.0, -2.0]], name="w")
 
-        @tf.function(input_signature=[tf.TensorSpec((None, 1), tf.float32, name="x")], autograph=False)
+        @tf.function(
+            input_signature=[tf.TensorSpec((None, 1), tf.float32, name="x")], autograph=False
+        )
         def __call__(self, x):
             return {"y": tf.nn.relu(x @ self.w)}
 

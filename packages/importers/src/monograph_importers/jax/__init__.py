@@ -95,21 +95,17 @@ def load(
             f"a JAX {type(source).__name__} is imported with example=(...): arguments, or "
             f"jax.ShapeDtypeStruct, of the kind that it takes"
         )
-    options = {"example": tuple(example), "axes": axes or {}, "static": dict(static or {})}
-    adapted = modules.adapted(source, options["static"])
-    if adapted is not None:
-        return from_function(adapted.call, adapted.variables, adapted.name, **options, names=adapted.names)
-    if parameters is not None:
-        return from_function(*modules.with_parameters(source, parameters, options), **options)
-    return from_function(
-        lambda values, *args: (source(*args, **options["static"]), {}), {},
-        getattr(source, "__name__", type(source).__name__), **options, names=source,
-    )  # fmt: skip
+    example, static = tuple(example), dict(static or {})
+    if parameters is None:
+        model = modules.adapted(source, static)
+    else:
+        model, example = modules.with_parameters(source, parameters, example, static)
+    return from_function(model, example, axes or {})
 
 
 def _needs_jax(source: Any) -> None:
     try:
-        import jax  # noqa: F401
+        import jax
     except ImportError as e:
         from monograph.errors import PluginError
 

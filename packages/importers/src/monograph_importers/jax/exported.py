@@ -28,7 +28,9 @@ def from_bytes(source: Any) -> Imported:
     except MonographError:
         raise
     except Exception as e:  # a flat buffer that lies fails in any way
-        raise FileFormatError(f"{name} is no program of jax.export that can be read: {e!r}") from None
+        raise FileFormatError(
+            f"{name} is no program of jax.export that can be read: {e!r}"
+        ) from None
     return from_exported(exported, name)
 
 
@@ -47,7 +49,9 @@ def from_exported(exported: Any, name: str | None = None) -> Imported:
             jax.tree.unflatten(exported.in_tree, range(len(exported.in_avals)))
         )[0]
         kept, platforms = list(exported.module_kept_var_idx), list(exported.platforms)
-        inputs = tuple(_input(path, a) for (path, _), a in zip(keys, exported.in_avals, strict=True))
+        inputs = tuple(
+            _input(path, a) for (path, _), a in zip(keys, exported.in_avals, strict=True)
+        )
         several = len(platforms) > 1
         if len(module.functions["main"].body.arguments) != len(kept) + several:
             raise ValueError("the program takes other arguments than its description says")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import monograph as mg
 import numpy as np
@@ -18,22 +18,30 @@ from ..stablehlo import ir, unsupported
 from . import paths
 from .paths import Leaf
 
-Variables = Mapping[str, tuple[Any, bool]]  # by path: (array, whether it is trained)
+
+class Function(NamedTuple):
+    """A JAX function with variables.
+
+    Attributes:
+        call: ``(values by path, *arguments) -> (result, new values of some variables)``.
+        variables: first values by path, and whether they are trained.
+        name: what to call the model.
+        names: something whose signature names the arguments; None where nothing does.
+    """
+
+    call: Callable[..., tuple[Any, Mapping[str, Any]]]
+    variables: Mapping[str, tuple[Any, bool]]
+    name: str
+    names: Any = None
 
 
 def from_function(
-    call: Callable[..., tuple[Any, Mapping[str, Any]]], variables: Variables, name: str, *,
-    example: tuple, axes: Mapping[str, Mapping[int, str]], static: Mapping[str, Any], names: Any = None,
-) -> Imported:  # fmt: skip
-    """A model of ``call(values by path, *example) -> (result, new values of some variables)``.
-
-    Args:
-        call: the JAX function.
-        variables: first values, and which of them are parameters.
-        names: a function whose argument names the inputs get.
-    """
+    function: Function, example: tuple, axes: Mapping[str, Mapping[int, str]]
+) -> Imported:
+    """A model of a function, for arguments like the example's."""
     import jax
 
+    call, variables, name, names = function
     kept = {path: paths.leaf(path, x) for path, (x, _) in variables.items()}
     trained = {path for path, (_, yes) in variables.items() if yes}
     keyed, tree = jax.tree_util.tree_flatten_with_path(example)
@@ -62,7 +70,10 @@ def from_function(
         from ..stablehlo.interpret import run
 
         module, out_tree = lowered(tuple(mg.Spec.of(x).shape for x in args))
-        slots = {p: scope.variable(p, v.shape, dtype=_dtype(v), trainable=p in trained) for p, v in kept.items()}
+        slots = {
+            p: scope.variable(p, v.shape, dtype=_dtype(v), trainable=p in trained)
+            for p, v in kept.items()
+        }
         values = [slots[p].value for p in sorted(slots)]
         results = run(module, "main", [*values, *args])
         out, new = jax.tree.unflatten(out_tree, results)

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from monograph.errors import ArgumentError
 
 from . import paths
+from .functions import Function
 
 
-class Adapted(NamedTuple):
-    """``call(values by path, *args) -> (result, new values)``, and what it needs."""
-
-    call: Callable[..., Any]
-    variables: Mapping[str, tuple[Any, bool]]
-    name: str
-    names: Any  # whose argument names the inputs get
-
-
-def adapted(source: Any, static: dict[str, Any]) -> Adapted | None:
-    """A module of a library that is known, else None."""
+def adapted(source: Any, static: dict[str, Any]) -> Function:
+    """A module of a library that is known, or a plain function."""
     first = source[0] if type(source) is tuple else source
     for base in type(first).__mro__:
         for prefix, adapter in _ADAPTERS.items():
             if base.__module__.startswith(prefix):
                 return adapter(source, static)
-    return None
+    name = getattr(source, "__name__", type(source).__name__)
+    return Function(lambda values, *args: (source(*args, **static), {}), {}, name, source)
 
 
 class _Tree:
@@ -65,41 +59,28 @@ class _Tree:
         }
 
 
-def with_parameters(source: Callable, at: int, options: dict[str, Any]) -> tuple[Any, ...]:
-    """A function one of whose arguments holds parameters."""
-    example, static = list(options["example"]), options["static"]
+def with_parameters(
+    source: Callable, at: int, example: tuple, static: dict[str, Any]
+) -> tuple[Function, tuple]:
+    """A function one of whose arguments holds parameters, and the example without that."""
     if not 0 <= at < len(example):
         raise ArgumentError(f"parameters={at} is no argument; the example has {len(example)}")
-    tree = _Tree(example.pop(at))
-    options["example"] = tuple(example)
+    tree, rest = _Tree(example[at]), example[:at] + example[at + 1 :]
 
     def call(values: Any, *args: Any) -> Any:
         return source(*args[:at], tree.build(values), *args[at:], **static), {}
 
-    import inspect
-
-    options["names"] = None
-    found = [p for p in inspect.signature(source).parameters.values() if p.kind <= p.POSITIONAL_OR_KEYWORD]
-    if at < len(found):
-        del found[at]
-        options["names"] = _Named(found)
-    return call, tree.variables(True), getattr(source, "__name__", "model")
+    names = [p for i, p in enumerate(inspect.signature(source).parameters.values()) if i != at]
+    call.__signature__ = inspect.Signature(names)  # type: ignore[attr-defined]
+    name = getattr(source, "__name__", "model")
+    return Function(call, tree.variables(True), name, call), rest
 
 
-class _Named:
-    """Something with a signature of these parameters."""
-
-    def __init__(self, parameters: Any):
-        import inspect
-
-        self.__signature__ = inspect.Signature(parameters)
-
-    def __call__(self) -> None: ...
-
-
-def _haiku(source: Any, static: dict[str, Any]) -> Adapted:
+def _haiku(source: Any, static: dict[str, Any]) -> Function:
     if type(source) is not tuple or len(source) not in (2, 3):
-        raise ArgumentError("haiku: give (transformed, parameters) or (transformed, parameters, state)")
+        raise ArgumentError(
+            "haiku: give (transformed, parameters) or (transformed, parameters, state)"
+        )
     transformed, params, *state = source
     trees = [_Tree(params), *map(_Tree, state)]
     static = dict(static)
@@ -112,10 +93,10 @@ def _haiku(source: Any, static: dict[str, Any]) -> Adapted:
     variables = trees[0].variables(True)
     for t in trees[1:]:
         variables |= t.variables(False)
-    return Adapted(call, variables, "haiku", None)
+    return Function(call, variables, "haiku", None)
 
 
-def _nnx(module: Any, static: dict[str, Any]) -> Adapted:
+def _nnx(module: Any, static: dict[str, Any]) -> Function:
     from flax import nnx
 
     definition, params, rest = nnx.split(module, nnx.Param, ...)
@@ -130,10 +111,10 @@ def _nnx(module: Any, static: dict[str, Any]) -> Adapted:
         return out, state.read(nnx.to_pure_dict(nnx.split(made, nnx.Param, ...)[2]))
 
     variables = {**weights.variables(True), **state.variables(False)}
-    return Adapted(call, variables, type(module).__name__, module)
+    return Function(call, variables, type(module).__name__, module)
 
 
-def _linen(source: Any, static: dict[str, Any]) -> Adapted:
+def _linen(source: Any, static: dict[str, Any]) -> Function:
     if type(source) is not tuple or len(source) != 2:
         raise ArgumentError("Flax linen: give (module, variables), as module.init made them")
     module, variables = source
@@ -148,10 +129,10 @@ def _linen(source: Any, static: dict[str, Any]) -> Adapted:
         return out, state.read({k: new[k] for k in rest})
 
     named = {**weights.variables(True), **state.variables(False)}
-    return Adapted(call, named, type(module).__name__, module)
+    return Function(call, named, type(module).__name__, module)
 
 
-def _equinox(source: Any, static: dict[str, Any]) -> Adapted:
+def _equinox(source: Any, static: dict[str, Any]) -> Function:
     import equinox as eqx
 
     module, *state = source if type(source) is tuple else (source,)
@@ -169,9 +150,9 @@ def _equinox(source: Any, static: dict[str, Any]) -> Adapted:
     variables = weights.variables(True)
     for t in held:
         variables |= t.variables(False)
-    return Adapted(call, variables, type(module).__name__, module)
+    return Function(call, variables, type(module).__name__, module)
 
 
-_ADAPTERS: dict[str, Callable[[Any, dict[str, Any]], Adapted]] = {
+_ADAPTERS: dict[str, Callable[[Any, dict[str, Any]], Function]] = {
     "haiku.": _haiku, "flax.nnx": _nnx, "flax.linen": _linen, "equinox": _equinox,
 }  # fmt: skip

@@ -31,6 +31,7 @@ class Leaf(NamedTuple):
 
 
 def leaf(name: str, x: Any) -> Leaf:
+    """A leaf of anything array-like, in the width that JAX gives it."""
     import jax
 
     if _is_key(x):
@@ -62,6 +63,7 @@ def wrapped(x: Any, of: Leaf) -> Any:
 
 
 def unwrapped(x: Any) -> Any:
+    """The numbers of a typed key; any other value as it is."""
     import jax
 
     return jax.random.key_data(x) if _is_key(x) else x

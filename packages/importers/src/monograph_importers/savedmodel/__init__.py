@@ -25,7 +25,9 @@ def recognises(source: Any) -> bool:
     return (path / _FILE).is_file() or (path.name == _FILE and path.is_file())
 
 
-def load(source: Any, signature: str = "serving_default", tensorflow: bool | None = None) -> Imported:
+def load(
+    source: Any, signature: str = "serving_default", tensorflow: bool | None = None
+) -> Imported:
     """A SavedModel as a model; its variables are parameters under their own names.
 
     Args:
@@ -76,7 +78,9 @@ def _load(folder: Path, signature: str) -> Imported:
     signatures = meta.map(5)
     if signature not in signatures:
         names = [n for n in signatures if not n.startswith("__")]
-        raise ArgumentError(f"{folder} has no signature {signature!r}; it has {', '.join(names) or 'none'}")
+        raise ArgumentError(
+            f"{folder} has no signature {signature!r}; it has {', '.join(names) or 'none'}"
+        )
     program = Program(meta.one(2), folder.name)
     inputs, outputs = signatures[signature].map(1), signatures[signature].map(2)
     refs = [outputs[k].text(1) for k in outputs]
@@ -94,7 +98,9 @@ def _load(folder: Path, signature: str) -> Imported:
         values: dict[str, Any] = dict(zip(placed.values(), args))
         for name, a in parameters.items():
             trained = a.dtype.kind not in "iub"
-            values[name] = scope.variable(name, a.shape, dtype=dtype(a.dtype), trainable=trained).value
+            values[name] = scope.variable(
+                name, a.shape, dtype=dtype(a.dtype), trainable=trained
+            ).value
         return dict(zip(outputs, Run(program, values).function(program.main, [], refs)))
 
     taken = Signature(tuple(_input(k, inputs[k]) for k in placed), tuple(outputs))
@@ -104,8 +110,10 @@ def _load(folder: Path, signature: str) -> Imported:
 def _input(name: str, info: Any) -> Input:
     from .bundle import DTYPES, number
 
-    lengths = [number(d.int(1)) for d in info.one(3).many(2)]
+    lengths = [number(d.integer(1)) for d in info.one(3).many(2)]
     shape = tuple(f"{name}{i}" if n < 0 else n for i, n in enumerate(lengths))
-    if info.int(2) not in DTYPES:
-        raise FileFormatError(f"the input {name} is of a kind that no array has ({info.int(2)})")
-    return Input(name, shape, dtype(DTYPES[info.int(2)]))
+    if info.integer(2) not in DTYPES:
+        raise FileFormatError(
+            f"the input {name} is of a kind that no array has ({info.integer(2)})"
+        )
+    return Input(name, shape, dtype(DTYPES[info.integer(2)]))

@@ -37,14 +37,14 @@ def read(prefix: Path) -> dict[str, np.ndarray]:
     """
     entries = dict(_table(Path(f"{prefix}.index")))
     header = Message(entries.pop(b"", b""))
-    if header.int(2) != 0:
+    if header.integer(2) != 0:
         raise FileFormatError(f"{prefix}: a big-endian checkpoint is not read")
-    shards = _Shards(prefix, max(1, header.int(1)))
+    shards = _Shards(prefix, max(1, header.integer(1)))
     tensors = {key.decode(errors="replace"): Message(value) for key, value in entries.items()}
     names = _names(shards, tensors.pop(_OBJECTS, None))
     out = {}
     for key, entry in tensors.items():
-        if entry.int(1) != _STRING and entry.int(1) in DTYPES and not entry.has(7):
+        if entry.integer(1) != _STRING and entry.integer(1) in DTYPES and not entry.has(7):
             out[names.get(key, _path(key))] = shards.array(key, entry)
     return out
 
@@ -59,9 +59,7 @@ def _names(shards: _Shards, entry: Message | None) -> Mapping[str, str]:
     if entry is None:
         return {}
     graph = Message(shards.string(entry))
-    found = [
-        (a.text(3), a.text(2)) for node in graph.many(1) for a in node.many(2) if a.text(2)
-    ]
+    found = [(a.text(3), a.text(2)) for node in graph.many(1) for a in node.many(2) if a.text(2)]
     return {key: name for key, name in found if sum(n == name for _, n in found) == 1}
 
 
@@ -72,8 +70,8 @@ class _Shards:
         self.prefix, self.count = prefix, count
         self.maps: dict[int, np.ndarray] = {}
 
-    def bytes(self, entry: Message, what: str) -> np.ndarray:
-        i, offset, size = entry.int(3), entry.int(4), entry.int(5)
+    def pages(self, entry: Message, what: str) -> np.ndarray:
+        i, offset, size = entry.integer(3), entry.integer(4), entry.integer(5)
         if i not in self.maps:
             if i >= self.count:
                 raise damaged(self.prefix, f"{what} is in file {i} of {self.count}")
@@ -89,21 +87,25 @@ class _Shards:
         return data[offset : offset + size]
 
     def array(self, key: str, entry: Message) -> np.ndarray:
-        shape = tuple(d.int(1) for d in entry.one(2).many(2))
+        shape = tuple(d.integer(1) for d in entry.one(2).many(2))
         try:
-            d = dtype(DTYPES[entry.int(1)]).numpy
+            d = dtype(DTYPES[entry.integer(1)]).numpy
         except DTypeError as e:
             raise FileFormatError(f"{self.prefix}: {key}: {e}") from None
-        raw = self.bytes(entry, key)
+        raw = self.pages(entry, key)
         if math.prod(shape) * d.itemsize != len(raw):
             raise damaged(self.prefix, f"{key} has shape {shape} and {len(raw):,} bytes")
-        if masked(crc32c(raw)) != entry.int(6):
+        if masked(crc32c(raw)) != entry.integer(6):
             raise damaged(self.prefix, f"the checksum of {key} does not match its bytes")
-        return raw.view(d).reshape(shape) if raw.ctypes.data % d.alignment == 0 else _moved(raw, d, shape)
+        return (
+            raw.view(d).reshape(shape)
+            if raw.ctypes.data % d.alignment == 0
+            else _moved(raw, d, shape)
+        )
 
     def string(self, entry: Message) -> bytes:
         """A 0-d string: its length, a checksum of that, and the bytes."""
-        raw = bytes(self.bytes(entry, _OBJECTS))
+        raw = bytes(self.pages(entry, _OBJECTS))
         size, at = _varint(raw, 0)
         if at + 4 + size != len(raw):
             raise damaged(self.prefix, "its table of objects is not as long as it says")

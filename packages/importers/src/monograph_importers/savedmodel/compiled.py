@@ -23,22 +23,27 @@ def through_tensorflow(folder: Path, signature: str, takes: Signature) -> Import
     fn = loaded.signatures[signature]
     names, outputs = [i.name for i in takes.inputs], sorted(fn.structured_outputs)
     wrapped = tf.function(
-        lambda *xs: [fn(**dict(zip(names, xs)))[k] for k in outputs], jit_compile=True, autograph=False
+        lambda *xs: [fn(**dict(zip(names, xs)))[k] for k in outputs],
+        jit_compile=True,
+        autograph=False,
     )
     variables = {v.handle._id: v for v in fn.variables}
 
     @functools.lru_cache(maxsize=32)
     def lowered(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, list[Any]]:
         specs = [tf.TensorSpec(s, i.dtype.name, i.name) for s, i in zip(shapes, takes.inputs)]
-        held = [variables.get(c._id, c) for c in wrapped.get_concrete_function(*specs).captured_inputs]
+        held = [
+            variables.get(c._id, c) for c in wrapped.get_concrete_function(*specs).captured_inputs
+        ]
         try:
             text = wrapped.experimental_get_compiler_ir(*specs)(stage="stablehlo")
         except (tf.errors.OpError, ValueError, NotImplementedError) as e:
-            raise FileFormatError(f"{folder}: TensorFlow cannot compile {signature!r}: {e}") from None
+            raise FileFormatError(
+                f"{folder}: TensorFlow cannot compile {signature!r}: {e}"
+            ) from None
         return parse.parse(mlir.generic(text.encode(), folder.name), folder.name), held
 
-    shapes = tuple(spec.shape for spec in takes.specs())
-    module, held = lowered(shapes)
+    module, held = lowered(tuple(spec.shape for spec in takes.specs() if spec))
     first = {_name(v): v.numpy() for v in held if hasattr(v, "name") and hasattr(v, "assign")}
     trained = {_name(v) for v in held if getattr(v, "trainable", False)}
 

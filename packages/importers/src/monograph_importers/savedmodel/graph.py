@@ -22,6 +22,8 @@ class Handle(NamedTuple):
 
 
 class Node(NamedTuple):
+    """A node as TensorFlow writes it: inputs are ``name:output`` or ``^control``."""
+
     name: str
     op: str
     inputs: list[str]
@@ -62,7 +64,7 @@ class Program:
             from ..stablehlo import mlir, parse
 
             where = f"{self.name}: {node.name}"
-            text = mlir.generic(node.attrs["module"].bytes(2), where)
+            text = mlir.generic(node.attrs["module"].data(2), where)
             self.modules[node.name] = parse.parse(text, node.name)
         return self.modules[node.name]
 
@@ -113,7 +115,9 @@ class Run:
     def __init__(self, program: Program, variables: Mapping[str, Any]):
         self.program, self.variables = program, variables
 
-    def function(self, function: Function, args: list[Any], refs: list[str], depth: int = 0) -> list[Any]:
+    def function(
+        self, function: Function, args: list[Any], refs: list[str], depth: int = 0
+    ) -> list[Any]:
         if depth > 50:
             raise FileFormatError(f"{self.program.name}: its functions call each other without end")
         made: dict[str, Any] = {}
@@ -162,23 +166,31 @@ def _module(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
         at = platforms.index("CPU") if "CPU" in platforms else 0
         xs = [np.asarray(at, np.int32), *xs]
     if takes != len(xs):
-        raise FileFormatError(f"{run.program.name}: {node.name} gets {len(xs)} of {takes} arguments")
+        raise FileFormatError(
+            f"{run.program.name}: {node.name} gets {len(xs)} of {takes} arguments"
+        )
     return interpret.run(module, "main", xs)
 
 
 def _constant(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
     tensor = node.attrs["value"].one(8)
-    d = dtype(DTYPES[tensor.int(1)]).numpy
-    shape = tuple(number(n.int(1)) for n in tensor.one(2).many(2))
-    content = tensor.bytes(4)
-    values = np.frombuffer(content, d) if content else np.array(tensor.ints(7) or tensor.ints(10) or [0], d)
+    d = dtype(DTYPES[tensor.integer(1)]).numpy
+    shape = tuple(number(n.integer(1)) for n in tensor.one(2).many(2))
+    content = tensor.data(4)
+    values = (
+        np.frombuffer(content, d)
+        if content
+        else np.array(tensor.ints(7) or tensor.ints(10) or [0], d)
+    )
     return [np.broadcast_to(values if values.size == 1 else values.reshape(shape), shape)]
 
 
 def _read(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
     handle = xs[0]
     if not isinstance(handle, Handle) or handle.name not in run.variables:
-        raise FileFormatError(f"{run.program.name}: {node.name} reads {handle}, which is no variable of it")
+        raise FileFormatError(
+            f"{run.program.name}: {node.name} reads {handle}, which is no variable of it"
+        )
     return [run.variables[handle.name]]
 
 
@@ -199,6 +211,6 @@ RULES: dict[str, Rule] = {
         ("Identity", "IdentityN", "StopGradient", "PreventGradient", "EnsureShape"),
         lambda run, node, xs, depth: xs,
     ),
-    "Cast": lambda run, node, xs, depth: [mg.astype(xs[0], DTYPES[node.attrs["DstT"].int(6)])],
+    "Cast": lambda run, node, xs, depth: [mg.astype(xs[0], DTYPES[node.attrs["DstT"].integer(6)])],
     "NoOp": lambda run, node, xs, depth: [],
 }

@@ -26,13 +26,13 @@ class Message:
     def has(self, number: int) -> bool:
         return number in self._fields
 
-    def int(self, number: int) -> int:
+    def integer(self, number: int) -> int:
         value = self._last(number, 0)
         if not isinstance(value, int):
             raise FileFormatError(f"field {number} of a protocol buffer is no integer")
         return value
 
-    def bytes(self, number: int) -> bytes:
+    def data(self, number: int) -> bytes:
         return bytes(_data(self._last(number, b"")))
 
     def text(self, number: int) -> str:
@@ -95,7 +95,7 @@ def _varint(data: Any, at: int) -> tuple[int, int]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
-    at = 0
+    at, value = 0, None  # type: int, Any
     while at < len(data):
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7

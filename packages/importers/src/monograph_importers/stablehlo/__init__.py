@@ -55,7 +55,7 @@ def load(source: Any, entry: str = "main") -> Imported:
     ...   return %y : tensor<?x2xf32>
     ... }'''
     >>> load(text)
-    Imported(module(x0: float32[n0,2]) -> (...), 0 numbers)
+    Imported(StableHLO(x0: float32[n0,2]) -> (...), 0 numbers)
     """
     from .mlir import generic
     from .parse import parse
@@ -116,7 +116,7 @@ def unsupported(module: ir.Module, entry: str) -> Iterator[tuple[str, str, str]]
     from . import rules
 
     rules.check_calls(module, entry)
-    seen, todo, types = {entry}, [entry], set()
+    seen, todo, types = {entry}, [entry], set()  # type: set[str], list[str], set[str]
     while todo:
         for op in module.functions[todo.pop()].walk():
             where = str(op.source) if op.source else module.name

@@ -22,7 +22,9 @@ DTYPES = {
 }  # fmt: skip
 
 NARROW = {"i2": ("int8", 2), "ui2": ("uint8", 2), "i4": ("int8", 4), "ui4": ("uint8", 4)}
-DTYPES |= {k: d for k, (d, _) in NARROW.items()}  # in bytes, cut to their width after each operation
+DTYPES |= {
+    k: d for k, (d, _) in NARROW.items()
+}  # in bytes, cut to their width after each operation
 
 
 def narrowed(x: Any, element: str) -> Any:

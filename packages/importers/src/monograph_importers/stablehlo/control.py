@@ -27,6 +27,7 @@ def _composite(step: Step, *xs: Any) -> Any:
 
 
 def top_k(x: Any, k: int) -> list[Any]:
+    """The largest of the last axis and their places, as CHLO gives them."""
     d = mg.Spec.of(x).dtype
     values, places = mg.top_k(mg.astype(x, "uint8") if d.kind == "bool" else x, k)
     return [mg.astype(values, d), mg.astype(places, "int32")]

@@ -14,7 +14,6 @@ from monograph.errors import ArgumentError
 from .._steps import known
 from .constants import dtype
 from .control import top_k
-from .elementwise import kind
 from .interpret import RULES, Step, rule
 from .shapes import shape
 
@@ -22,6 +21,8 @@ CALLS: dict[str, Callable[..., Any]] = {}  # by call_target_name
 
 
 def call(*names: str) -> Callable[[Callable], Callable]:
+    """Register what a custom call of these targets does."""
+
     def register(fn: Callable) -> Callable:
         CALLS.update(dict.fromkeys(names, fn))
         return fn
@@ -35,6 +36,7 @@ def _custom_call(step: Step, *xs: Any) -> Any:
 
 
 def target(op: Any) -> str:
+    """What a custom call calls."""
     return str(op.attributes.get("call_target_name", ""))
 
 
@@ -149,9 +151,10 @@ def _gesdd(step: Step, x: Any) -> Any:
     return [x, s, u, vh, _info(x)]
 
 
-for _routine, _fn in {
+_ROUTINES: dict[str, Callable] = {
     "potrf": _potrf, "trsm": _trsm, "syevd": _syevd, "heevd": _syevd, "getrf": _getrf, "gesdd": _gesdd,
-}.items():  # fmt: skip
+}  # fmt: skip
+for _routine, _fn in _ROUTINES.items():
     _lapack(_routine, _fn)
 
 

@@ -40,6 +40,7 @@ _CLIENT: dict[str, Any] = {
 
 
 def kind(x: Any) -> str:
+    """The kind of dtype of a value."""
     return mg.Spec.of(x).dtype.kind
 
 
@@ -54,7 +55,6 @@ for _prefix, _table in (("stablehlo", _PLAIN), ("chlo", _CLIENT)):
     for _name, _fns in _table.items():
         RULES[f"{_prefix}.{_name}"] = _plain(*(_fns if isinstance(_fns, tuple) else (_fns,)))
         FOLDED.add(f"{_prefix}.{_name}")
-
 
 
 @rule("stablehlo.maximum", fold=True)
@@ -199,9 +199,7 @@ def _bitcast(step: Step, x: Any) -> Any:
         return ops.bitcast_convert(x, dtype=to)
     if to.bits < now.dtype.bits:  # one element becomes several along a new last axis
         wide, n = ops.bitcast_convert(x, dtype=f"uint{now.dtype.bits}"), now.dtype.bits // to.bits
-        parts = [
-            ops.shift_right_logical(wide, mg.full_like(wide, i * to.bits)) for i in range(n)
-        ]
+        parts = [ops.shift_right_logical(wide, mg.full_like(wide, i * to.bits)) for i in range(n)]
         narrow = [ops.convert(p, dtype=f"uint{to.bits}") for p in parts]
         return ops.bitcast_convert(mg.stack(narrow, axis=-1), dtype=to)
     n, narrow = now.shape[-1], ops.bitcast_convert(x, dtype=f"uint{now.dtype.bits}")

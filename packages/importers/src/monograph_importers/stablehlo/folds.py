@@ -35,10 +35,8 @@ def combines(block: Block) -> str | None:
     if len(block.ops) == 1:
         return {b: "second", a: "first"}.get(last.operands[0])
     one = block.ops[0]
-    if len(block.ops) == 2 and {*one.operands} == {a, b} and last.operands == one.results:
-        if one.name.startswith("stablehlo."):
-            return one.name.removeprefix("stablehlo.")
-    return None
+    plain = len(block.ops) == 2 and {*one.operands} == {a, b} and last.operands == one.results
+    return one.name.removeprefix("stablehlo.") if plain else None
 
 
 def batched(region: Region) -> Region:
@@ -118,9 +116,7 @@ def along_first(combine: Region, xs: Any, inits: Any) -> list[Any]:
         even, odd = ([_every_other(x, i, n) for x in xs] for i in (0, 1))
         both = combine(*even, *odd)
         if n % 2:
-            both = [
-                ops.concatenate(y, _rows(x, n - 1, n), axis=0) for x, y in zip(xs, both)
-            ]
+            both = [ops.concatenate(y, _rows(x, n - 1, n), axis=0) for x, y in zip(xs, both)]
         xs, n = both, (n + 1) // 2
     firsts = [ops.reshape(x, shape=shape(x)[1:]) for x in xs]
     return combine(*inits, *firsts)
@@ -167,9 +163,9 @@ def _reduce_window(step: Step, *operands: Any) -> Any:
     xs, inits = operands[:n], operands[n:]
     attrs = _window_attrs(step, len(shape(xs[0])))
     name = combines(step.op.body) or ""
-    if n == 1 and name in _WINDOW and kind(xs[0]) in ("float", "int", "uint"):
-        if _is_start(name, inits[0]):
-            return _WINDOW[name](xs[0], **attrs)
+    plain = n == 1 and name in _WINDOW and kind(xs[0]) in ("float", "int", "uint")
+    if plain and _is_start(name, inits[0]):
+        return _WINDOW[name](xs[0], **attrs)
     stacked = [windows(x, i, **attrs) for x, i in zip(xs, inits)]
     filled = [_filled(i, shape(s)[1:]) for i, s in zip(inits, stacked)]
     return along_first(batched(step.region()), stacked, filled)

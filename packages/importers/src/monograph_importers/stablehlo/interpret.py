@@ -120,7 +120,5 @@ def _small(t: Any) -> bool:
 def concrete(x: Any, what: str) -> np.ndarray:
     """A value that a shape depends on; raises `DataDependentShape` where it is not known yet."""
     if not known(x):
-        raise DataDependentShape(
-            f"{what} depends on data, so no static graph can hold it"
-        )
+        raise DataDependentShape(f"{what} depends on data, so no static graph can hold it")
     return np.asarray(x)

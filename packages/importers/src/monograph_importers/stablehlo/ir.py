@@ -16,7 +16,9 @@ class Tensor(NamedTuple):
     element: str
 
     def __str__(self) -> str:
-        return f"tensor<{''.join('?x' if n is None else f'{n}x' for n in self.shape)}{self.element}>"
+        return (
+            f"tensor<{''.join('?x' if n is None else f'{n}x' for n in self.shape)}{self.element}>"
+        )
 
 
 class Other(NamedTuple):

@@ -108,7 +108,7 @@ def _scan(step: _Traced, values: list[Value], at: int, count: range) -> list[Any
 
     def body(carry: Any, xs: Any) -> Any:
         number, *rows = xs
-        now = {**step.captured, **{inputs[j]: values[j] for j in fixed}}
+        now: dict[Value, Any] = {**step.captured, **{inputs[j]: values[j] for j in fixed}}
         now |= dict(zip([inputs[j] for j in carried], carry))
         now[inputs[at]] = number
         now |= {v: mg.expand_dims(x, axis=0) for v, x in zip(scanned, rows)}

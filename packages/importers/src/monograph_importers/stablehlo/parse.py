@@ -26,7 +26,8 @@ _SYMBOL = re.compile(r'@(?:[\w$.-]+|"(?:[^"\\]|\\.)*")')
 _LABEL = re.compile(r"\^[\w$.-]+")
 _DIMENSIONS = re.compile(r"((?:(?:\d+|\?)x)*)")
 _HEX = re.compile(r'"0x([0-9a-fA-F]*)"')
-_DEPTH = 200  # of regions and of nested attributes
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|->|[<>]', re.S)
+_COLUMNS = re.compile(r":\d+(?:\s+to\s+(?:\d+)?:\d+)?")
 
 
 def parse(text: str, name: str) -> Module:
@@ -104,7 +105,7 @@ class _Reader:
         self.need("<")
         start, depth = self.at, 1
         while depth:
-            found = re.compile(r'"(?:[^"\\]|\\.)*"|->|[<>]', re.S).search(self.text, self.at)
+            found = _BRACKET.search(self.text, self.at)
             if not found:
                 raise self.fail("'>'")
             depth += {"<": 1, ">": -1}.get(found.group(), 0)
@@ -145,7 +146,7 @@ class _Reader:
             self.aliases[name] = self.type() if name[0] == "!" else self.attribute()
 
     def op(self) -> Op:
-        results = []
+        results: list[str] = []
         if self.sees("%"):
             while True:
                 name, n = self.match(_RESULT).groups()  # type: ignore[union-attr]
@@ -207,7 +208,7 @@ class _Reader:
             name = self.string()
             if self.take(":"):
                 line = int(self.word(_NUMBER, "a line"))
-                self.match(re.compile(r":\d+(?:\s+to\s+(?:\d+)?:\d+)?"))
+                self.match(_COLUMNS)
                 return "file", name, line
             return "name", name, self.location() if self.sees("(") else None
         if self.sees("#"):
@@ -300,7 +301,8 @@ class _Reader:
         if word == "array":
             self.need("<")
             self.word(_WORD, "a type")
-            return self.many(">", self.plain) if self.take(":") else self.many(">", self.plain)
+            self.take(":")
+            return self.many(">", self.plain)
         if word == "dense_resource":
             raise FileFormatError(f"{self.name}: constants in a resource section are not read")
         self.at -= len(word)
@@ -314,15 +316,12 @@ class _Reader:
 
     def dense(self) -> Elements:
         self.need("<")
+        digits, numbers = "", []  # type: str, list[Any]
         if found := self.match(_HEX):
-            digits, numbers = found.group(1), []
-            self.need(">")
-        elif self.take(">"):
-            digits, numbers = "", []
-        else:
-            digits, numbers = "", []
+            digits = found.group(1)
+        elif not self.sees(">"):
             self.nested(numbers)
-            self.need(">")
+        self.need(">")
         self.need(":")
         kind = self.type()
         if not isinstance(kind, Tensor):
@@ -339,9 +338,10 @@ class _Reader:
 
     def special(self) -> Any:
         """``#alias``, ``#dialect<kind value>`` or ``#dialect.kind<key = value, ...>``."""
-        name = self.word(_HASH, "an attribute")[1:]
-        if name in self.aliases or f"#{name}" in self.aliases:
-            return self.aliases[f"#{name}"]
+        name = self.word(_HASH, "an attribute")
+        if name in self.aliases:
+            return self.aliases[name]
+        name = name[1:]
         if not self.sees("<"):
             return Enum(name, "")
         if name == "stablehlo.conv":
@@ -378,9 +378,7 @@ def _unescaped(s: str) -> str:
     if "\\" not in s:
         return s
     raw = _ESCAPE.sub(
-        lambda m: (
-            chr(int(m[1], 16)) if len(m[1]) == 2 else {"n": "\n", "t": "\t"}.get(m[1], m[1])
-        ),
+        lambda m: chr(int(m[1], 16)) if len(m[1]) == 2 else {"n": "\n", "t": "\t"}.get(m[1], m[1]),
         s,
     )
     try:

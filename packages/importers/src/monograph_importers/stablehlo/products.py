@@ -155,4 +155,3 @@ def _batch_norm_grad(step: Step, x: Any, scale: Any, mean: Any, variance: Any, g
         n * g - spread(g_offset) - centred * spread(g_scale * inverse)
     )
     return [g_x, g_scale, g_offset]
-

@@ -11,7 +11,6 @@ from .constants import dtype
 from .interpret import RETURNS, RULES
 from .ir import Module, Op, Symbol
 
-
 _STEPS = 10_000_000  # that a program may come to when its calls are written out
 _DEPTH = 100  # of calls within calls
 
@@ -22,7 +21,9 @@ def check_calls(module: Module, entry: str) -> None:
 
     def count(name: str, path: tuple[str, ...]) -> int:
         if name in path or len(path) > _DEPTH:
-            raise FileFormatError(f"{module.name}: the calls of {name} do not end: {' > '.join(path[-4:])}")
+            raise FileFormatError(
+                f"{module.name}: the calls of {name} do not end: {' > '.join(path[-4:])}"
+            )
         if name not in steps:
             found = list(module.functions[name].walk())
             calls = [c for op in found for c in callees(op) if c in module.functions]

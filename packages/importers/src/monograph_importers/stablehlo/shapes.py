@@ -13,6 +13,7 @@ from .interpret import RULES, Step, concrete, rule
 
 
 def shape(x: Any) -> tuple[int, ...]:
+    """The shape of a value."""
     return mg.Spec.of(x).shape
 
 
@@ -174,8 +175,11 @@ def _optimization_barrier(step: Step, *xs: Any) -> Any:
 
 # the shape dialect, and arithmetic on indices around it
 
+
 def _index(fn: Any) -> Any:
-    return lambda step, *xs: np.asarray(fn(*(np.asarray(concrete(x, "a shape")) for x in xs)), np.int64)
+    return lambda step, *xs: np.asarray(
+        fn(*(np.asarray(concrete(x, "a shape")) for x in xs)), np.int64
+    )
 
 
 RULES |= {

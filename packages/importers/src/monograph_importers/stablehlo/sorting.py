@@ -28,7 +28,9 @@ def _sort(step: Step, *xs: Any) -> Any:
 
 
 def _by_keys(xs: Any, keys: Any, axis: int, descending: bool) -> list[Any]:
-    sortable = [ordinal(xs[i]) if total and kind(xs[i]) == "float" else xs[i] for i, _, total in keys]
+    sortable = [
+        ordinal(xs[i]) if total and kind(xs[i]) == "float" else xs[i] for i, _, total in keys
+    ]
     plain = len(keys) == 1 and keys[0][0] == 0 and sortable[0] is xs[0]
     operands = xs if plain else [*sortable, *xs]
     out = ops.sort(*operands, axis=axis, num_keys=len(keys), descending=descending)
@@ -82,8 +84,18 @@ def order_of(block: Block) -> list[tuple[int, str, bool]] | None:
         way = test.attributes["comparison_direction"].value
         sides = [element(o) for o in test.operands]
         zero = made.get(test.operands[1])
-        is_nan = way == "NE" and sides[0] is not None and sides[0][:2] == inner[:2] and test.operands[0] == test.operands[1]
-        is_zero = way == "EQ" and sides[0] is not None and zero is not None and zero.name == "stablehlo.constant"
+        is_nan = (
+            way == "NE"
+            and sides[0] is not None
+            and sides[0][:2] == inner[:2]
+            and test.operands[0] == test.operands[1]
+        )
+        is_zero = (
+            way == "EQ"
+            and sides[0] is not None
+            and zero is not None
+            and zero.name == "stablehlo.constant"
+        )
         return (*inner[:2], True) if is_nan or is_zero else None
 
     def compare(name: str) -> tuple[int, str, bool] | None:
