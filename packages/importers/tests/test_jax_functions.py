@@ -1,7 +1,5 @@
 """Functions of JAX: values and gradients as JAX gives them, on every engine."""
 
-import functools
-
 import monograph as mg
 import numpy as np
 import pytest
@@ -31,7 +29,7 @@ SMOOTH = {
     "pooling": lambda x: lax.reduce_window(x, -jnp.inf, lax.max, (2, 2), (1, 1), "SAME") + lax.reduce_window(x, 0.0, lax.add, (2, 2), (1, 1), "SAME"),
     "resize": lambda x: jax.image.resize(x, (8, 8), "bilinear"),
     "convolution": lambda x: lax.conv_general_dilated(x[None, :, :, None], X[None, :2, :2, None][0][..., None], (2, 1), "SAME", rhs_dilation=(1, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")),
-    "scan": lambda x: functools.reduce(jnp.add, lax.scan(lambda c, r: (jnp.tanh(c @ X[:4] + r), c.sum()), x[0], x)),
+    "scan": lambda x: jnp.outer(*lax.scan(lambda c, r: (jnp.tanh(c @ X[:4] + r), c.sum()), x[0], x)),
     "scan, backwards": lambda x: lax.scan(lambda c, r: (c * r, c + r), x[0], x, reverse=True)[1],
     "fori_loop": lambda x: lax.fori_loop(0, 3, lambda i, c: c * x[0] + x[i], x[1]),
     "cond": lambda x: lax.cond(x.sum() > 1, jnp.sin, jnp.cos, x) + lax.map(lambda r: lax.cond(r[0] > 0.5, jnp.sin, jnp.cos, r), x),

@@ -196,7 +196,7 @@ def changed(data, seed):
         elif what < 0.85:
             del out[at : at + rng.randrange(1, 9)]
         else:
-            out = out[: at + 1]
+            out = out[: at + 2]
     return bytes(out)
 
 

@@ -64,12 +64,12 @@ def _mhlo_topk(step: Step, x: Any) -> Any:
     return top_k(x, int(step.op.types[0].shape[-1]))
 
 
-_MHLO = {
-    "acos": "acos", "acosh": "acosh", "asin": "asin", "asinh": "asinh", "atan": "atan",
-    "atanh": "atanh", "cosh": "cosh", "erf": "erf", "sinh": "sinh", "tan": "tan",
-}  # fmt: skip
-for _name, _own in _MHLO.items():
-    CALLS[f"mhlo.{_name}"] = RULES[f"chlo.{_own}"]
+def _client(name: str) -> Callable:
+    return lambda step, *xs: RULES[f"chlo.{name}"](step, *xs)
+
+
+for _name in ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "erf", "sinh", "tan"]:
+    CALLS[f"mhlo.{_name}"] = _client(_name)
 
 
 # ---- LAPACK, under jaxlib's names: a prefix, a letter for the dtype, the routine; ``info`` is 0
