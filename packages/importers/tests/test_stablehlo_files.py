@@ -60,6 +60,14 @@ def test_axes_that_do_not_fit_are_refused_in_the_exporters_words():
         model.call(np.ones(2), np.ones(5))
 
 
+def test_an_exported_program_with_keys():
+    fn = jax.jit(lambda key, x: jax.random.normal(key, x.shape) + x)
+    key = jax.random.key(7)
+    model = mg.load(export.export(fn)(key, X))
+    assert str(model.signature.inputs[0]) == "x0: uint32[2]"
+    same(model.call(jax.random.key_data(key), X), fn(key, X))
+
+
 @pytest.mark.parametrize("form", ["text", "text file", "bytecode", "portable", "old portable"])
 def test_forms_of_a_module(exported, form, tmp_path):
     lowered = jax.jit(network).lower(PARAMS, X)
@@ -86,8 +94,10 @@ def test_forms_of_a_module(exported, form, tmp_path):
 
 def test_bindings_have_what_no_documentation_promises():
     """Fails when jaxlib moves what `mlir` reaches for: the registry of dialects, and how text is printed."""
+    from jaxlib._jax import mlir as jax_mlir
     from jaxlib.mlir._mlir_libs import _jax_mlir_ext
 
+    assert callable(jax_mlir.deserialize_portable_artifact)
     assert callable(_jax_mlir_ext.register_dialects)
     module = jax.jit(jnp.sin).lower(X).compiler_ir()
     assert '"stablehlo.sine"' in mlir.printed(module)

@@ -53,8 +53,11 @@ def from_exported(exported: Any, name: str | None = None) -> Imported:
             _input(path, a) for (path, _), a in zip(keys, exported.in_avals, strict=True)
         )
         several = len(platforms) > 1
-        if len(module.functions["main"].body.arguments) != len(kept) + several:
+        body = module.functions["main"].body
+        if len(body.arguments) != len(kept) + several or not set(kept) <= set(range(len(inputs))):
             raise ValueError("the program takes other arguments than its description says")
+        if len(body.ops[-1].operands) != exported.out_tree.num_leaves:
+            raise ValueError("the program gives other results than its description says")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise FileFormatError(f"{name}: it is not as it was written: {e!r}") from None
     lacks = missing(unsupported(module, "main"))
@@ -71,8 +74,12 @@ def from_exported(exported: Any, name: str | None = None) -> Imported:
 
 
 def _input(path: Any, aval: Any) -> Input:
+    import jax
+
     positional = path[0].idx == 0
     inner = paths.name_of(path[1:] if not positional else path[2:])
     name = f"x{path[1].idx}" + (f"/{inner}" if inner else "") if positional else inner
+    if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.prng_key):
+        aval = jax.eval_shape(jax.random.key_data, jax.ShapeDtypeStruct(aval.shape, aval.dtype))
     shape = tuple(n if isinstance(n, int) else str(n) for n in aval.shape)
     return Input(name, shape, dtype(np.dtype(aval.dtype)))

@@ -49,6 +49,9 @@ def _same(step: Step, *xs: Any) -> Any:
     return list(xs)
 
 
+RULES["sdy.sharding_constraint"] = _same
+
+
 @call("shape_assertion")
 def _shape_assertion(step: Step, holds: Any, *values: Any) -> Any:
     if known(holds) and not bool(holds):

@@ -78,10 +78,14 @@ def parsed(data: bytes) -> Any:
         dialect.register_dialect(context)
     context.load_all_available_dialects()
     context.allow_unregistered_dialects = True  # named as unsupported later, with their place
-    if data.startswith(BYTECODE) and PORTABLE in data[:64]:
-        return stablehlo.deserialize_portable_artifact(context, data)
     with context:
-        return ir.Module.parse(data)
+        if not (data.startswith(BYTECODE) and PORTABLE in data[:64]):
+            return ir.Module.parse(data)
+        try:  # not public: JAX's own, which knows sharding's dialect too
+            from jaxlib._jax import mlir as jax_mlir
+        except ImportError:
+            return stablehlo.deserialize_portable_artifact(context, data)
+        return jax_mlir.deserialize_portable_artifact(data)
 
 
 def _limit(data: bytes) -> None:
