@@ -42,6 +42,7 @@ SMOOTH = {
 }  # fmt: skip
 ROUGH = {
     "integers": lambda x: (jnp.argmax(x, 1), jnp.argsort(x, 0), jnp.bincount(jnp.array([1, 1, 3]), length=4), lax.top_k(x, 2)[1], jnp.histogram(x, bins=4)[0]),
+    "qr": lambda x: (*jnp.linalg.qr(x), *jnp.linalg.qr(x[:, :3] + 1j * x[:, 1:], mode="complete"), *lax.linalg.lu(jnp.stack([S, S + 1]))),
     "solve": lambda x: (jnp.linalg.solve(S, x), jnp.linalg.det(S * x[0, 0]), jnp.linalg.eigvalsh(S), jnp.linalg.svd(x, compute_uv=False)),
     "while": lambda x: lax.while_loop(lambda c: c.sum() < 100, lambda c: c * 2, x),
     "bits": lambda x: (lax.bitcast_convert_type(x, jnp.uint8), lax.population_count(lax.bitcast_convert_type(x, jnp.int32)), lax.reduce_precision(x, 5, 3)),
@@ -172,6 +173,13 @@ def test_what_cannot_be_had_is_listed_before_anything_runs():
     assert found.count == 2 and "callback" in found.op and "test_jax_functions.py" in found.where
     with pytest.raises(mg.errors.UnsupportedModel, match="callback"):
         loaded.call(X)
+
+
+def test_bindings_that_print_no_generic_text(monkeypatch):
+    from monograph_importers.stablehlo import mlir
+
+    monkeypatch.setattr(mlir, "printed", lambda module: module.no_such_method())
+    same(load(jnp.sin, example=(X,)).call(X), jnp.sin(X))
 
 
 def test_what_is_asked_wrongly():

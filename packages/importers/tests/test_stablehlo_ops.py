@@ -49,6 +49,11 @@ CASES = {
     "reduce, not from its identity": (f"""
       %i = stablehlo.constant dense<3.0> : tensor<f32>
       %y = stablehlo.reduce(%x init: %i) applies stablehlo.add across dimensions = [0] : ({T}, tensor<f32>) -> {ROW}""", ROW, [FLOATS]),
+    "reduce into a wider dtype": (f"""
+      %i = stablehlo.constant dense<0.0> : tensor<f32>
+      %y = "stablehlo.reduce"(%x, %i) ({{ ^bb0(%a: tensor<f64>, %b: tensor<f64>):
+        %r = stablehlo.add %a, %b : tensor<f64>
+        stablehlo.return %r : tensor<f64> }}) {{dimensions = array<i64: 0>}} : ({T}, tensor<f32>) -> tensor<6xf64>""", "tensor<6xf64>", [FLOATS]),
     "reduce of nothing": (f"""
       %i = stablehlo.constant dense<3.0> : tensor<f32>
       %e = stablehlo.slice %x [0:0, 0:6] : ({T}) -> tensor<0x6xf32>

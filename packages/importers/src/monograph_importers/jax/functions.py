@@ -96,7 +96,11 @@ def lower(fn: Callable, *specs: Any, name: str) -> tuple[ir.Module, Any]:
 
     traced = jax.jit(fn, keep_unused=True).trace(*specs)
     made = traced.lower(lowering_platforms=("cpu",))
-    return parse.parse(mlir.printed(made.compiler_ir("stablehlo")), name), made.out_tree
+    try:
+        text = mlir.printed(made.compiler_ir("stablehlo"))
+    except (AttributeError, TypeError):  # bindings of another make
+        text = mlir.generic(made.as_text(debug_info=True).encode(), name)
+    return parse.parse(text, name), made.out_tree
 
 
 def plain(out: Any) -> Any:

@@ -108,9 +108,10 @@ def _load(folder: Path, signature: str) -> Imported:
 
 
 def _input(name: str, info: Any) -> Input:
-    from .bundle import DTYPES, number
+    from .bundle import DTYPES
+    from .wire import signed
 
-    lengths = [number(d.integer(1)) for d in info.one(3).many(2)]
+    lengths = [signed(d.integer(1)) for d in info.one(3).many(2)]
     shape = tuple(f"{name}{i}" if n < 0 else n for i, n in enumerate(lengths))
     if info.integer(2) not in DTYPES:
         raise FileFormatError(

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from monograph.dtypes import dtype
@@ -14,7 +13,7 @@ from monograph.errors import DTypeError, FileFormatError
 from monograph.storage import damaged, opened
 
 from .checksum import crc32c, masked
-from .wire import Message, _varint
+from .wire import Message, varint
 
 _MAGIC = 0xDB4775248B80FB57
 _STRING, _OBJECTS = 7, "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -106,7 +105,7 @@ class _Shards:
     def string(self, entry: Message) -> bytes:
         """A 0-d string: its length, a checksum of that, and the bytes."""
         raw = bytes(self.pages(entry, _OBJECTS))
-        size, at = _varint(raw, 0)
+        size, at = varint(raw, 0)
         if at + 4 + size != len(raw):
             raise damaged(self.prefix, "its table of objects is not as long as it says")
         return raw[at + 4 :]
@@ -128,15 +127,15 @@ def _table(path: Path) -> Iterator[tuple[bytes, bytes]]:
         raise damaged(path, "it is no index of a checkpoint, or is cut off")
     at = len(data) - 48
     for _ in range(2):  # skip the meta index's place
-        _, at = _varint(data, at)
+        _, at = varint(data, at)
     index, at = _handle(data, at)
     for _, place in _block(path, data, index):
         yield from _block(path, data, _handle(place, 0)[0])
 
 
 def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
-    offset, at = _varint(data, at)
-    size, at = _varint(data, at)
+    offset, at = varint(data, at)
+    size, at = varint(data, at)
     return (offset, size), at
 
 
@@ -153,16 +152,11 @@ def _block(path: Path, data: bytes, place: tuple[int, int]) -> Iterator[tuple[by
     restarts = int.from_bytes(block[-4:], "little")
     end, at, key = size - 4 - 4 * restarts, 0, b""
     while at < end:
-        shared, at = _varint(block, at)
-        fresh, at = _varint(block, at)
-        length, at = _varint(block, at)
+        shared, at = varint(block, at)
+        fresh, at = varint(block, at)
+        length, at = varint(block, at)
         if at + fresh + length > end or shared > len(key):
             raise damaged(path, "a key reaches out of its block")
         key = key[:shared] + block[at : at + fresh]
         yield key, block[at + fresh : at + fresh + length]
         at += fresh + length
-
-
-def number(value: Any) -> int:
-    """A protocol buffer's integer with its sign."""
-    return value - 2**64 if value >= 2**63 else value

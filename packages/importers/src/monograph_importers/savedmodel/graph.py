@@ -11,8 +11,8 @@ from monograph.dtypes import dtype
 from monograph.errors import FileFormatError
 
 from .. import stablehlo
-from .bundle import DTYPES, number
-from .wire import Message
+from .bundle import DTYPES
+from .wire import Message, signed
 
 
 class Handle(NamedTuple):
@@ -175,7 +175,7 @@ def _module(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
 def _constant(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
     tensor = node.attrs["value"].one(8)
     d = dtype(DTYPES[tensor.integer(1)]).numpy
-    shape = tuple(number(n.integer(1)) for n in tensor.one(2).many(2))
+    shape = tuple(signed(n.integer(1)) for n in tensor.one(2).many(2))
     content = tensor.data(4)
     values = (
         np.frombuffer(content, d)

@@ -60,12 +60,17 @@ class Message:
             else:
                 at = 0
                 while at < len(value):
-                    n, at = _varint(value, at)
+                    n, at = varint(value, at)
                     out.append(n)
-        return [n - 2**64 if n >= 2**63 else n for n in out]
+        return [signed(n) for n in out]
 
     def _last(self, number: int, default: Any) -> Any:
         return self._fields.get(number, [default])[-1]
+
+
+def signed(n: int) -> int:
+    """A protocol buffer's int64: it is written as if it had no sign."""
+    return n - 2**64 if n >= 2**63 else n
 
 
 def _data(value: Any) -> Any:
@@ -81,7 +86,8 @@ def _text(value: Any) -> str:
         raise FileFormatError("a name in a protocol buffer is no UTF-8") from None
 
 
-def _varint(data: Any, at: int) -> tuple[int, int]:
+def varint(data: Any, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends."""
     n = shift = 0
     while True:
         if at >= len(data) or shift > 63:
@@ -97,10 +103,10 @@ def _varint(data: Any, at: int) -> tuple[int, int]:
 def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
     at, value = 0, None  # type: int, Any
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = varint(data, at)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
-            value, at = _varint(data, at)
+            value, at = varint(data, at)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
             if at + size > len(data):
@@ -108,7 +114,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
             (value,) = struct.unpack_from("<Q" if kind == 1 else "<I", data, at)
             at += size
         elif kind == 2:
-            size, at = _varint(data, at)
+            size, at = varint(data, at)
             if at + size > len(data):
                 raise FileFormatError("a protocol buffer ends within a field")
             value = data[at : at + size]

@@ -15,7 +15,6 @@ from .._steps import known
 from .constants import dtype
 from .control import top_k
 from .interpret import RULES, Step, rule
-from .shapes import shape
 
 CALLS: dict[str, Callable[..., Any]] = {}  # by call_target_name
 
@@ -73,113 +72,6 @@ def _client(name: str) -> Callable:
 
 for _name in ["acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "erf", "sinh", "tan"]:
     CALLS[f"mhlo.{_name}"] = _client(_name)
-
-
-# ---- LAPACK, under jaxlib's names: a prefix, a letter for the dtype, the routine; ``info`` is 0
-
-
-def _lapack(routine: str, fn: Callable) -> None:
-    for letter in "sdcz":
-        for name in (f"lapack_{letter}{routine}", f"lapack_{letter}{routine}_ffi"):
-            CALLS[name] = fn
-
-
-def _info(x: Any) -> Any:
-    return mg.zeros(shape(x)[:-2], dtype="int32")
-
-
-def _config(step: Step, name: str) -> str:
-    """An option of a typed call: a letter, or its number."""
-    value = (step.get("mhlo.backend_config") or step.get("backend_config") or {}).get(name)
-    return chr(value) if isinstance(value, int) else str(value)
-
-
-def _potrf(step: Step, x: Any) -> Any:
-    lower = _config(step, "uplo") in ("L", "76")
-    a = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
-    full = a + mg.conj(mg.matrix_transpose(mg.tril(a, k=-1)))
-    factor = ops.cholesky(full)
-    other = mg.triu(x, k=1) if lower else mg.tril(x, k=-1)
-    return [(factor if lower else mg.conj(mg.matrix_transpose(factor))) + other, _info(x)]
-
-
-def _trsm(step: Step, a: Any, b: Any, *alpha: Any) -> Any:
-    turn = {"N": "NO_TRANSPOSE", "T": "TRANSPOSE", "C": "ADJOINT"}[_config(step, "trans_x")]
-    return ops.triangular_solve(
-        a, b, left_side=_config(step, "side") == "L", lower=_config(step, "uplo") == "L",
-        unit_diagonal=_config(step, "diag") == "U", transpose_a=turn,
-    )  # fmt: skip
-
-
-def _syevd(step: Step, x: Any) -> Any:
-    lower = _config(step, "uplo") == "L"
-    a = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
-    values, vectors = ops.eigh(a + mg.conj(mg.matrix_transpose(mg.tril(a, k=-1))))
-    return [vectors, values, _info(x)]
-
-
-def _getrf(step: Step, x: Any) -> Any:
-    """Packed factors, and the rows that were exchanged (from 1), which a loop reads off our order."""
-    packed, order = ops.lu(x)
-    m, n = shape(x)[-2:]
-    k = min(m, n)
-
-    def exchanged(order: Any) -> Any:
-        def turn(now: Any, i: Any) -> Any:
-            wanted = ops.dynamic_slice(order, i, sizes=(1,))
-            at = mg.astype(mg.argmax(mg.astype(now == wanted, "int32"), axis=0), "int64")
-            here = ops.dynamic_slice(now, i, sizes=(1,))
-            now = ops.dynamic_update_slice(now, here, at)
-            now = ops.dynamic_update_slice(now, wanted, i)
-            return now, mg.astype(at + 1, "int32")
-
-        return mg.scan(turn, mg.arange(m, dtype="int64"), mg.arange(k, dtype="int64"))[1]
-
-    for _ in shape(x)[:-2]:
-        exchanged = mg.vmap(exchanged)
-    return [packed, exchanged(mg.astype(order, "int64")), _info(x)]
-
-
-def _gesdd(step: Step, x: Any) -> Any:
-    mode = _config(step, "mode")
-    types = [t.shape for t in step.op.types]
-    u, s, vh = ops.svd(x)
-    # the results are x, s, u, vh, info; full matrices are more than ours gives
-    wanted = {"s": types[1], "u": types[2], "vh": types[3]}
-    if mode != "N" and (shape(u) != wanted["u"] or shape(vh) != wanted["vh"]):
-        raise ArgumentError("singular vectors of the null space (full_matrices) are not supported")
-    blank = lambda t: mg.zeros(t, dtype=mg.Spec.of(x).dtype)  # noqa: E731
-    if mode == "N":
-        u, vh = blank(wanted["u"]), blank(wanted["vh"])
-    return [x, s, u, vh, _info(x)]
-
-
-_ROUTINES: dict[str, Callable] = {
-    "potrf": _potrf, "trsm": _trsm, "syevd": _syevd, "heevd": _syevd, "getrf": _getrf, "gesdd": _gesdd,
-}  # fmt: skip
-for _routine, _fn in _ROUTINES.items():
-    _lapack(_routine, _fn)
-
-
-@call("cu_lu_pivots_to_permutation", "lu_pivots_to_permutation")
-def _pivots(step: Step, pivots: Any) -> Any:
-    n = int(step.op.types[0].shape[-1])
-
-    def permutation(pivots: Any) -> Any:
-        def turn(now: Any, x: Any) -> Any:
-            i, j = x
-            a, b = ops.dynamic_slice(now, i, sizes=(1,)), ops.dynamic_slice(now, j, sizes=(1,))
-            return ops.dynamic_update_slice(ops.dynamic_update_slice(now, b, i), a, j), ()
-
-        steps = mg.arange(shape(pivots)[0], dtype="int32")
-        return mg.scan(turn, mg.arange(n, dtype="int32"), (steps, mg.astype(pivots, "int32")))[0]
-
-    for _ in shape(pivots)[:-1]:
-        permutation = mg.vmap(permutation)
-    return permutation(pivots)
-
-
-# ---- random bits
 
 
 @rule("stablehlo.rng_bit_generator")

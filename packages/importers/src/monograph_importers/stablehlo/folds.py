@@ -14,7 +14,7 @@ from monograph import ops
 from monograph.errors import ArgumentError
 
 from .._steps import known
-from .constants import full, integers, pairs
+from .constants import dtype, full, integers, pairs
 from .elementwise import kind
 from .interpret import Step, rule
 from .ir import Block
@@ -65,17 +65,27 @@ _REDUCE: dict[tuple[str, str], Any] = {
 
 @rule("stablehlo.reduce")
 def _reduce(step: Step, *operands: Any) -> Any:
-    n = len(operands) // 2
-    xs, inits = operands[:n], operands[n:]
+    xs, inits = _halves(step, operands)
     axes = integers(step.get("dimensions"))
     name = combines(step.op.body) or ""
     one = _REDUCE.get((name, kind(xs[0]) if kind(xs[0]) in ("bool", "complex") else "real"))
-    if n == 1 and one is not None:
+    if len(xs) == 1 and one is not None:
         total = one(xs[0], axes=axes)
         if _is_start(name, inits[0]):
             return total
         return batched(step.region())(_filled(inits[0], shape(total)), total)
     return fold(step.region(), xs, inits, axes)
+
+
+def _halves(step: Step, operands: Any) -> tuple[list[Any], list[Any]]:
+    """Operands and first values, in the dtypes of the region, which may be wider."""
+    n = len(operands) // 2
+    wide = [dtype(t.element) for _, t in step.op.body.arguments[:n]]
+    found = [
+        x if mg.Spec.of(x).dtype is d else ops.convert(x, dtype=d)
+        for x, d in zip(operands, [*wide, *wide])
+    ]
+    return found[:n], found[n:]
 
 
 def _filled(x: Any, to: tuple[int, ...]) -> Any:
@@ -159,11 +169,10 @@ def _window_attrs(step: Step, n: int) -> dict[str, Any]:
 
 @rule("stablehlo.reduce_window")
 def _reduce_window(step: Step, *operands: Any) -> Any:
-    n = len(operands) // 2
-    xs, inits = operands[:n], operands[n:]
+    xs, inits = _halves(step, operands)
     attrs = _window_attrs(step, len(shape(xs[0])))
     name = combines(step.op.body) or ""
-    plain = n == 1 and name in _WINDOW and kind(xs[0]) in ("float", "int", "uint")
+    plain = len(xs) == 1 and name in _WINDOW and kind(xs[0]) in ("float", "int", "uint")
     if plain and _is_start(name, inits[0]):
         return _WINDOW[name](xs[0], **attrs)
     stacked = [windows(x, i, **attrs) for x, i in zip(xs, inits)]

@@ -6,7 +6,7 @@ import re
 
 from monograph.errors import DTypeError, FileFormatError
 
-from . import control, custom, elementwise, folds, products, shapes, sorting  # noqa: F401
+from . import control, custom, elementwise, folds, lapack, products, shapes, sorting  # noqa: F401
 from .constants import dtype
 from .interpret import RETURNS, RULES
 from .ir import Module, Op, Symbol
