@@ -18,7 +18,7 @@ import numpy as np
 from . import ops, plugins
 from .dtypes import DType
 from .engine import resolve
-from .errors import ArgumentError, FileFormatError, PluginError, UnsupportedModel
+from .errors import ArgumentError, FileFormatError, PluginError, StorageError, UnsupportedModel
 from .graph import Graph
 from .scope import Scope
 from .spec import Spec
@@ -252,6 +252,8 @@ def load(source: Any, format: str | None = None, **options: Any) -> Imported:
     if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source):  # else text
         try:
             Path(source).stat()
+        except ValueError as e:  # a name that no system takes
+            raise StorageError(f"{user_source()}: cannot read {source!r}: {e}") from None
         except OSError as e:
             if format is None:
                 from .storage import refused

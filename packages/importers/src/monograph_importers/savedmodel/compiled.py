@@ -27,14 +27,14 @@ def through_tensorflow(folder: Path, signature: str, takes: Signature) -> Import
         jit_compile=True,
         autograph=False,
     )
-    variables = {v.handle._id: v for v in fn.variables}
+
+    def held_by(resource: Any) -> Any:
+        return next((v for v in fn.variables if v.handle is resource), resource)
 
     @functools.lru_cache(maxsize=32)
     def lowered(shapes: tuple[tuple[int, ...], ...]) -> tuple[Any, list[Any]]:
         specs = [tf.TensorSpec(s, i.dtype.name, i.name) for s, i in zip(shapes, takes.inputs)]
-        held = [
-            variables.get(c._id, c) for c in wrapped.get_concrete_function(*specs).captured_inputs
-        ]
+        held = [held_by(c) for c in wrapped.get_concrete_function(*specs).captured_inputs]
         try:
             text = wrapped.experimental_get_compiler_ir(*specs)(stage="stablehlo")
         except (tf.errors.OpError, ValueError, NotImplementedError) as e:

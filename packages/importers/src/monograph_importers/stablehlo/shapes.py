@@ -7,6 +7,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph import ops
+from monograph.errors import ArgumentError
 
 from .constants import dtype, integers, shape_of
 from .interpret import RULES, Step, concrete, rule
@@ -146,7 +147,10 @@ def _torch_index_select(step: Step, x: Any, index: Any) -> Any:
 
 @rule("stablehlo.get_dimension_size")
 def _get_dimension_size(step: Step, x: Any) -> Any:
-    return np.asarray(shape(x)[int(step.get("dimension"))], np.int32)
+    n = shape(x)[int(step.get("dimension"))]
+    if n >= 2**31:
+        raise ArgumentError(f"an axis of length {n:,} is longer than the program can count")
+    return np.asarray(n, np.int32)
 
 
 @rule("stablehlo.set_dimension_size")
