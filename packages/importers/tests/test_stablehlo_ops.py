@@ -72,6 +72,16 @@ CASES = {
         %n = stablehlo.abs %b : tensor<f32>
         %r = stablehlo.compare LT, %m, %n : (tensor<f32>, tensor<f32>) -> tensor<i1>
         stablehlo.return %r : tensor<i1> }}) {{dimension = 1 : i64, is_stable = true}} : ({T}) -> {T}""", T, [FLOATS]),
+    "sort by what only looks like a canonical form": (f"""
+      %y = "stablehlo.sort"(%x) ({{ ^bb0(%a: tensor<f32>, %b: tensor<f32>):
+        %t = stablehlo.constant dense<{FLOATS[0, 0]:.9e}> : tensor<f32>
+        %h = stablehlo.constant dense<100.0> : tensor<f32>
+        %m = stablehlo.compare EQ, %a, %t : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        %n = stablehlo.compare EQ, %b, %t : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        %p = stablehlo.select %m, %h, %a : tensor<i1>, tensor<f32>
+        %q = stablehlo.select %n, %h, %b : tensor<i1>, tensor<f32>
+        %r = stablehlo.compare LT, %p, %q : (tensor<f32>, tensor<f32>) -> tensor<i1>
+        stablehlo.return %r : tensor<i1> }}) {{dimension = 1 : i64}} : ({T}) -> {T}""", T, [FLOATS]),
     "sort, descending": (f"""
       %y = "stablehlo.sort"(%x) ({{ ^bb0(%a: tensor<f32>, %b: tensor<f32>):
         %r = stablehlo.compare LT, %b, %a : (tensor<f32>, tensor<f32>) -> tensor<i1>

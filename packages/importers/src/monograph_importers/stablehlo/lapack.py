@@ -12,6 +12,7 @@ from monograph.errors import ArgumentError
 from .custom import CALLS, call
 from .elementwise import kind
 from .interpret import Step
+from .products import adjoint, hermitian
 from .shapes import shape
 
 
@@ -39,12 +40,11 @@ def _config(step: Step, name: str) -> str:
 
 
 def _potrf(step: Step, x: Any) -> Any:
-    lower = _config(step, "uplo") in ("L", "76")
-    a = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
-    full = a + mg.conj(mg.matrix_transpose(mg.tril(a, k=-1)))
-    factor = ops.cholesky(full)
-    other = mg.triu(x, k=1) if lower else mg.tril(x, k=-1)
-    return [(factor if lower else mg.conj(mg.matrix_transpose(factor))) + other, _info(x)]
+    lower = _config(step, "uplo") == "L"
+    factor, other = (
+        ops.cholesky(hermitian(x, lower)), mg.triu(x, k=1) if lower else mg.tril(x, k=-1)
+    )  # fmt: skip
+    return [(factor if lower else adjoint(factor)) + other, _info(x)]
 
 
 def _trsm(step: Step, a: Any, b: Any, *alpha: Any) -> Any:
@@ -56,9 +56,7 @@ def _trsm(step: Step, a: Any, b: Any, *alpha: Any) -> Any:
 
 
 def _syevd(step: Step, x: Any) -> Any:
-    lower = _config(step, "uplo") == "L"
-    a = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
-    values, vectors = ops.eigh(a + mg.conj(mg.matrix_transpose(mg.tril(a, k=-1))))
+    values, vectors = ops.eigh(hermitian(x, _config(step, "uplo") == "L"))
     return [vectors, values, _info(x)]
 
 
@@ -84,56 +82,55 @@ def _getrf(step: Step, x: Any) -> Any:
 
 
 def _gesdd(step: Step, x: Any) -> Any:
-    mode = _config(step, "mode")
-    types = [t.shape for t in step.op.types]
+    """The results are x, s, u, vh, info; ``jobz`` N leaves the vectors out."""
+    u_shape, vh_shape = (step.op.types[i].shape for i in (2, 3))
     u, s, vh = ops.svd(x)
-    # the results are x, s, u, vh, info; full matrices are more than ours gives
-    wanted = {"s": types[1], "u": types[2], "vh": types[3]}
-    if mode != "N" and (shape(u) != wanted["u"] or shape(vh) != wanted["vh"]):
+    if _config(step, "mode") == "N":
+        u, vh = (mg.zeros(t, dtype=mg.Spec.of(x).dtype) for t in (u_shape, vh_shape))
+    elif shape(u) != u_shape or shape(vh) != vh_shape:
         raise ArgumentError("singular vectors of the null space (full_matrices) are not supported")
-    blank = lambda t: mg.zeros(t, dtype=mg.Spec.of(x).dtype)  # noqa: E731
-    if mode == "N":
-        u, vh = blank(wanted["u"]), blank(wanted["vh"])
     return [x, s, u, vh, _info(x)]
 
 
 def _reflected(a: Any, v: Any, tau: Any) -> Any:
     """``(1 - tau v v*) a``."""
     v = mg.expand_dims(v, axis=-1)
-    return a - tau * (v @ (mg.conj(mg.matrix_transpose(v)) @ a))
+    return a - tau * (v @ (adjoint(v) @ a))
+
+
+def _column(a: Any, i: Any) -> Any:
+    return ops.reshape(mg.take(a, mg.reshape(i, (1,)), axis=1), shape=shape(a)[:1])
 
 
 def _geqrf(step: Step, x: Any) -> Any:
     """Householder's reflections below the diagonal, R on and above it; LAPACK's signs."""
     m, n = shape(x)[-2:]
+    is_complex = kind(x) == "complex"
+
+    def square(z: Any) -> Any:
+        return ops.real(z * ops.conj(z)) if is_complex else z * z
 
     def factored(a: Any) -> Any:
         rows, columns = mg.arange(m, dtype="int64"), mg.arange(n, dtype="int64")
 
         def turn(a: Any, i: Any) -> Any:
-            column = mg.take(a, mg.reshape(i, (1,)), axis=1)[:, 0]
-            alpha = mg.sum(mg.where(rows == i, column, 0 * column))
-            rest = mg.where(rows > i, column, 0 * column)
-            size = mg.sum(mg.real(rest * mg.conj(rest)) if kind(a) == "complex" else rest * rest)
-            done = size == 0 if kind(a) != "complex" else (size == 0) & (mg.imag(alpha) == 0)
-            re = mg.real(alpha) if kind(a) == "complex" else alpha
-            norm = mg.sqrt(
-                mg.where(
-                    done,
-                    1.0 + 0 * size,
-                    size + mg.real(alpha * mg.conj(alpha))
-                    if kind(a) == "complex"
-                    else size + alpha * alpha,
-                )
-            )
-            beta = mg.astype(mg.where(re < 0, norm, -norm), mg.Spec.of(a).dtype)
-            tau = mg.where(done, 0 * alpha, (beta - alpha) / beta)
-            v = mg.where(
-                rows == i, 1.0 + 0 * column, rest / mg.where(done, 1.0 + 0 * alpha, alpha - beta)
-            )
-            new = mg.where(columns > i, _reflected(a, v, mg.conj(tau)), a)
-            kept = mg.where(rows > i, v, mg.where(rows == i, mg.where(done, alpha, beta), column))
-            return mg.where(columns == i, mg.expand_dims(kept, axis=-1), new), tau
+            column = _column(a, i)
+            zero, one = mg.zeros_like(column), mg.ones_like(column)
+            alpha = mg.sum(mg.where(rows == i, column, zero))
+            rest = mg.where(rows > i, column, zero)
+            size = mg.sum(square(rest))
+            done = size == 0  # no reflection
+            if is_complex:
+                done = mg.logical_and(done, ops.imag(alpha) == 0)
+            norm = mg.sqrt(mg.where(done, mg.ones_like(size), size + square(alpha)))
+            sign = (ops.real(alpha) if is_complex else alpha) < 0
+            beta = mg.astype(mg.where(sign, norm, -norm), mg.Spec.of(a).dtype)
+            tau = mg.where(done, mg.zeros_like(alpha), (beta - alpha) / beta)
+            v = mg.where(rows == i, one, rest / mg.where(done, mg.ones_like(alpha), alpha - beta))
+            diagonal = mg.where(done, alpha, beta)
+            packed = mg.where(rows > i, v, mg.where(rows == i, diagonal, column))
+            rotated = mg.where(columns > i, _reflected(a, v, mg.conj(tau)), a)
+            return mg.where(columns == i, mg.expand_dims(packed, axis=-1), rotated), tau
 
         return mg.scan(turn, a, mg.arange(min(m, n), dtype="int64"))
 
@@ -150,14 +147,14 @@ def _orgqr(step: Step, x: Any, taus: Any) -> Any:
 
         def turn(q: Any, xs: Any) -> Any:
             i, tau = xs
-            column = mg.take(a, mg.reshape(i, (1,)), axis=1)[:, 0]
-            v = mg.where(rows > i, column, mg.astype(rows == i, mg.Spec.of(a).dtype))
-            return _reflected(q, v, tau), ()
+            diagonal = mg.astype(rows == i, mg.Spec.of(a).dtype)
+            return _reflected(q, mg.where(rows > i, _column(a, i), diagonal), tau), ()
 
-        steps = mg.arange(shape(taus)[0], dtype="int64")
-        return mg.scan(turn, mg.eye(m, n, dtype=mg.Spec.of(a).dtype), (steps, taus), reverse=True)[
-            0
-        ]
+        steps, start = (
+            mg.arange(shape(taus)[0], dtype="int64"),
+            mg.eye(m, n, dtype=mg.Spec.of(a).dtype),
+        )
+        return mg.scan(turn, start, (steps, taus), reverse=True)[0]
 
     return [_batched(product, x, taus, ndim=2), _info(x)][: len(step.op.types)]
 

@@ -100,12 +100,20 @@ def _in_full(fn: Any) -> Any:
 @rule("stablehlo.cholesky")
 @_in_full
 def _cholesky(step: Step, x: Any) -> Any:
-    """Reads one triangle only; ours takes the Hermitian part, so the other is filled in."""
     lower = bool(step.get("lower", False))
-    x = mg.tril(x) if lower else mg.conj(mg.matrix_transpose(mg.triu(x)))
-    strict = mg.tril(x, k=-1)
-    factor = ops.cholesky(x + mg.conj(mg.matrix_transpose(strict)))
-    return factor if lower else mg.conj(mg.matrix_transpose(factor))
+    factor = ops.cholesky(hermitian(x, lower))
+    return factor if lower else adjoint(factor)
+
+
+def adjoint(x: Any) -> Any:
+    """The conjugate transpose of the last two axes."""
+    return mg.conj(mg.matrix_transpose(x))
+
+
+def hermitian(x: Any, lower: bool) -> Any:
+    """The matrix of which one triangle is given: ours read both."""
+    x = mg.tril(x) if lower else adjoint(mg.triu(x))
+    return x + adjoint(mg.tril(x, k=-1))
 
 
 @rule("stablehlo.triangular_solve")

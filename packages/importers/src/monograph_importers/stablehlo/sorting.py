@@ -7,6 +7,7 @@ from typing import Any
 import monograph as mg
 from monograph import ops
 
+from .constants import array
 from .elementwise import kind, ordinal
 from .folds import batched
 from .interpret import Step, rule
@@ -66,37 +67,29 @@ def order_of(block: Block) -> list[tuple[int, str, bool]] | None:
     made = {r: op for op in block.ops for r in op.results}
     place = {name: divmod(k, 2) for k, (name, _) in enumerate(block.arguments)}
 
+    def number(name: str) -> float | None:
+        op = made.get(name)
+        if op is None or op.name != "stablehlo.constant":
+            return None
+        return float(array(op.attributes["value"]).flat[0])
+
     def element(name: str) -> tuple[int, int, bool] | None:
-        """Operand, side, and whether zeros and NaN are made one, of a value."""
+        """Operand and side of a value, and whether its zeros, or its NaN, are made one."""
         if name in place:
             return *place[name], False
         op = made.get(name)
         if op is None or op.name != "stablehlo.select":
             return None
-        inner = element(op.operands[2])
-        test = made.get(op.operands[0])
-        constant = made.get(op.operands[1])
-        if (
-            inner is None or test is None or test.name != "stablehlo.compare" or constant is None
-            or constant.name != "stablehlo.constant"
-        ):  # fmt: skip
+        inner, test, to = element(op.operands[2]), made.get(op.operands[0]), number(op.operands[1])
+        if inner is None or to is None or test is None or test.name != "stablehlo.compare":
             return None
-        way = test.attributes["comparison_direction"].value
-        sides = [element(o) for o in test.operands]
-        zero = made.get(test.operands[1])
-        is_nan = (
-            way == "NE"
-            and sides[0] is not None
-            and sides[0][:2] == inner[:2]
-            and test.operands[0] == test.operands[1]
-        )
-        is_zero = (
-            way == "EQ"
-            and sides[0] is not None
-            and zero is not None
-            and zero.name == "stablehlo.constant"
-        )
-        return (*inner[:2], True) if is_nan or is_zero else None
+        way, (a, b) = test.attributes["comparison_direction"].value, test.operands
+        of = element(a)
+        if of is None or of[:2] != inner[:2]:
+            return None
+        zeros = way == "EQ" and number(b) == 0 and to == 0
+        nans = way == "NE" and a == b and to != to
+        return (*inner[:2], True) if zeros or nans else None
 
     def compare(name: str) -> tuple[int, str, bool] | None:
         op = made.get(name)
@@ -119,18 +112,18 @@ def order_of(block: Block) -> list[tuple[int, str, bool]] | None:
         op = made.get(name)
         if op is None or op.name != "stablehlo.or":
             return None
-        for strict, rest in (op.operands, op.operands[::-1]):
+        for strict, rest in (
+            op.operands,
+            op.operands[::-1],
+        ):  # before, or equal and before by the rest
             first, both = compare(strict), made.get(rest)
             if first is None or first[1] not in ("LT", "GT") or both is None:
                 continue
-            if both.name != "stablehlo.and":
-                continue
             for same, more in (both.operands, both.operands[::-1]):
-                equal = compare(same)
-                if equal is not None and equal[0] == first[0] and equal[1] == "EQ":
-                    below = keys(more)
-                    if below is not None:
-                        return [first, *below]
+                equal = compare(same) if both.name == "stablehlo.and" else None
+                below = keys(more) if equal and equal[:2] == (first[0], "EQ") else None
+                if below is not None:
+                    return [first, *below]
         return None
 
     last = block.ops[-1]
