@@ -120,24 +120,18 @@ def _power(step: Step, a: Any, b: Any) -> Any:
 
 
 # the spellings with a broadcast in them
-_BROADCAST = {
-    "add": "add", "and": "and", "atan2": "atan2", "complex": "complex", "divide": "divide",
-    "maximum": "maximum", "minimum": "minimum", "multiply": "multiply", "or": "or",
-    "power": "power", "remainder": "remainder", "shift_left": "shift_left",
-    "shift_right_arithmetic": "shift_right_arithmetic", "shift_right_logical": "shift_right_logical",
-    "subtract": "subtract", "xor": "xor", "compare": "compare", "select": "select",
-}  # fmt: skip
+_BROADCAST = (
+    "add and atan2 compare complex divide maximum minimum multiply or power remainder select shift_left "
+    "shift_right_arithmetic shift_right_logical subtract xor"
+)
 
 
-def _together(inner: str) -> Callable:
-    def run(step: Step, *xs: Any) -> Any:
-        return RULES[f"stablehlo.{inner}"](step, *mg.broadcast_arrays(*xs))
-
-    return run
+def _together(name: str) -> Callable:
+    return lambda step, *xs: RULES[f"stablehlo.{name}"](step, *mg.broadcast_arrays(*xs))
 
 
-for _name, _inner in _BROADCAST.items():
-    RULES[f"chlo.broadcast_{_name}"] = _together(_inner)
+for _name in _BROADCAST.split():
+    RULES[f"chlo.broadcast_{_name}"] = _together(_name)
 
 
 @rule("stablehlo.constant", "chlo.constant")
