@@ -137,6 +137,24 @@ def test_constants_are_read_as_written(kind, n):
         )  # NaN's own bits do not count
 
 
+RESOURCE = """
+module {
+  func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+    %w = stablehlo.constant dense_resource<weight> : tensor<2xf32>
+    %y = stablehlo.add %x, %w : tensor<2xf32>
+    return %y : tensor<2xf32>
+  }
+}
+{-# dialect_resources: { builtin: { weight: "0x040000000000803F00000040" } } #-}
+"""
+
+
+def test_constants_in_a_section_of_their_own():
+    assert mg.load(RESOURCE).call(np.zeros(2, "float32")).tolist() == [1.0, 2.0]
+    with pytest.raises(FileFormatError, match="no bytes for the constant weight"):
+        stablehlo.load(RESOURCE.replace("weight:", "other:"))
+
+
 # ---- what is missing, and what is wrong
 
 

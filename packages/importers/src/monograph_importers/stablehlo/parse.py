@@ -26,6 +26,7 @@ _SYMBOL = re.compile(r'@(?:[\w$.-]+|"(?:[^"\\]|\\.)*")')
 _LABEL = re.compile(r"\^[\w$.-]+")
 _DIMENSIONS = re.compile(r"((?:(?:\d+|\?)x)*)")
 _HEX = re.compile(r'"0x([0-9a-fA-F]*)"')
+_RESOURCE = re.compile(r'"?([\w$.-]+)"?\s*:\s*"0x[0-9a-fA-F]{8}([0-9a-fA-F]*)"')
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|->|[<>]', re.S)
 _COLUMNS = re.compile(r":\d+(?:\s+to\s+(?:\d+)?:\d+)?")
 
@@ -47,6 +48,8 @@ class _Reader:
         self.text, self.at, self.name = text, 0, name
         self.locations = Locations()
         self.aliases: dict[str, Any] = {}
+        end = text.rfind("\n{-#")  # each begins with four bytes that say how it is aligned
+        self.resources = dict(_RESOURCE.findall(text, end)) if end >= 0 else {}
 
     # ---- the scanner
 
@@ -304,7 +307,7 @@ class _Reader:
             self.take(":")
             return self.many(">", self.plain)
         if word == "dense_resource":
-            raise FileFormatError(f"{self.name}: constants in a resource section are not read")
+            return self.resource()
         self.at -= len(word)
         return self.type()
 
@@ -327,6 +330,17 @@ class _Reader:
         if not isinstance(kind, Tensor):
             raise self.fail("a constant of a tensor type")
         return Elements(kind, digits, numbers)
+
+    def resource(self) -> Elements:
+        """A constant whose bytes are in the section at the end of the file."""
+        self.need("<")
+        key = self.string() if self.sees('"') else self.word(_WORD, "the name of a resource")
+        self.need(">")
+        self.need(":")
+        kind = self.type()
+        if key not in self.resources or not isinstance(kind, Tensor):
+            raise FileFormatError(f"{self.name}: there are no bytes for the constant {key}")
+        return Elements(kind, self.resources[key], [])
 
     def nested(self, into: list[Any]) -> None:
         if self.take("["):
