@@ -217,6 +217,23 @@ def test_convolution():  # the interpreter fails at dilations with groups
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
+RAGGED = """
+func.func @main(%a: tensor<5x3xf32>, %b: tensor<2x3x4xf32>, %n: tensor<2xi32>) -> tensor<5x4xf32> {
+  %y = "chlo.ragged_dot"(%a, %b, %n) {ragged_dot_dimension_numbers = #chlo.ragged_dot<lhs_batching_dimensions = [],
+    rhs_batching_dimensions = [], lhs_contracting_dimensions = [1], rhs_contracting_dimensions = [1],
+    lhs_ragged_dimensions = [0], rhs_group_dimensions = [0]>} : (tensor<5x3xf32>, tensor<2x3x4xf32>, tensor<2xi32>) -> tensor<5x4xf32>
+  return %y : tensor<5x4xf32>
+}"""
+
+
+def test_ragged_dot():
+    a, b = RNG.normal(size=(5, 3)).astype("float32"), RNG.normal(size=(2, 3, 4)).astype("float32")
+    want = np.concatenate([a[:1] @ b[0], a[1:4] @ b[1], np.zeros((1, 4))])
+    for engine in ("xla", "torch"):
+        got = load(RAGGED).on(engine).call(a, b, np.array([1, 3], "int32")).numpy()
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
 TOTAL = """
 func.func @main(%x: tensor<6xf32>) -> tensor<6xf32> {
   %y = "stablehlo.sort"(%x) ({ ^bb0(%a: tensor<f32>, %b: tensor<f32>):

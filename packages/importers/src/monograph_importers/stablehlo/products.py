@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 import monograph as mg
+import numpy as np
 from monograph import ops
+from monograph.errors import ArgumentError
 
 from .constants import dtype, integers, pairs
 from .interpret import Step, concrete, rule
@@ -36,6 +38,45 @@ def _dot_general(step: Step, a: Any, b: Any) -> Any:
 def _dot(step: Step, a: Any, b: Any) -> Any:
     a, b = _to(step, a, b)
     return ops.dot_general(a, b, lhs_contracting=[len(shape(a)) - 1], rhs_contracting=[0])
+
+
+@rule("chlo.ragged_dot")
+def _ragged_dot(step: Step, a: Any, b: Any, sizes: Any) -> Any:
+    """Rows of ``a`` in groups of the given sizes, each times its own part of ``b``; others are 0."""
+    d = step.get("ragged_dot_dimension_numbers")
+    batch, contracted = (
+        d.get("lhs_batching_dimensions", []),
+        d.get("lhs_contracting_dimensions", []),
+    )
+    ragged, groups = d["lhs_ragged_dimensions"][0], d.get("rhs_group_dimensions", [])
+    free = [i for i in range(len(shape(a))) if i not in (*batch, *contracted)]
+    if ragged not in free or len(groups) != 1:
+        raise ArgumentError("ragged_dot is supported where the groups are of a free axis")
+    inside = {
+        k: [i - (i > groups[0]) for i in d.get(f"rhs_{k}_dimensions", [])]
+        for k in ("batching", "contracting")
+    }
+    ends = mg.cumulative_sum(sizes, axis=-1)
+    total: Any = 0
+    for g in range(shape(b)[groups[0]]):
+        part = ops.reshape(
+            mg.take(b, np.array([g]), axis=groups[0]),
+            shape=[n for i, n in enumerate(shape(b)) if i != groups[0]],
+        )
+        y = ops.dot_general(
+            *_to(step, a, part), lhs_batching=batch, lhs_contracting=contracted,
+            rhs_batching=inside["batching"], rhs_contracting=inside["contracting"],
+        )  # fmt: skip
+        to = shape(y)
+        rows = ops.iota(shape=to, dtype="int64", axis=len(batch) + free.index(ragged))
+        last, size = (
+            ops.broadcast_in_dim(
+                mg.astype(v[..., g], "int64"), shape=to, dims=tuple(range(len(shape(v)) - 1))
+            )
+            for v in (ends, sizes)
+        )
+        total = total + mg.where((rows >= last - size) & (rows < last), y, mg.zeros_like(y))
+    return total
 
 
 @rule("stablehlo.einsum", "stablehlo.unary_einsum")
