@@ -166,6 +166,9 @@ def test_the_importer_is_found_by_what_it_recognises(formats):
     formats |= {"a": importer([1, 3]), "b": importer([2, 3]), "ill": PluginError("ill is broken")}
     assert mg.load(2, example=5) == (2, {"example": 5})
     assert mg.load(3, "a") == (3, {})
+    text = "module {\n}"  # several lines are no path
+    formats["a"] = importer([1, 3, text])
+    assert mg.load(text) == (text, {})
     with pytest.raises(ArgumentError, match="may be of the formats a, b"):
         mg.load(3)
     with pytest.raises(FileFormatError, match=r"type int is of no format.*a, b, ill") as e:
@@ -208,3 +211,8 @@ def test_a_saved_model_whose_parts_do_not_fit_is_refused(tmp_path, change):
     files.write_container(tmp_path / "m", header, arrays)
     with pytest.raises(FileFormatError, match=str(tmp_path)):
         saved.load(tmp_path / "m").call(np.ones((4, 3), "float32"))
+
+
+def test_a_name_that_no_system_takes():
+    with pytest.raises(StorageError, match="null"):
+        mg.load("a\0b")

@@ -19,7 +19,7 @@ from . import ops, plugins, tree
 from .bound import Bound, record
 from .dtypes import DType
 from .engine import resolve
-from .errors import ArgumentError, FileFormatError, PluginError, UnsupportedModel
+from .errors import ArgumentError, FileFormatError, PluginError, StorageError, UnsupportedModel
 from .graph import Graph
 from .scope import Scope
 from .spec import Spec
@@ -258,7 +258,8 @@ def load(source: Any, format: str | None = None, **options: Any) -> Imported:
     """A model from elsewhere, as a graph that runs on every engine and can be fine-tuned.
 
     Args:
-        source: a path, or an object such as a torch ``ExportedProgram`` or a jitted JAX function.
+        source: a path, an object such as a torch ``ExportedProgram`` or a jitted JAX function, or text of
+            several lines such as MLIR.
         format: the importer's name; None asks each that is installed whether it knows the source.
         options: what the importer of that format takes besides, such as example inputs.
 
@@ -271,9 +272,11 @@ def load(source: Any, format: str | None = None, **options: Any) -> Imported:
         FileFormatError: no importer knows the file, or it is damaged.
         PluginError: ``format`` is not installed.
     """
-    if isinstance(source, (str, Path)):
+    if isinstance(source, Path) or (isinstance(source, str) and "\n" not in source):  # else text
         try:
             Path(source).stat()
+        except ValueError as e:  # a name that no system takes
+            raise StorageError(f"{user_source()}: cannot read {source!r}: {e}") from None
         except OSError as e:
             if format is None:
                 from .storage import refused
@@ -297,7 +300,7 @@ def _importer(source: Any, format: str | None) -> Importer:
     if len(found) == 1:
         return next(iter(found.values()))
     what = (
-        str(source)
+        str(source).split("\n")[0]
         if isinstance(source, (str, Path))
         else f"an object of type {type(source).__name__}"
     )

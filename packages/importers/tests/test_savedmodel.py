@@ -1,0 +1,177 @@
+"""SavedModels that carry StableHLO, read without TensorFlow, which made the one here (savedmodel/make.py)."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import monograph as mg
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from monograph.errors import ArgumentError, FileFormatError, MonographError, StorageError
+from monograph_importers import savedmodel
+from monograph_importers.savedmodel import bundle, checksum
+from monograph_importers.savedmodel.wire import Message
+
+MODEL = Path(__file__).parent / "savedmodel" / "model"
+needs_jaxlib = pytest.mark.skipif(
+    importlib.util.find_spec("jaxlib") is None, reason="its parser reads StableHLO"
+)
+
+
+def network(x):
+    w = np.arange(12, dtype="float32").reshape(3, 4) / 10 - 0.5
+    return np.tanh(x @ w + np.array([0, 1, -1, 0.5], "float32"))
+
+
+@needs_jaxlib
+def test_values_names_and_any_batch():
+    model = mg.load(MODEL)
+    assert not model.unsupported and list(model.parameters) == ["dense/b", "dense/w"]
+    assert str(model.signature) == "(x: float32[x0,3]) -> (y)"
+    for engine, n in (("xla", 2), ("torch", 5), ("numpy", 1)):
+        x = np.linspace(-1, 1, 3 * n, dtype="float32").reshape(n, 3)
+        np.testing.assert_allclose(model.on(engine).call(x)["y"].numpy(), network(x), rtol=1e-5)
+    assert sorted(model.store.trainable) == ["dense/b", "dense/w"]
+
+
+@needs_jaxlib
+def test_gradients():
+    model = mg.load(MODEL / "saved_model.pb")
+    store, x = mg.Store(), np.ones((2, 3), "float32")
+
+    def slope(scope, x):
+        return scope.value_and_grad(lambda: mg.sum(model.model(scope, x)["y"]))()[1]
+
+    got = store.bind(slope)(x)["dense/b"].numpy()
+    np.testing.assert_allclose(got, 2 * (1 - network(x)[0] ** 2), rtol=1e-5)
+
+
+def test_an_unknown_signature():
+    with pytest.raises(ArgumentError, match="no signature 'predict'; it has serving_default"):
+        savedmodel.load(MODEL, signature="predict")
+
+
+def test_the_checksum_is_castagnolis():  # RFC 3720, appendix B.4
+    assert checksum.crc32c(bytes(32)) == 0x8A9136AA
+    assert checksum.crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert checksum.crc32c(bytes(range(32))) == 0x46DD794E
+
+
+@given(st.binary(max_size=40), st.integers(0, 3 * 16384))
+@settings(max_examples=10, deadline=None)
+def test_lanes_change_no_checksum(tail, n):
+    data, table, state = (
+        bytes(range(256)) * (n // 256) + tail,
+        checksum._table(8).tolist(),
+        0xFFFFFFFF,
+    )
+    for byte in data:
+        state = table[(state ^ byte) & 255] ^ (state >> 8)
+    assert checksum.crc32c(data) == state ^ 0xFFFFFFFF
+
+
+def copied(folder, name, change):
+    """The model with one file changed."""
+    shutil.copytree(MODEL, folder, dirs_exist_ok=True)
+    path = folder / name
+    data = bytearray(path.read_bytes())
+    made = change(data)
+    path.write_bytes(data if made is None else made)
+    return folder
+
+
+INDEX, DATA, GRAPH = (
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+    "saved_model.pb",
+)
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA])
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_no_changed_byte_of_a_checkpoint_goes_unnoticed(tmp_path_factory, name, data):
+    size = (MODEL / name).stat().st_size
+    at, bit = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 7))
+
+    def flip(bytes_):
+        bytes_[at] ^= 1 << bit
+
+    folder = copied(tmp_path_factory.mktemp("flip"), name, flip)
+    before = bundle.read(MODEL / "variables/variables")
+    try:
+        after = bundle.read(folder / "variables/variables")
+    except FileFormatError:
+        return
+    # what is no checksum's: padding, the footer's unused bytes, the graph of objects
+    assert before.keys() == after.keys() or name == DATA
+    for a, b in zip(before.values(), after.values()):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA, GRAPH])
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_cut_off_files(tmp_path, name, part):
+    folder = copied(tmp_path / "m", name, lambda d: d[: int(len(d) * part)])
+    with pytest.raises(FileFormatError):
+        savedmodel.load(folder)
+
+
+def test_a_missing_file(tmp_path):
+    folder = copied(tmp_path / "m", GRAPH, lambda d: None)
+    (folder / DATA).unlink()
+    with pytest.raises(StorageError, match="data-00000-of-00001"):
+        savedmodel.load(folder)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**5), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=15, deadline=None)
+def test_a_graph_with_changed_bytes_runs_or_says_what_is_wrong(tmp_path_factory, changes):
+    def change(data):
+        for at, byte in changes:
+            data[at % len(data)] = byte
+
+    folder = copied(tmp_path_factory.mktemp("graph"), GRAPH, change)
+    try:
+        model = savedmodel.load(folder, tensorflow=False)
+        if not model.unsupported:
+            model.trace()
+    except MonographError:
+        pass
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None)
+def test_any_bytes_are_a_message_or_an_error(data):
+    try:
+        message = Message(data)
+        message.integer(1), message.text(2), message.one(3).many(1), message.ints(4), message.map(5)
+    except FileFormatError:
+        pass
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="tensorflow is not installed"
+)
+def test_other_graphs_through_tensorflow(tmp_path):
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable([[1.0, -2.0]], name="w")
+
+        @tf.function(
+            input_signature=[tf.TensorSpec((None, 1), tf.float32, name="x")], autograph=False
+        )
+        def __call__(self, x):
+            return {"y": tf.nn.relu(x @ self.w)}
+
+    made = Model()
+    tf.saved_model.save(made, str(tmp_path / "m"), signatures=made.__call__)
+    assert "Relu" in {u.op for u in savedmodel.load(tmp_path / "m", tensorflow=False).unsupported}
+    model = savedmodel.load(tmp_path / "m")
+    for n in (1, 3):
+        x = np.linspace(-1, 1, n, dtype="float32")[:, None]
+        np.testing.assert_allclose(model.call(x)["y"].numpy(), made(x)["y"].numpy(), rtol=1e-6)
+    assert list(model.parameters) == ["w"]
