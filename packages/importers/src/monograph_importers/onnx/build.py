@@ -1,0 +1,186 @@
+"""From a file to `Imported`: read, take apart, check, and say what it takes and gives."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import monograph as mg
+import numpy as np
+from monograph.errors import ArgumentError, FileFormatError, PluginError
+from monograph.importing import Imported, Input, Signature
+from monograph.storage import damaged, opened
+from monograph.tracing import user_source
+
+from .. import _steps
+from . import check, operators as _, wire
+from .interpret import Run
+from .parts import Body, Step, Taker
+from .tensors import STRING, Reader, element_type
+
+LIMIT = 2**31 - 1  # bytes that protobuf parses
+
+
+@dataclass
+class Model:
+    """A model read, taken apart and found sound.
+
+    Attributes:
+        needs: the first node that needs to know an input or initializer while tracing, by its name.
+    """
+
+    proto: Any
+    name: str
+    taker: Taker
+    main: Body
+    needs: Mapping[str, Step]
+
+    @property
+    def decides(self) -> set[str]:
+        """Inputs whose numbers decide shapes."""
+        return {n for n in self.main.inputs if n in self.needs}
+
+    def imported(self, constants: Mapping[str, Any]) -> Imported:
+        """As a function of the inputs that ``constants`` does not give."""
+        if unknown := sorted(set(constants) - set(self.main.inputs)):
+            raise ArgumentError(
+                f"{user_source()}: {self.name} has no input {', '.join(unknown)} to give as a constant; "
+                f"the inputs are {', '.join(self.main.inputs)}"
+            )
+        main = replace(self.main, constants=dict(self.main.constants))
+        parameters, state = _weights(main, self.needs)
+        fixed = {k: v if isinstance(v, list) or v is None else np.asarray(v) for k, v in constants.items()}
+        order = [n for n in main.inputs if n not in fixed]
+        infos = {v.name: v for v in self.proto.graph.input}
+        signature, lacks = _signature([infos[n] for n in order], self.proto.graph.output)
+        lacks += [
+            (s.runs_by, f"{s.source} {s.name!r}", "a shape depends on the data of the input "
+             f"{n!r}; fix that with mg.load(..., constants={{{n!r}: ...}})")
+            for n, s in self.needs.items() if n in order
+        ]  # fmt: skip
+        lacks += [("a sparse initializer", self.taker.path, "")] * len(self.proto.graph.sparse_initializer)
+        lacks += check.missing(main)
+
+        def run(scope: Any, *inputs: Any) -> Any:
+            given = {**fixed, **dict(zip(order, inputs))}
+            outs = Run(self.taker, scope, parameters, state).body(main, [given[n] for n in main.inputs], {})
+            return outs[0] if len(outs) == 1 else tuple(outs)
+
+        return Imported(run, signature, parameters, _steps.missing(lacks), self.name)
+
+
+def read(source: Any) -> Model:
+    """A path, bytes or `ModelProto`, taken apart; raises what `load` says."""
+    proto, reader, places, name = _read(source)
+    functions = {
+        ("" if f.domain == "ai.onnx" else f.domain, f.name): f for f in getattr(proto, "functions", ())
+    }
+    taker = Taker(reader, reader.path, functions)
+    graph = proto.graph
+    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+    arrays = {t.name: reader.array(t, places.get(i)) for i, t in enumerate(graph.initializer)}
+    main = Body(
+        graph.name, [v.name for v in graph.input if v.name not in arrays], [v.name for v in graph.output],
+        taker.steps(graph.node, opsets or {"": 1}), opsets or {"": 1}, arrays,
+    )  # fmt: skip
+    problems = [*_twice("initializer", graph.initializer), *_twice("input", graph.input), *check.problems(main)]
+    if problems:
+        raise FileFormatError(f"{reader.path} is no sound model:\n  " + "\n  ".join(problems))
+    return Model(proto, name, taker, main, check.Needs().of(main).by)
+
+
+def _read(source: Any) -> tuple[Any, Reader, dict[int, tuple[int, int]], str]:
+    """The model, what reads its tensors, where the large ones lie in the file, and its name."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as e:
+        raise PluginError("the importer 'onnx' needs the library: pip install onnx") from e
+    if isinstance(source, onnx.ModelProto):
+        return source, Reader("<ModelProto>"), {}, source.graph.name or "model"
+    if isinstance(source, (str, Path)):
+        path, folder = str(source), Path(source).parent
+        with opened(source) as f:
+            size = f.seek(0, 2)
+            data = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
+        name = Path(source).stem
+    else:
+        path, folder, name, data = "<bytes>", None, "model", memoryview(source)
+    try:
+        small, places = wire.cut(data)
+        if len(small) > LIMIT:
+            raise ValueError(f"{len(small):,} bytes besides the weights are more than protobuf takes")
+        proto = onnx.ModelProto.FromString(small)
+    except (ValueError, DecodeError) as e:
+        raise damaged(path, f"it is no ONNX model ({e})") from None
+    if not proto.HasField("graph"):
+        raise damaged(path, "it is no ONNX model (there is no graph in it)")
+    return proto, Reader(path, folder, data), places, name
+
+
+def _twice(what: str, named: Any) -> list[str]:
+    names = [x.name for x in named]
+    return [f"the {what} {n!r} is there twice" for n in dict.fromkeys(names) if names.count(n) > 1]
+
+
+def _weights(main: Body, needs: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], set[str]]:
+    """Parameters by path, and which of them are state; the body's other arrays stay constants."""
+    used = {n for s in main.steps for n in (*s.inputs, *(r for b in s.bodies for r in b.reads()))}
+    parameters: dict[str, np.ndarray] = {}
+    for name, a in list(main.constants.items()):
+        kind = _dtype(a)
+        if name in used and name not in needs and a.ndim and kind is not None and kind.is_float:
+            main.weights[name] = path = _path(name, parameters)
+            parameters[path] = main.constants.pop(name)
+    asked = {
+        s.inputs[i] for s in main.steps if s.rule for i in s.rule.state if i < len(s.inputs)
+    }  # fmt: skip
+    return parameters, {main.weights[n] for n in asked if n in main.weights}
+
+
+def _dtype(a: np.ndarray) -> Any:
+    try:
+        return mg.Spec.of(a).dtype
+    except mg.errors.DTypeError:  # of four bits, or of a package that is not installed
+        return None
+
+
+def _path(name: str, taken: Mapping[str, Any]) -> str:
+    """A name as a variable's path; a number keeps two that become equal apart."""
+    parts = [re.sub(r"[^A-Za-z0-9_-]+", "_", p) for p in re.split(r"[./]", name)]
+    path = first = "/".join(p for p in parts if p) or "weight"
+    n = 1
+    while path in taken:
+        n += 1
+        path = f"{first}_{n}"
+    return path
+
+
+def _signature(inputs: Any, outputs: Any) -> tuple[Signature, list[tuple[str, str, str]]]:
+    """What the model takes and gives, and which inputs it cannot take."""
+    made, lacks = [], []
+    for v in inputs:
+        t = v.type.tensor_type
+        dtype = element_type(t.elem_type) if v.type.HasField("tensor_type") else None
+        if dtype is None or not t.HasField("shape"):
+            why = (
+                "strings" if t.elem_type == STRING else "no shape" if dtype is not None
+                else "a type that no engine has"
+            )  # fmt: skip
+            lacks.append((f"the input {v.name!r}", v.name, f"{why}; it can be given in constants="))
+            dtype, shape = mg.float32, ()
+        else:
+            shape = tuple(_axis(v.name, i, d) for i, d in enumerate(t.shape.dim))
+        made.append(Input(v.name, shape, dtype))
+    return Signature(tuple(made), tuple(v.name for v in outputs)), lacks
+
+
+def _axis(name: str, i: int, d: Any) -> int | str:
+    if d.HasField("dim_value") and d.dim_value >= 0:
+        return d.dim_value
+    return d.dim_param or f"{name}_{i}"
+

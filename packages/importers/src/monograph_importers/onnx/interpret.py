@@ -1,0 +1,165 @@
+"""Running a model's steps while we trace: values that are known stay NumPy arrays, others are recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import monograph as mg
+import numpy as np
+from monograph.errors import ArgumentError, MonographError, ShapeError
+from monograph.tracing import at, at_user_line
+
+from .._steps import eagerly, known
+from .parts import Body, Reference, Step, Taker
+from .tensors import DTYPES, NARROW
+
+FOLDED = 2**20  # more numbers than this are recorded instead of computed while tracing
+LARGEST = 2**36  # no array of a model that can run has more elements
+_CODES = {name: code for code, name in DTYPES.items()} | {n: code for code, (n, _) in NARROW.items()}
+
+
+def all_known(x: Any) -> bool:
+    """Whether a value, or each of a sequence, is there while tracing."""
+    return all(map(all_known, x)) if isinstance(x, list) else x is None or known(x)
+
+
+def _size(x: Any) -> int:
+    return sum(map(_size, x)) if isinstance(x, list) else 1 if x is None else max(np.size(x), 1)
+
+
+def sized(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape that a model computed, once it is sure that it is one that can be.
+
+    Raises:
+        ShapeError: a negative axis, or more elements than any machine holds.
+    """
+    out = tuple(int(n) for n in shape)
+    if any(n < 0 for n in out) or math.prod(out) > LARGEST:
+        raise at_user_line(ShapeError(f"the model asks for an array of shape {out}"))
+    return out
+
+
+class Run:
+    """One trace of a model.
+
+    Args:
+        taker: makes bodies that depend on types.
+        scope: has the variables.
+        weights: the variables' shapes and kinds by path.
+        state: paths of variables that no gradient step may change.
+    """
+
+    def __init__(
+        self, taker: Taker, scope: mg.Scope, weights: Mapping[str, np.ndarray], state: set[str]
+    ):
+        self.taker, self.scope, self.weights, self.state = taker, scope, weights, state
+        self.made: dict[str, Any] = {}
+        self.step: Step | None = None
+
+    def weight(self, path: str) -> Any:
+        """A variable's value, asked for once."""
+        if path not in self.made:
+            a = self.weights[path]
+            if path in self.state:
+                self.made[path] = self.scope.variable(path, a.shape, dtype=a.dtype).value
+            else:
+                self.made[path] = self.scope.parameter(path, a.shape, dtype=a.dtype)
+        return self.made[path]
+
+    def body(
+        self, body: Body, inputs: Sequence[Any], outer: Mapping[str, Any],
+        attributes: Mapping[str, Any] | None = None,
+    ) -> list[Any]:  # fmt: skip
+        """The outputs of a graph or function.
+
+        Args:
+            outer: values by name that the graph may read besides its inputs.
+            attributes: of the function.
+        """
+        env = {**outer, **body.constants, **dict(zip(body.inputs, inputs))}
+        env.update({name: self.weight(path) for name, path in body.weights.items()})
+        for step in body.steps:
+            with at(step.source):
+                outs = self._step(step, env, body.opsets, {**body.defaults, **(attributes or {})})
+            env.update({n: y for n, y in zip(step.outputs, outs) if n})
+        return [env.get(n) for n in body.outputs]
+
+    def _step(self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]) -> Any:
+        xs = [env[n] if n else None for n in step.inputs]
+        attributes = {
+            k: given.get(v.name) if isinstance(v, Reference) else v for k, v in step.attributes.items()
+        }
+        attributes = {k: v for k, v in attributes.items() if v is not None}
+        try:
+            if step.rule is not None and step.rule.fn is not None:
+                return self._rule(step, xs, attributes, env)
+            function = step.function or self.taker.typed_body(
+                step, opsets.get("", 1), [_type(x) for x in xs]
+            )
+            if function is None:
+                raise ArgumentError(f"nothing runs {step.runs_by} for {[str(_type(x)) for x in xs]}")
+            return self.body(function, [*xs, *[None] * (len(function.inputs) - len(xs))], {}, attributes)
+        except MonographError as e:
+            raise _named(e, step) from e.__cause__
+        except (TypeError, ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as e:
+            what = f"{step.runs_by} does not take these inputs ({type(e).__name__}: {e})"
+            raise _named(ArgumentError(what), step) from e
+
+    def _rule(self, step: Step, xs: list, attributes: dict, env: dict) -> Sequence[Any]:
+        rule = step.rule
+        assert rule is not None and rule.fn is not None
+        for i in rule.known:
+            if i < len(xs) and not all_known(xs[i]):
+                raise ArgumentError(
+                    f"its input {step.inputs[i]!r} decides a shape and depends on data"
+                )
+        if "outputs" in rule.special:
+            attributes["outputs"] = len(step.outputs)
+        if "step" in rule.special:
+            attributes["step"] = Inside(self, env)
+            out = rule.fn(*xs, **attributes)
+        elif all(map(all_known, xs)) and math.prod(map(_size, xs)) <= FOLDED:
+            out = eagerly(rule.fn, *xs, **attributes)
+        else:
+            out = rule.fn(*xs, **attributes)
+        return out if isinstance(out, tuple) else (out,)
+
+
+class Inside:
+    """What a rule may ask of the trace it runs in."""
+
+    def __init__(self, run: Run, env: Mapping[str, Any]):
+        self._run, self._env = run, env
+
+    def body(self, body: Body, *inputs: Any) -> list[Any]:
+        """The outputs of a graph among the attributes."""
+        return self._run.body(body, inputs, self._env)
+
+    def key(self, seed: float | None) -> Any:
+        """A random key: of the seed, or the next of the store's."""
+        if seed is not None:
+            return mg.random.key(int(np.float32(seed).view(np.uint32)))
+        return self._run.scope.key()
+
+
+def _named(e: MonographError, step: Step) -> MonographError:
+    """The error with the node's place and name; what is inside of a function keeps its own."""
+    at_user_line(e)
+    if not hasattr(e, "_onnx"):
+        e._onnx = True  # type: ignore[attr-defined]
+        e.args = (f"{e.args[0]} (in {step.runs_by}, node {step.name!r})", *e.args[1:])
+    return e
+
+
+def _type(x: Any) -> Any:
+    """The `TypeProto` of a value."""
+    import onnx.helper as h
+
+    if x is None:
+        return h.make_optional_type_proto(h.make_tensor_type_proto(1, None))
+    if isinstance(x, list):
+        return h.make_sequence_type_proto(_type(x[0]) if x else h.make_tensor_type_proto(1, None))
+    name = x.dtype.name if isinstance(x, np.ndarray) else mg.Spec.of(x).dtype.name
+    return h.make_tensor_type_proto(_CODES.get(name, 8), list(x.shape))

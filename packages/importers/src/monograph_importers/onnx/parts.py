@@ -1,0 +1,207 @@
+"""A model taken apart: graphs of nodes, each with its rule, its attributes and the place it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from monograph.graph import Source
+
+from . import rules
+from .rules import Rule
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An attribute of a function's body that is the function's own attribute of this name."""
+
+    name: str
+
+
+@dataclass
+class Step:
+    """One node.
+
+    Attributes:
+        rule: how it runs; None: by ``function``, or by the body that depends on its inputs' types.
+        function: the body that stands for it.
+        proto: what it was in the file.
+    """
+
+    op: str
+    domain: str
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+    source: Source
+    rule: Rule | None = None
+    function: Body | None = None
+    proto: Any = None
+
+    @property
+    def bodies(self) -> list[Body]:
+        """The graphs among its attributes."""
+        return [a for a in self.attributes.values() if isinstance(a, Body)]
+
+    @property
+    def runs_by(self) -> str:
+        """What errors call it."""
+        return f"{self.domain}.{self.op}" if self.domain else self.op
+
+
+@dataclass
+class Body:
+    """A graph, or the body of a function.
+
+    Attributes:
+        inputs, outputs: names of values.
+        constants: arrays by name, initializers of integers and bools among them.
+        weights: paths of parameters by name.
+        opsets: versions of operator sets by domain.
+        defaults: of a function's attributes.
+    """
+
+    name: str
+    inputs: list[str]
+    outputs: list[str]
+    steps: list[Step]
+    opsets: dict[str, int]
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+    def reads(self) -> set[str]:
+        """Names that the graph takes from around it."""
+        made = {*self.inputs, *self.constants, *self.weights}
+        out: set[str] = set()
+        for step in self.steps:
+            wanted = {*step.inputs, *(n for b in step.bodies for n in b.reads())}
+            out |= {n for n in wanted if n and n not in made}
+            made.update(step.outputs)
+        return out | {n for n in self.outputs if n not in made}
+
+
+class Taker:
+    """Takes protos apart.
+
+    Args:
+        reader: makes arrays of tensors.
+        path: the file in every `Source`.
+        functions: the model's own, by domain and name.
+    """
+
+    def __init__(self, reader: Any, path: str, functions: dict[tuple[str, str], Any]):
+        self.reader, self.path, self.functions = reader, path, functions
+        self.cache: dict[tuple[str, str, int], Body] = {}
+        self.open: list[tuple[str, str]] = []  # functions being taken apart: none may call itself
+
+    def graph(self, proto: Any, opsets: dict[str, int], inside: str = "") -> Body:
+        """A `GraphProto` below the main one: its initializers are constants."""
+        body = Body(
+            proto.name, [v.name for v in proto.input], [v.name for v in proto.output], [], opsets,
+        )  # fmt: skip
+        body.constants = {t.name: self.reader.array(t) for t in proto.initializer}
+        body.inputs = [n for n in body.inputs if n not in body.constants]
+        body.steps = self.steps(proto.node, opsets, inside)
+        return body
+
+    def steps(self, nodes: Any, opsets: dict[str, int], inside: str = "") -> list[Step]:
+        """Nodes in their order."""
+        return [self.step(n, i + 1, opsets, inside) for i, n in enumerate(nodes)]
+
+    def step(self, node: Any, line: int, opsets: dict[str, int], inside: str) -> Step:
+        """A `NodeProto` with its rule."""
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        name = inside + (node.name or f"{node.op_type}_{line}")
+        scope = name.strip("/").rpartition("/")[0]
+        source = Source(self.path, line, name, scope)
+        attributes = {a.name: self.attribute(a, opsets, name) for a in node.attribute}
+        step = Step(
+            node.op_type, domain, name, list(node.input), _trimmed(node.output), attributes, source,
+            proto=node,
+        )  # fmt: skip
+        if (domain, node.op_type) in self.functions:
+            step.function = self.local(domain, node.op_type)
+        elif domain == "":
+            version = opsets.get("", 1)
+            step.rule = rules.find(node.op_type, version)
+            if step.rule is None or step.rule.fn is None:
+                step.function = self.schema_body(node.op_type, version)
+        return step
+
+    def attribute(self, a: Any, opsets: dict[str, int], inside: str) -> Any:
+        """An `AttributeProto` as Python has it; a graph as a `Body`."""
+        if a.ref_attr_name:
+            return Reference(a.ref_attr_name)
+        kind = a.AttributeType.Name(a.type)
+        if kind == "TENSOR":
+            return self.reader.array(a.t)
+        if kind == "GRAPH":
+            return self.graph(a.g, opsets, f"{inside}/")
+        if kind in ("STRING", "STRINGS"):
+            texts = [s.decode(errors="replace") for s in ([a.s] if kind == "STRING" else a.strings)]
+            return texts[0] if kind == "STRING" else texts
+        if kind in ("FLOAT", "INT"):
+            return getattr(a, kind[0].lower())
+        if kind in ("FLOATS", "INTS"):
+            return list(getattr(a, kind.lower()))
+        if kind == "TYPE_PROTO":
+            return a.tp
+        return a  # sparse tensors and lists of graphs: no rule takes them
+
+    def local(self, domain: str, name: str) -> Body:
+        """The body of one of the model's own functions."""
+        from monograph.storage import damaged
+
+        key = (domain, name, 0)
+        if key not in self.cache:
+            if (domain, name) in self.open:
+                raise damaged(self.path, f"the function {name} calls itself")
+            self.open.append((domain, name))
+            self.cache[key] = self.function(self.functions[domain, name])
+            self.open.pop()
+        return self.cache[key]
+
+    def schema_body(self, op: str, version: int) -> Body | None:
+        """The body that ONNX's schema has for an operator, where it needs no types."""
+        import onnx
+
+        key = ("", op, version)
+        if key not in self.cache:
+            try:
+                schema = onnx.defs.get_schema(op, version, "")
+            except onnx.defs.SchemaError:
+                return None
+            if not schema.has_function:
+                return None
+            self.cache[key] = self.function(schema.function_body)
+        return self.cache[key]
+
+    def typed_body(self, step: Step, version: int, types: list[Any]) -> Body | None:
+        """The body that ONNX's schema makes for an operator and the types of its inputs."""
+        import onnx
+
+        schema = onnx.defs.get_schema(step.op, version, "")
+        if not schema.has_context_dependent_function:
+            return None
+        made = schema.get_context_dependent_function(
+            step.proto.SerializeToString(), [t.SerializeToString() for t in types]
+        )
+        return self.function(onnx.FunctionProto.FromString(made)) if made else None
+
+    def function(self, proto: Any) -> Body:
+        """A `FunctionProto` as a body."""
+        opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+        body = Body(proto.name, list(proto.input), list(proto.output), [], opsets)
+        body.defaults = {a.name: self.attribute(a, opsets, proto.name) for a in proto.attribute_proto}
+        body.steps = self.steps(proto.node, opsets, f"{proto.name}/")
+        return body
+
+
+def _trimmed(names: Any) -> list[str]:
+    out = list(names)
+    while out and not out[-1]:
+        out.pop()
+    return out
