@@ -41,8 +41,9 @@ class Model:
 
     @property
     def decides(self) -> set[str]:
-        """Inputs whose numbers decide shapes."""
-        return {n for n in self.main.inputs if n in self.needs}
+        """Inputs that must be given as constants: their numbers decide shapes, or they are no arrays."""
+        plain = {v.name for v in self.proto.graph.input if v.type.HasField("tensor_type")}
+        return {n for n in self.main.inputs if n in self.needs or n not in plain}
 
     def imported(self, constants: Mapping[str, Any]) -> Imported:
         """As a function of the inputs that ``constants`` does not give."""

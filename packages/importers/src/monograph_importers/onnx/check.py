@@ -101,5 +101,10 @@ def _needed(step: Step) -> Iterator[str]:
         inner = Needs().of(step.function).by
         yield from (outer for outer, name in zip(step.inputs, step.function.inputs) if name in inner)
     for body in step.bodies:
-        around = body.reads()
-        yield from (n for n in Needs().of(body).by if n in around)
+        inner = Needs().of(body).by
+        yield from (n for n in inner if n in body.reads())
+        if step.op == "Loop":  # what one turn must know comes from the turn before; results that stack count turns
+            stacks = len(body.outputs) > len(body.inputs) - 1
+            if stacks or any(n in inner for n in body.inputs):
+                yield from step.inputs[:2]
+            yield from (n for n, name in zip(step.inputs[2:], body.inputs[2:]) if name in inner)

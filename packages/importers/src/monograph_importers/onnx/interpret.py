@@ -13,11 +13,10 @@ from monograph.tracing import at, at_user_line
 
 from .._steps import eagerly, known
 from .parts import Body, Reference, Step, Taker
-from .tensors import DTYPES, NARROW
+from .tensors import code
 
 FOLDED = 2**20  # more numbers than this are recorded instead of computed while tracing
 LARGEST = 2**36  # no array of a model that can run has more elements
-_CODES = {name: code for code, name in DTYPES.items()} | {n: code for code, (n, _) in NARROW.items()}
 
 
 def all_known(x: Any) -> bool:
@@ -161,5 +160,4 @@ def _type(x: Any) -> Any:
         return h.make_optional_type_proto(h.make_tensor_type_proto(1, None))
     if isinstance(x, list):
         return h.make_sequence_type_proto(_type(x[0]) if x else h.make_tensor_type_proto(1, None))
-    name = x.dtype.name if isinstance(x, np.ndarray) else mg.Spec.of(x).dtype.name
-    return h.make_tensor_type_proto(_CODES.get(name, 8), list(x.shape))
+    return h.make_tensor_type_proto(code(x), list(x.shape))

@@ -176,7 +176,7 @@ class Taker:
                 return None
             if not schema.has_function:
                 return None
-            self.cache[key] = self.function(schema.function_body)
+            self.cache[key] = self._of_schema(schema, schema.function_body)
         return self.cache[key]
 
     def typed_body(self, step: Step, version: int, types: list[Any]) -> Body | None:
@@ -189,7 +189,13 @@ class Taker:
         made = schema.get_context_dependent_function(
             step.proto.SerializeToString(), [t.SerializeToString() for t in types]
         )
-        return self.function(onnx.FunctionProto.FromString(made)) if made else None
+        return self._of_schema(schema, onnx.FunctionProto.FromString(made)) if made else None
+
+    def _of_schema(self, schema: Any, proto: Any) -> Body:
+        body = self.function(proto)
+        given = {k: a.default_value for k, a in schema.attributes.items() if a.default_value.name}
+        body.defaults |= {k: self.attribute(v, {}, "") for k, v in given.items()}
+        return body
 
     def function(self, proto: Any) -> Body:
         """A `FunctionProto` as a body."""

@@ -53,6 +53,14 @@ def storage(code: int) -> np.dtype:
     return as_dtype(DTYPES[code]).numpy
 
 
+_CODES = {name: code for code, name in DTYPES.items()} | {n: code for code, (n, _) in NARROW.items()}
+
+
+def code(x: Any) -> int:
+    """The element type of an array, known or not."""
+    return _CODES.get(x.dtype.name, STRING)
+
+
 def narrow(x: Any) -> bool:
     """Whether an array has a dtype that no engine computes with."""
     return isinstance(x, np.ndarray) and any(x.dtype.name == n for n, _ in NARROW.values())

@@ -19,4 +19,5 @@ from . import (
     sequences,
     shapes,
     signals,
+    text,
 )

@@ -12,9 +12,7 @@ import numpy as np
 from monograph import ops
 
 from ..rules import rule
-from ..tensors import NARROW, element_type, narrow, storage
-
-FLOAT32 = 1  # TensorProto.FLOAT
+from ..tensors import NARROW, code, element_type, narrow, storage
 
 # operators that are one function of ours, of any number of inputs that it takes
 SAME = {
@@ -101,9 +99,11 @@ def is_inf(x: Any, *, detect_negative: int = 1, detect_positive: int = 1) -> Any
 
 @rule("BitShift")
 def bit_shift(x: Any, n: Any, *, direction: str) -> Any:
-    """Bits moved to the left, or to the right with zeros behind them."""
-    op = ops.shift_left if direction == "LEFT" else ops.shift_right_logical
-    return op(*mg.broadcast_arrays(x, n))
+    """Bits moved to the left, or to the right with the sign, or zeros, behind them."""
+    x, n = mg.broadcast_arrays(x, n)
+    if direction == "LEFT":
+        return ops.shift_left(x, n)
+    return (ops.shift_right_arithmetic if x.dtype.kind == "int" else ops.shift_right_logical)(x, n)
 
 
 # ---- activations
@@ -237,11 +237,13 @@ def _to_narrow(x: Any, to: int) -> np.ndarray:
 @rule("CastLike")
 def cast_like(x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -> Any:
     """Of the element type of ``like``."""
-    dtype = mg.Spec.of(like).dtype
-    return _saturated(mg.asarray(x), dtype) if dtype.kind == "float8" and saturate else mg.astype(x, dtype)
+    return cast(x, to=code(like), saturate=saturate)
 
 
 @rule("BitCast")
 def bit_cast(x: Any, *, to: int) -> Any:
     """The same bits under another type of the same width."""
-    return ops.bitcast_convert(mg.asarray(x), dtype=element_type(to))
+    x, dtype = mg.asarray(x), element_type(to)
+    if dtype is not None and mg.bool in (x.dtype, dtype):  # a byte that is 0 or 1
+        return mg.astype(x, dtype)
+    return ops.bitcast_convert(x, dtype=dtype)

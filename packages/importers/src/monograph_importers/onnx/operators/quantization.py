@@ -6,14 +6,13 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
-from monograph.dtypes import dtype as as_dtype
 
 from ..rules import rule
-from ..tensors import NARROW, element_type, narrow
+from ..tensors import NARROW, code, element_type, narrow
 from .convolutions import conv
 from .elementwise import cast
 
-_CODES = {name: (code, bits) for code, (name, bits) in NARROW.items()}
+UINT8 = 2
 
 
 def _aligned(v: Any, x: Any, axis: int, block: int) -> Any:
@@ -48,27 +47,18 @@ def quantize_linear(
     """Rounded to integers of a scale, halves to even, or to float8; what does not fit saturates."""
     x, wide = mg.asarray(x), element_type(precision) if precision else mg.float32
     ratio = mg.astype(x, wide) / mg.astype(_aligned(scale, x, axis, block_size), wide)
-    kind = zero.dtype.name if isinstance(zero, np.ndarray) else mg.Spec.of(zero).dtype.name if zero is not None else ""
-    code = output_dtype or (_CODES[kind][0] if kind in _CODES else 0)
-    name = NARROW[code][0] if code in NARROW else ""
-    dtype = element_type(code) if code and not name else as_dtype(kind) if kind and not name else mg.uint8
-    if "float" in name or (dtype is not None and not name and dtype.kind == "float8"):
-        out = cast(np.asarray(ratio) if name else ratio, to=code or _code_of(kind), saturate=saturate)
-        return out
+    to = output_dtype or (UINT8 if zero is None else code(zero))
+    name, dtype = NARROW.get(to, ("", 0))[0], element_type(to)
+    if "float" in name or (dtype is not None and dtype.kind == "float8"):
+        return cast(np.asarray(ratio) if name else ratio, to=to, saturate=saturate)
     whole = mg.round(ratio)
     if zero is not None:
         whole = whole + mg.astype(_aligned(zero, x, axis, block_size), wide)
     if not name:
         return _saturated(whole, dtype)
-    bits, signed = NARROW[code][1], name.startswith("int")
-    low = -(1 << bits - 1) if signed else 0
-    return cast(np.asarray(mg.clip(whole, low, low + (1 << bits) - 1)), to=code)
-
-
-def _code_of(kind: str) -> int:
-    from ..tensors import DTYPES
-
-    return next(code for code, name in DTYPES.items() if name == kind)
+    bits = NARROW[to][1]
+    low = -(1 << bits - 1) if name.startswith("int") else 0
+    return cast(np.asarray(mg.clip(whole, low, low + (1 << bits) - 1)), to=to)
 
 
 @rule("DequantizeLinear", state=(1,))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import monograph as mg
+from monograph import ops
 
 from ..rules import rule
 from .shapes import ints
@@ -40,9 +41,22 @@ def _mean(x: Any, *, axis: Any, **kw: Any) -> Any:
     return mg.trunc(mg.sum(mg.astype(x, "float64"), axis=axis, **kw) / count)
 
 
+def _extreme(op: Callable[..., Any], logic: Callable[..., Any]) -> Callable[..., Any]:
+    """The largest or smallest, of nothing too; of bools whether any or all are true."""
+
+    def extreme(x: Any, *, axis: Any, keepdims: bool) -> Any:
+        if x.dtype is mg.bool:
+            return logic(x, axis=axis, keepdims=keepdims)
+        axes = [a % x.ndim for a in axis]
+        out = op(x, axes=axes)
+        return mg.reshape(out, [1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else out
+
+    return extreme
+
+
 _REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "ReduceSum": mg.sum, "ReduceProd": mg.prod, "ReduceMean": _mean, "ReduceMax": mg.max,
-    "ReduceMin": mg.min, "ReduceLogSum": _log_sum, "ReduceLogSumExp": mg.logsumexp,
+    "ReduceSum": mg.sum, "ReduceProd": mg.prod, "ReduceMean": _mean, "ReduceMax": _extreme(ops.reduce_max, mg.any),
+    "ReduceMin": _extreme(ops.reduce_min, mg.all), "ReduceLogSum": _log_sum, "ReduceLogSumExp": mg.logsumexp,
     "ReduceL1": lambda x, **kw: mg.sum(mg.abs(x), **kw),
     "ReduceL2": lambda x, **kw: mg.sqrt(mg.sum(mg.square(x), **kw)),
     "ReduceSumSquare": lambda x, **kw: mg.sum(mg.square(x), **kw),
