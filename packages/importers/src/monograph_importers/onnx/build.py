@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Model:
 
     Attributes:
         needs: the first node that needs to know an input or initializer while tracing, by its name.
+        parameters: first values of the variables by path.
+        state: paths of those that no gradient step may change.
     """
 
     proto: Any
@@ -38,6 +40,8 @@ class Model:
     taker: Taker
     main: Body
     needs: Mapping[str, Step]
+    parameters: Mapping[str, np.ndarray]
+    state: set[str]
 
     @property
     def decides(self) -> set[str]:
@@ -52,8 +56,7 @@ class Model:
                 f"{user_source()}: {self.name} has no input {', '.join(unknown)} to give as a constant; "
                 f"the inputs are {', '.join(self.main.inputs)}"
             )
-        main = replace(self.main, constants=dict(self.main.constants))
-        parameters, state = _weights(main, self.needs)
+        main, parameters, state = self.main, self.parameters, self.state
         fixed = {k: v if isinstance(v, list) or v is None else np.asarray(v) for k, v in constants.items()}
         order = [n for n in main.inputs if n not in fixed]
         infos = {v.name: v for v in self.proto.graph.input}
@@ -76,33 +79,32 @@ class Model:
 
 def read(source: Any) -> Model:
     """A path, bytes or `ModelProto`, taken apart; raises what `load` says."""
-    proto, reader, places, name = _read(source)
+    proto, reader, name = _read(source)
     functions = {
         ("" if f.domain == "ai.onnx" else f.domain, f.name): f for f in getattr(proto, "functions", ())
     }
     taker = Taker(reader, reader.path, functions)
-    graph = proto.graph
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
-    arrays = {t.name: reader.array(t, places.get(i)) for i, t in enumerate(graph.initializer)}
-    main = Body(
-        graph.name, [v.name for v in graph.input if v.name not in arrays], [v.name for v in graph.output],
-        taker.steps(graph.node, opsets or {"": 1}), opsets or {"": 1}, arrays,
-    )  # fmt: skip
-    problems = [*_twice("initializer", graph.initializer), *_twice("input", graph.input), *check.problems(main)]
+    main = taker.graph(proto.graph, opsets or {"": 1})
+    twice = _twice("initializer", proto.graph.initializer) + _twice("input", proto.graph.input)
+    problems = [*twice, *check.problems(main)]
     if problems:
         raise FileFormatError(f"{reader.path} is no sound model:\n  " + "\n  ".join(problems))
-    return Model(proto, name, taker, main, check.Needs().of(main).by)
+    parameters: dict[str, np.ndarray] = {}
+    state: set[str] = set()
+    _find_weights(main, parameters, state)
+    return Model(proto, name, taker, main, check.Needs().of(main).by, parameters, state)
 
 
-def _read(source: Any) -> tuple[Any, Reader, dict[int, tuple[int, int]], str]:
-    """The model, what reads its tensors, where the large ones lie in the file, and its name."""
+def _read(source: Any) -> tuple[Any, Reader, str]:
+    """The model, what reads its tensors, and its name."""
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as e:
         raise PluginError("the importer 'onnx' needs the library: pip install onnx") from e
     if isinstance(source, onnx.ModelProto):
-        return source, Reader("<ModelProto>"), {}, source.graph.name or "model"
+        return source, Reader("<ModelProto>"), source.graph.name or "model"
     if isinstance(source, (str, Path)):
         path, folder = str(source), Path(source).parent
         with opened(source) as f:
@@ -120,7 +122,7 @@ def _read(source: Any) -> tuple[Any, Reader, dict[int, tuple[int, int]], str]:
         raise damaged(path, f"it is no ONNX model ({e})") from None
     if not proto.HasField("graph"):
         raise damaged(path, "it is no ONNX model (there is no graph in it)")
-    return proto, Reader(path, folder, data), places, name
+    return proto, Reader(path, folder, data, places), name
 
 
 def _twice(what: str, named: Any) -> list[str]:
@@ -128,19 +130,27 @@ def _twice(what: str, named: Any) -> list[str]:
     return [f"the {what} {n!r} is there twice" for n in dict.fromkeys(names) if names.count(n) > 1]
 
 
-def _weights(main: Body, needs: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], set[str]]:
-    """Parameters by path, and which of them are state; the body's other arrays stay constants."""
-    used = {n for s in main.steps for n in (*s.inputs, *(r for b in s.bodies for r in b.reads()))}
-    parameters: dict[str, np.ndarray] = {}
-    for name, a in list(main.constants.items()):
+def _find_weights(body: Body, parameters: dict[str, np.ndarray], state: set[str]) -> None:
+    """Make parameters of a graph's constants, and of those in graphs inside of it.
+
+    Floats are weights, but a single number that is no initializer with an axis is a part of a formula; and
+    what decides a shape must stay known.
+    """
+    needs = check.Needs().of(body).by
+    used = {n for s in body.steps for n in (*s.inputs, *(r for b in s.bodies for r in b.reads()))}
+    for name, a in list(body.constants.items()):
         kind = _dtype(a)
-        if name in used and name not in needs and a.ndim and kind is not None and kind.is_float:
-            main.weights[name] = path = _path(name, parameters)
-            parameters[path] = main.constants.pop(name)
-    asked = {
-        s.inputs[i] for s in main.steps if s.rule for i in s.rule.state if i < len(s.inputs)
-    }  # fmt: skip
-    return parameters, {main.weights[n] for n in asked if n in main.weights}
+        if name not in used or name in needs or not a.ndim or name in body.literals:
+            continue
+        if kind is not None and kind.is_float:
+            body.weights[name] = path = _path(name, parameters)
+            parameters[path] = body.constants.pop(name)
+    for step in body.steps:
+        if step.rule is not None:
+            names = [step.inputs[i] for i in step.rule.state if i < len(step.inputs)]
+            state.update(body.weights[n] for n in names if n in body.weights)
+        for inner in step.bodies:
+            _find_weights(inner, parameters, state)
 
 
 def _dtype(a: np.ndarray) -> Any:

@@ -57,7 +57,8 @@ class Body:
 
     Attributes:
         inputs, outputs: names of values.
-        constants: arrays by name, initializers of integers and bools among them.
+        constants: arrays by name: initializers, and what nodes of the kind Constant hold.
+        literals: those of the latter that are single numbers.
         weights: paths of parameters by name.
         opsets: versions of operator sets by domain.
         defaults: of a function's attributes.
@@ -69,6 +70,7 @@ class Body:
     steps: list[Step]
     opsets: dict[str, int]
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+    literals: set[str] = field(default_factory=set)
     weights: dict[str, str] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
 
@@ -98,18 +100,26 @@ class Taker:
         self.open: list[tuple[str, str]] = []  # functions being taken apart: none may call itself
 
     def graph(self, proto: Any, opsets: dict[str, int], inside: str = "") -> Body:
-        """A `GraphProto` below the main one: its initializers are constants."""
-        body = Body(
-            proto.name, [v.name for v in proto.input], [v.name for v in proto.output], [], opsets,
-        )  # fmt: skip
-        body.constants = {t.name: self.reader.array(t) for t in proto.initializer}
-        body.inputs = [n for n in body.inputs if n not in body.constants]
-        body.steps = self.steps(proto.node, opsets, inside)
-        return body
+        """A `GraphProto`; its initializers are constants until it is known which are weights."""
+        arrays = {
+            t.name: self.reader.array(t, None if inside else i) for i, t in enumerate(proto.initializer)
+        }
+        inputs = [v.name for v in proto.input if v.name not in arrays]
+        body = Body(proto.name, inputs, [v.name for v in proto.output], [], opsets, arrays)
+        return self.filled(body, proto.node, inside)
 
-    def steps(self, nodes: Any, opsets: dict[str, int], inside: str = "") -> list[Step]:
-        """Nodes in their order."""
-        return [self.step(n, i + 1, opsets, inside) for i, n in enumerate(nodes)]
+    def filled(self, body: Body, nodes: Any, inside: str) -> Body:
+        """The body with its nodes in their order; those that hold an array become constants."""
+        for i, node in enumerate(nodes):
+            step = self.step(node, i + 1, body.opsets, inside)
+            value = constant(step)
+            if value is None or step.outputs[0] in body.constants:
+                body.steps.append(step)
+            else:
+                body.constants[step.outputs[0]] = value
+                if value.size == 1:
+                    body.literals.add(step.outputs[0])
+        return body
 
     def step(self, node: Any, line: int, opsets: dict[str, int], inside: str) -> Step:
         """A `NodeProto` with its rule."""
@@ -202,8 +212,20 @@ class Taker:
         opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
         body = Body(proto.name, list(proto.input), list(proto.output), [], opsets)
         body.defaults = {a.name: self.attribute(a, opsets, proto.name) for a in proto.attribute_proto}
-        body.steps = self.steps(proto.node, opsets, f"{proto.name}/")
-        return body
+        return self.filled(body, proto.node, f"{proto.name}/")
+
+
+_CONSTANTS = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
+
+
+def constant(step: Step) -> np.ndarray | None:
+    """What a node of the kind Constant holds; None of any other, or of a string."""
+    if step.op != "Constant" or step.domain or len(step.attributes) != 1 or len(step.outputs) != 1:
+        return None
+    ((name, value),) = step.attributes.items()
+    if isinstance(value, Reference) or name not in ("value", *_CONSTANTS):
+        return None
+    return value if name == "value" else np.asarray(value, _CONSTANTS[name])
 
 
 def _trimmed(names: Any) -> list[str]:

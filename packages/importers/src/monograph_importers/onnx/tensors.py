@@ -7,7 +7,9 @@ followed; it is memory-mapped.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -72,18 +74,22 @@ class Reader:
     Args:
         path: what errors call the model.
         folder: where external data must lie; None where the model came as bytes.
-        data: the whole file, for initializers that were cut out of the message.
+        data: the whole file.
+        places: where in it the main graph's initializers lie that were cut out of the message.
     """
 
-    def __init__(self, path: str, folder: Path | None = None, data: Any = None):
-        self.path, self.folder, self.data = path, folder, data
+    def __init__(
+        self, path: str, folder: Path | None = None, data: Any = None,
+        places: Mapping[int, tuple[int, int]] = MappingProxyType({}),
+    ):  # fmt: skip
+        self.path, self.folder, self.data, self.places = path, folder, data, places
         self._mapped: dict[str, np.ndarray] = {}
 
-    def array(self, t: Any, place: tuple[int, int] | None = None) -> np.ndarray:
+    def array(self, t: Any, position: int | None = None) -> np.ndarray:
         """A `TensorProto` as an array, read-only where it is a file's own pages.
 
         Args:
-            place: where its bytes lie in the file, if they were cut out of the message.
+            position: which of the main graph's initializers it is.
 
         Raises:
             FileFormatError: numbers and shape disagree, or the type is unknown.
@@ -101,8 +107,9 @@ class Reader:
         nbytes = -(-count * bits // 8)
         if t.data_location == 1:
             raw = self._external(t, name, nbytes)
-        elif place is not None:
-            raw = np.frombuffer(self.data[place[0] : place[1]], np.uint8)
+        elif position in self.places:
+            start, end = self.places[position]
+            raw = np.frombuffer(self.data[start:end], np.uint8)
         elif t.HasField("raw_data"):
             raw = np.frombuffer(t.raw_data, np.uint8)
         else:

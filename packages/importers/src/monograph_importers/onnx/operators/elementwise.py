@@ -10,6 +10,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph import ops
+from monograph.graph import Value
 
 from ..rules import rule
 from ..tensors import NARROW, code, element_type, narrow, storage
@@ -227,8 +228,9 @@ def _saturated(x: Any, dtype: Any) -> Any:
 
 def _to_narrow(x: Any, to: int) -> np.ndarray:
     name = NARROW[to][0]
-    if not isinstance(x, np.ndarray):
+    if isinstance(x, Value):
         raise mg.errors.DTypeError(f"no engine holds {name}: only what is known while tracing becomes it")
+    x = np.asarray(x)
     if "float" in name:
         return x.astype(np.float32).astype(storage(to))
     return np.trunc(x.astype(np.float32)).astype(np.int64).astype(storage(to))

@@ -50,7 +50,7 @@ def quantize_linear(
     to = output_dtype or (UINT8 if zero is None else code(zero))
     name, dtype = NARROW.get(to, ("", 0))[0], element_type(to)
     if "float" in name or (dtype is not None and dtype.kind == "float8"):
-        return cast(np.asarray(ratio) if name else ratio, to=to, saturate=saturate)
+        return cast(ratio, to=to, saturate=saturate)
     whole = mg.round(ratio)
     if zero is not None:
         whole = whole + mg.astype(_aligned(zero, x, axis, block_size), wide)
@@ -58,7 +58,7 @@ def quantize_linear(
         return _saturated(whole, dtype)
     bits = NARROW[to][1]
     low = -(1 << bits - 1) if name.startswith("int") else 0
-    return cast(np.asarray(mg.clip(whole, low, low + (1 << bits) - 1)), to=to)
+    return cast(mg.clip(whole, low, low + (1 << bits) - 1), to=to)
 
 
 @rule("DequantizeLinear", state=(1,))

@@ -37,7 +37,7 @@ def constant(
     *, value: Any = None, value_float: Any = None, value_floats: Any = None, value_int: Any = None,
     value_ints: Any = None,
 ) -> Any:  # fmt: skip
-    """An array in the model."""
+    """An array in a function that is given it."""
     if value is not None:
         return value
     for given, kind in (
