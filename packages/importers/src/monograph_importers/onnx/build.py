@@ -11,7 +11,7 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
-from monograph.errors import ArgumentError, FileFormatError, PluginError
+from monograph.errors import ArgumentError, FileFormatError, MonographError, PluginError
 from monograph.importing import Imported, Input, Signature
 from monograph.storage import damaged, opened
 from monograph.tracing import user_source
@@ -79,7 +79,19 @@ class Model:
 
 def read(source: Any) -> Model:
     """A path, bytes or `ModelProto`, taken apart; raises what `load` says."""
-    proto, reader, name = _read(source)
+    proto, reader, name = _parsed(source)
+    try:
+        return _taken(proto, reader, name)
+    except MonographError:
+        raise
+    except _UNSOUND as e:  # a name that is no text, a part that is not there
+        raise damaged(reader.path, f"it is no ONNX model ({type(e).__name__}: {e})") from e
+
+
+_UNSOUND = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+
+
+def _taken(proto: Any, reader: Reader, name: str) -> Model:
     functions = {
         ("" if f.domain == "ai.onnx" else f.domain, f.name): f for f in getattr(proto, "functions", ())
     }
@@ -96,7 +108,7 @@ def read(source: Any) -> Model:
     return Model(proto, name, taker, main, check.Needs().of(main).by, parameters, state)
 
 
-def _read(source: Any) -> tuple[Any, Reader, str]:
+def _parsed(source: Any) -> tuple[Any, Reader, str]:
     """The model, what reads its tensors, and its name."""
     try:
         import onnx

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import monograph as mg
 import numpy as np
 from monograph.errors import ArgumentError, MonographError, ShapeError
-from monograph.tracing import at, at_user_line
+from monograph.tracing import at, at_user_line, current
 
 from .._steps import eagerly, known
 from .parts import Body, Reference, Step, Taker
 from .tensors import code
 
 FOLDED = 2**20  # more numbers than this are recorded instead of computed while tracing
-LARGEST = 2**36  # no array of a model that can run has more elements
 
 
 def all_known(x: Any) -> bool:
@@ -28,15 +29,31 @@ def _size(x: Any) -> int:
     return sum(map(_size, x)) if isinstance(x, list) else 1 if x is None else max(np.size(x), 1)
 
 
+class Recorded(Exception):
+    """What is to be made is too large to be made while tracing."""
+
+
+@functools.cache
+def _memory() -> int:
+    """Bytes of this machine's memory: no array that a model can make is larger."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**37
+
+
 def sized(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape that a model computed, once it is sure that it is one that can be.
+    """A shape that a model computed, once it is sure that it can be, here and now.
 
     Raises:
-        ShapeError: a negative axis, or more elements than any machine holds.
+        ShapeError: a negative axis, or more elements than this machine has bytes.
+        Recorded: the array is not to be made while tracing.
     """
     out = tuple(int(n) for n in shape)
-    if any(n < 0 for n in out) or math.prod(out) > LARGEST:
+    if any(n < 0 for n in out) or math.prod(out) > _memory():
         raise at_user_line(ShapeError(f"the model asks for an array of shape {out}"))
+    if math.prod(out) > FOLDED and current() is None:
+        raise Recorded
     return out
 
 
@@ -120,10 +137,17 @@ class Run:
             attributes["step"] = Inside(self, env)
             out = rule.fn(*xs, **attributes)
         elif all(map(all_known, xs)) and math.prod(map(_size, xs)) <= FOLDED:
-            out = eagerly(rule.fn, *xs, **attributes)
+            try:
+                out = eagerly(rule.fn, *xs, **attributes)
+            except Recorded:
+                out = rule.fn(*xs, **attributes)
         else:
             out = rule.fn(*xs, **attributes)
-        return out if isinstance(out, tuple) else (out,)
+        outs = out if isinstance(out, tuple) else (out,)
+        for y in outs:
+            if isinstance(y, mg.Array) and y.nbytes > _memory():
+                raise ShapeError(f"the model makes an array of shape {y.shape}, {y.nbytes:,} bytes")
+        return outs
 
 
 class Inside:
