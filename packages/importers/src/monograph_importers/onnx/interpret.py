@@ -29,6 +29,12 @@ def _size(x: Any) -> int:
     return sum(map(_size, x)) if isinstance(x, list) else 1 if x is None else max(np.size(x), 1)
 
 
+# what Python says where inputs and attributes are of other kinds and numbers than a rule expects
+_WRONG = (
+    TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError,
+)  # fmt: skip
+
+
 class Recorded(Exception):
     """What is to be made is too large to be made while tracing."""
 
@@ -119,7 +125,7 @@ class Run:
             return self.body(function, [*xs, *[None] * (len(function.inputs) - len(xs))], {}, attributes)
         except MonographError as e:
             raise _named(e, step) from e.__cause__
-        except (TypeError, ValueError, IndexError, KeyError, OverflowError, ZeroDivisionError) as e:
+        except _WRONG as e:
             what = f"{step.runs_by} does not take these inputs ({type(e).__name__}: {e})"
             raise _named(ArgumentError(what), step) from e
 

@@ -104,6 +104,7 @@ class Taker:
         arrays = {
             t.name: self.reader.array(t, None if inside else i) for i, t in enumerate(proto.initializer)
         }
+        _texts(proto.name, *(v.name for v in (*proto.input, *proto.output, *proto.initializer)))
         inputs = [v.name for v in proto.input if v.name not in arrays]
         body = Body(proto.name, inputs, [v.name for v in proto.output], [], opsets, arrays)
         return self.filled(body, proto.node, inside)
@@ -123,6 +124,9 @@ class Taker:
 
     def step(self, node: Any, line: int, opsets: dict[str, int], inside: str) -> Step:
         """A `NodeProto` with its rule."""
+        _texts(
+            node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute)
+        )
         domain = "" if node.domain == "ai.onnx" else node.domain
         name = inside + (node.name or f"{node.op_type}_{line}")
         scope = name.strip("/").rpartition("/")[0]
@@ -226,6 +230,13 @@ def constant(step: Step) -> np.ndarray | None:
     if isinstance(value, Reference) or name not in ("value", *_CONSTANTS):
         return None
     return value if name == "value" else np.asarray(value, _CONSTANTS[name])
+
+
+def _texts(*names: Any) -> None:
+    """Protobuf hands out bytes where a name is no UTF-8."""
+    for name in names:
+        if type(name) is not str:
+            raise ValueError(f"the name {name!r} is no text")
 
 
 def _trimmed(names: Any) -> list[str]:
