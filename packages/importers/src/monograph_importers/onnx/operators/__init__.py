@@ -6,6 +6,7 @@ from . import (
     elementwise,
     flow,
     indexing,
+    legacy,
     losses,
     normalization,
     pooling,

@@ -28,8 +28,9 @@ SAME = {
     "Sqrt": mg.sqrt, "Sub": mg.subtract, "Tan": mg.tan, "Tanh": mg.tanh, "Where": mg.where,
     "Xor": mg.logical_xor, "Add": mg.add,
 }  # fmt: skip
+OLD = ("Add", "And", "Equal", "Greater", "Less", "Mul", "Or", "Sub", "Xor")  # had another form before
 for _name, _fn in SAME.items():
-    rule(_name)(_fn)
+    rule(_name, since=7 if _name in OLD else 1)(_fn)
 
 
 def _folded(fn: Callable[[Any, Any], Any]) -> Callable[..., Any]:
@@ -52,7 +53,7 @@ def identity(x: Any) -> Any:
     return x
 
 
-@rule("Div")
+@rule("Div", since=7)
 def div(a: Any, b: Any) -> Any:
     """The quotient; of integers towards zero."""
     return ops.divide(*mg.broadcast_arrays(a, b))
@@ -64,7 +65,7 @@ def mod(a: Any, b: Any, *, fmod: int = 0) -> Any:
     return ops.remainder(*mg.broadcast_arrays(a, b)) if fmod else mg.remainder(a, b)
 
 
-@rule("Pow")
+@rule("Pow", since=7)
 def power(x: Any, y: Any) -> Any:
     """``x ** y``, in the dtype of ``x``."""
     x = mg.asarray(x)
@@ -136,7 +137,7 @@ def leaky_relu(x: Any, *, alpha: float = 0.01) -> Any:
     return mg.where(x < 0, alpha * x, x)
 
 
-@rule("PRelu")
+@rule("PRelu", since=7)
 def prelu(x: Any, slope: Any) -> Any:
     """``slope * x`` below zero."""
     x = mg.asarray(x)

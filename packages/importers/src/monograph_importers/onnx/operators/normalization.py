@@ -15,7 +15,7 @@ def _channels(v: Any, ndim: int) -> Any:
     return mg.reshape(v, (1, -1, *[1] * (ndim - 2))) if ndim > 1 else v
 
 
-@rule("BatchNormalization", state=(3, 4))
+@rule("BatchNormalization", since=7, state=(3, 4))
 def batch_normalization(
     x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, epsilon: float = 1e-5, momentum: float = 0.9,
     training_mode: int = 0, spatial: int = 1, outputs: int = 1,

@@ -15,7 +15,7 @@ def matmul(a: Any, b: Any) -> Any:
     return mg.matmul(mg.asarray(a), mg.asarray(b))
 
 
-@rule("Gemm")
+@rule("Gemm", since=7)
 def gemm(
     a: Any, b: Any, c: Any = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
     transB: int = 0,

@@ -92,7 +92,7 @@ def one_hot(indices: Any, depth: Any, values: Any, *, axis: int = -1) -> Any:
 # ---- the same elements in another shape
 
 
-@rule("Reshape", known=(1,))
+@rule("Reshape", since=5, known=(1,))
 def reshape(x: Any, shape: Any, *, allowzero: int = 0) -> Any:
     """Another shape; 0 keeps an axis, -1 is what is left."""
     x = mg.asarray(x)
