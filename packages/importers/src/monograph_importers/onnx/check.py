@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .parts import Body, Step
+from .parts import Body, Step, schema
 
 
 def problems(body: Body, outer: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -40,22 +40,10 @@ def missing(body: Body) -> Iterator[tuple[str, str, str]]:
                 yield step.runs_by, where, f"the attribute {', '.join(unknown)}"
         elif step.function is not None:
             yield from missing(step.function)
-        elif not _has_typed_body(step, body.opsets):
+        elif not getattr(schema(step, body.opsets), "has_context_dependent_function", False):
             yield step.runs_by, where, ""
         for inner in step.bodies:
             yield from missing(inner)
-
-
-def _has_typed_body(step: Step, opsets: dict[str, int]) -> bool:
-    import onnx
-
-    if step.domain:
-        return False
-    try:
-        schema = onnx.defs.get_schema(step.op, opsets.get("", 1), "")
-    except onnx.defs.SchemaError:
-        return False
-    return bool(schema.has_context_dependent_function)
 
 
 @dataclass

@@ -118,7 +118,7 @@ class Run:
             if step.rule is not None and step.rule.fn is not None:
                 return self._rule(step, xs, attributes, env)
             function = step.function or self.taker.typed_body(
-                step, opsets.get("", 1), [_type(x) for x in xs]
+                step, opsets, [_type(x) for x in xs]
             )
             if function is None:
                 raise ArgumentError(f"nothing runs {step.runs_by} for {[str(_type(x)) for x in xs]}")

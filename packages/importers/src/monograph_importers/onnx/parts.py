@@ -137,12 +137,11 @@ class Taker:
             proto=node,
         )  # fmt: skip
         if (domain, node.op_type) in self.functions:
-            step.function = self.local(domain, node.op_type)
-        elif domain == "":
-            version = opsets.get("", 1)
-            step.rule = rules.find(node.op_type, version)
+            step.function = self.local(domain, node.op_type, opsets)
+        else:
+            step.rule = None if domain else rules.find(node.op_type, opsets.get("", 1))
             if step.rule is None or step.rule.fn is None:
-                step.function = self.schema_body(node.op_type, version)
+                step.function = self.schema_body(step, opsets)
         return step
 
     def attribute(self, a: Any, opsets: dict[str, int], inside: str) -> Any:
@@ -165,7 +164,7 @@ class Taker:
             return a.tp
         return a  # sparse tensors and lists of graphs: no rule takes them
 
-    def local(self, domain: str, name: str) -> Body:
+    def local(self, domain: str, name: str, opsets: dict[str, int]) -> Body:
         """The body of one of the model's own functions."""
         from monograph.storage import damaged
 
@@ -174,49 +173,54 @@ class Taker:
             if (domain, name) in self.open:
                 raise damaged(self.path, f"the function {name} calls itself")
             self.open.append((domain, name))
-            self.cache[key] = self.function(self.functions[domain, name])
+            self.cache[key] = self.function(self.functions[domain, name], opsets)
             self.open.pop()
         return self.cache[key]
 
-    def schema_body(self, op: str, version: int) -> Body | None:
+    def schema_body(self, step: Step, opsets: dict[str, int]) -> Body | None:
         """The body that ONNX's schema has for an operator, where it needs no types."""
-        import onnx
-
-        key = ("", op, version)
+        found = schema(step, opsets)
+        if found is None or not found.has_function:
+            return None
+        key = (step.domain, step.op, found.since_version)
         if key not in self.cache:
-            try:
-                schema = onnx.defs.get_schema(op, version, "")
-            except onnx.defs.SchemaError:
-                return None
-            if not schema.has_function:
-                return None
-            self.cache[key] = self._of_schema(schema, schema.function_body)
+            self.cache[key] = self._of_schema(found, found.function_body, opsets)
         return self.cache[key]
 
-    def typed_body(self, step: Step, version: int, types: list[Any]) -> Body | None:
+    def typed_body(self, step: Step, opsets: dict[str, int], types: list[Any]) -> Body | None:
         """The body that ONNX's schema makes for an operator and the types of its inputs."""
         import onnx
 
-        schema = onnx.defs.get_schema(step.op, version, "")
-        if not schema.has_context_dependent_function:
+        found = schema(step, opsets)
+        if found is None or not found.has_context_dependent_function:
             return None
-        made = schema.get_context_dependent_function(
+        made = found.get_context_dependent_function(
             step.proto.SerializeToString(), [t.SerializeToString() for t in types]
         )
-        return self._of_schema(schema, onnx.FunctionProto.FromString(made)) if made else None
+        return self._of_schema(found, onnx.FunctionProto.FromString(made), opsets) if made else None
 
-    def _of_schema(self, schema: Any, proto: Any) -> Body:
-        body = self.function(proto)
-        given = {k: a.default_value for k, a in schema.attributes.items() if a.default_value.name}
+    def _of_schema(self, found: Any, proto: Any, opsets: dict[str, int]) -> Body:
+        body = self.function(proto, opsets)
+        given = {k: a.default_value for k, a in found.attributes.items() if a.default_value.name}
         body.defaults |= {k: self.attribute(v, {}, "") for k, v in given.items()}
         return body
 
-    def function(self, proto: Any) -> Body:
-        """A `FunctionProto` as a body."""
-        opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+    def function(self, proto: Any, around: dict[str, int]) -> Body:
+        """A `FunctionProto` as a body; ``around`` are the versions for operator sets that it names none for."""
+        opsets = around | {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
         body = Body(proto.name, list(proto.input), list(proto.output), [], opsets)
         body.defaults = {a.name: self.attribute(a, opsets, proto.name) for a in proto.attribute_proto}
         return self.filled(body, proto.node, f"{proto.name}/")
+
+
+def schema(step: Step, opsets: dict[str, int]) -> Any:
+    """What onnx knows of an operator in a version of its operator set; None if nothing."""
+    import onnx
+
+    try:
+        return onnx.defs.get_schema(step.op, opsets.get(step.domain, 1), step.domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 _CONSTANTS = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
