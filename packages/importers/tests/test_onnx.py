@@ -81,7 +81,9 @@ class Transformer(torch.nn.Module):
         self.embed = torch.nn.Embedding(words, d)
         self.position = torch.nn.Parameter(torch.randn(12, d))
         self.norm, self.qkv = torch.nn.LayerNorm(d), torch.nn.Linear(d, 3 * d)
-        self.proj, self.up, self.down = (torch.nn.Linear(*s) for s in ((d, d), (d, 2 * d), (2 * d, d)))
+        self.proj, self.up, self.down = (
+            torch.nn.Linear(*s) for s in ((d, d), (d, 2 * d), (2 * d, d))
+        )
         self.last = torch.nn.LayerNorm(d)
 
     def forward(self, ids):
@@ -89,7 +91,9 @@ class Transformer(torch.nn.Module):
         x = self.embed(ids) + self.position[:s]
         q, k, v = self.qkv(self.norm(x)).reshape(b, s, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         x = x + self.proj(
-            torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, s, self.d)
+            torch.nn.functional.scaled_dot_product_attention(q, k, v)
+            .transpose(1, 2)
+            .reshape(b, s, self.d)
         )
         x = x + self.down(torch.nn.functional.gelu(self.up(x)))
         return self.last(x)[:, 0] @ self.embed.weight.T  # tied
@@ -138,7 +142,9 @@ def test_values_are_onnxruntimes_for_sizes_that_differ(name, engine):
     imported = mg.load(model).on(engine)
     for n in (2, 5):
         x = draw(n)
-        np.testing.assert_allclose(imported.call(x).numpy(), theirs(model, x)[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            imported.call(x).numpy(), theirs(model, x)[0], rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -193,7 +199,9 @@ def test_an_error_and_the_nan_guard_name_the_node(tmp_path):
     path = tmp_path / "m.onnx"
     path.write_bytes(g.model([("x", 1, ["n", "k"])], (y, 1)).SerializeToString())
     imported = mg.load(path)
-    with pytest.raises(MonographError, match=r"m\.onnx:1: matmul: .* \(in MatMul, node '/layer1/MatMul'\)"):
+    with pytest.raises(
+        MonographError, match=r"m\.onnx:1: matmul: .* \(in MatMul, node '/layer1/MatMul'\)"
+    ):
         imported.call(np.ones((2, 5), "float32"))
     with mg.nan_guard(), pytest.raises(NonFinite, match=r"m\.onnx:3") as e:
         imported.call(np.zeros((2, 3), "float32"))
@@ -252,7 +260,11 @@ main (float[n] x) => (float[n] y) { z = own.Twice <by = 3.0> (x)  y = own.Twice 
 Twice <by> (a) => (b) { c = Constant <value_float: float = @by> ()  d = Mul (a, c)  b = Add (d, a) }""")
 
 
-@pytest.mark.parametrize("model", [BRANCHES, COUNTED, UNTIL, SCANNED, OWN], ids=["if", "for", "while", "scan", "function"])
+@pytest.mark.parametrize(
+    "model",
+    [BRANCHES, COUNTED, UNTIL, SCANNED, OWN],
+    ids=["if", "for", "while", "scan", "function"],
+)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_control_flow_and_functions(model, engine):
     imported = mg.load(model).on(engine)
@@ -303,7 +315,13 @@ def test_weights_of_four_bits():
     import ml_dtypes
 
     w = RNG.integers(-8, 8, (6, 5)).astype(ml_dtypes.int4)
-    g = Graph({"w": w, "scale": RNG.random((3, 5), dtype="float32"), "zero": RNG.integers(-8, 8, (3, 5)).astype(ml_dtypes.int4)})
+    g = Graph(
+        {
+            "w": w,
+            "scale": RNG.random((3, 5), dtype="float32"),
+            "zero": RNG.integers(-8, 8, (3, 5)).astype(ml_dtypes.int4),
+        }
+    )
     y = g("MatMul", "x", g("DequantizeLinear", "w", "scale", "zero", axis=0, block_size=2))
     model = g.model([("x", 1, ["n", 6])], (y, 1))
     imported = mg.load(model)

@@ -35,7 +35,9 @@ def cases():
 
 
 def excluded(name, engine):
-    return any(re.search(e["tests"], name) and e.get("engine", engine) == engine for e in exclusions())
+    return any(
+        re.search(e["tests"], name) and e.get("engine", engine) == engine for e in exclusions()
+    )
 
 
 def run(engine, wanted=lambda name: True):

@@ -1,5 +1,6 @@
 """ONNX files that are damaged or hostile: a clear error, soon, and no memory taken on their word."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def test_external_data_is_mapped(tmp_path):
     assert np.array_equal(w, W) and isinstance(w.base, np.memmap)
 
 
-@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "sub/../../secret.bin", "", "link.bin", "a\0b"])
+@pytest.mark.parametrize(
+    "location", ["../secret.bin", "/etc/passwd", "sub/../../secret.bin", "", "link.bin", "a\0b"]
+)
 def test_external_data_outside_of_the_folder_is_refused(tmp_path, location):
     home = tmp_path / "home"
     (home / "sub").mkdir(parents=True)
@@ -85,7 +88,9 @@ def test_external_data_outside_of_the_folder_is_refused(tmp_path, location):
         mg.load(external(home, location, 64))
 
 
-@pytest.mark.parametrize("offset, length", [(65, None), (-1, None), (64, 8), (2**62, None), (0, 2**63)])
+@pytest.mark.parametrize(
+    "offset, length", [(65, None), (-1, None), (64, 8), (2**62, None), (0, 2**63)]
+)
 def test_external_data_must_be_there(tmp_path, offset, length):
     with pytest.raises(FileFormatError, match=r"dense.w needs 4,800 bytes; weights.bin has 4,864"):
         mg.load(external(tmp_path, "weights.bin", offset, length))
@@ -103,22 +108,22 @@ def test_external_data_that_is_missing(tmp_path):
 def test_every_truncation_is_found():
     data = linear().SerializeToString()
     step = max(len(data) // 200, 1)
-    for n in [*range(0, 150), *range(150, len(data), step)]:
+    for n in [*range(150), *range(150, len(data), step)]:
         with pytest.raises(MonographError):
             mg.load(data[:n], format="onnx").call(X)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_flipped_bits_never_crash(data):
     raw = bytearray(SMALL)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(raw) - 1))
         raw[at] ^= 1 << data.draw(st.integers(0, 7))
-    try:
+    with contextlib.suppress(MonographError):
         mg.load(bytes(raw), format="onnx").call(X)
-    except MonographError:
-        pass
 
 
 SMALL = model(
@@ -155,7 +160,10 @@ def tensor(name, dims, raw=b"", **kw):
         (tensor("w", [-1, 4]), r"has the shape \(-1, 4\)"),
         (tensor("w", [2], b"abc"), "3 bytes, its shape"),
         (tensor("w", [2], data_type=99), "unknown element type 99"),
-        (TensorProto(name="w", data_type=1, dims=[2**50], float_data=[1.0]), "1 numbers, its shape"),
+        (
+            TensorProto(name="w", data_type=1, dims=[2**50], float_data=[1.0]),
+            "1 numbers, its shape",
+        ),
     ],
 )
 def test_shapes_are_held_against_the_bytes(t, says):
@@ -224,7 +232,9 @@ def test_every_problem_of_a_graph_is_named():
 def test_names_that_are_there_twice():
     w = numpy_helper.from_array(W, "w")
     m = model([h.make_node("MatMul", ["x", "w"], ["y"])], [w, w], [("x", 1, [2, 30])] * 2)
-    with pytest.raises(FileFormatError, match=r"initializer 'w' is there twice\n.*input 'x' is there twice"):
+    with pytest.raises(
+        FileFormatError, match=r"initializer 'w' is there twice\n.*input 'x' is there twice"
+    ):
         mg.load(m)
 
 
@@ -273,7 +283,9 @@ except mg.errors.MonographError as e:
 
 def test_a_large_file_of_nothing_takes_neither_time_nor_memory(tmp_path):
     path = tmp_path / "m.onnx"
-    with open(path, "wb") as f:  # a gigabyte, most of it a hole, said to be a weight of another size
+    with open(
+        path, "wb"
+    ) as f:  # a gigabyte, most of it a hole, said to be a weight of another size
         small = model([h.make_node("Add", ["x", "w"], ["y"])], [tensor("w", [7, 3], b"\0" * 2000)])
         f.write(small.SerializeToString())
         f.truncate(2**30)

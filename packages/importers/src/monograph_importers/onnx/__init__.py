@@ -18,8 +18,15 @@ def recognises(source: Any) -> bool:
     if isinstance(source, (str, Path)):
         return Path(source).suffix == ".onnx"
     if isinstance(source, (bytes, bytearray, memoryview)):
-        first = bytes(source[:3])  # ir_version, then the producer's name or version, domain, or graph
-        return len(first) == 3 and first[0] == 8 and 1 <= first[1] < 32 and first[2] in b"\x12\x1a\x22\x28\x3a\x42"
+        first = bytes(
+            source[:3]
+        )  # ir_version, then the producer's name or version, domain, or graph
+        return (
+            len(first) == 3
+            and first[0] == 8
+            and 1 <= first[1] < 32
+            and first[2] in b"\x12\x1a\x22\x28\x3a\x42"
+        )
     kind = type(source)
     return kind.__name__ == "ModelProto" and kind.__module__.partition(".")[0] == "onnx"
 

@@ -52,4 +52,3 @@ class MonographBackend(Backend):
     def supports_device(cls, device: str) -> bool:
         """Whether tests for the device are for us."""
         return device == "CPU"
-

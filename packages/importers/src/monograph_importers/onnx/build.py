@@ -17,7 +17,7 @@ from monograph.storage import damaged, opened
 from monograph.tracing import user_source
 
 from .. import _steps
-from . import check, operators as _, wire
+from . import check, operators, wire  # noqa: F401  (operators fill the table of rules)
 from .interpret import Run
 from .parts import Body, Step, Taker
 from .tensors import STRING, Reader, element_type
@@ -57,7 +57,10 @@ class Model:
                 f"the inputs are {', '.join(self.main.inputs)}"
             )
         main, parameters, state = self.main, self.parameters, self.state
-        fixed = {k: v if isinstance(v, list) or v is None else np.asarray(v) for k, v in constants.items()}
+        fixed = {
+            k: v if isinstance(v, list) or v is None else np.asarray(v)
+            for k, v in constants.items()
+        }
         order = [n for n in main.inputs if n not in fixed]
         infos = {v.name: v for v in self.proto.graph.input}
         signature, lacks = _signature([infos[n] for n in order], self.proto.graph.output)
@@ -66,12 +69,16 @@ class Model:
              f"{n!r}; fix that with mg.load(..., constants={{{n!r}: ...}})")
             for n, s in self.needs.items() if n in order
         ]  # fmt: skip
-        lacks += [("a sparse initializer", self.taker.path, "")] * len(self.proto.graph.sparse_initializer)
+        lacks += [("a sparse initializer", self.taker.path, "")] * len(
+            self.proto.graph.sparse_initializer
+        )
         lacks += check.missing(main)
 
         def run(scope: Any, *inputs: Any) -> Any:
             given = {**fixed, **dict(zip(order, inputs))}
-            outs = Run(self.taker, scope, parameters, state).body(main, [given[n] for n in main.inputs], {})
+            outs = Run(self.taker, scope, parameters, state).body(
+                main, [given[n] for n in main.inputs], {}
+            )
             return outs[0] if len(outs) == 1 else tuple(outs)
 
         return Imported(run, signature, parameters, _steps.missing(lacks), self.name)
@@ -88,12 +95,21 @@ def read(source: Any) -> Model:
         raise damaged(reader.path, f"it is no ONNX model ({type(e).__name__}: {e})") from e
 
 
-_UNSOUND = (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError)
+_UNSOUND = (
+    TypeError,
+    ValueError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 
 
 def _taken(proto: Any, reader: Reader, name: str) -> Model:
     functions = {
-        ("" if f.domain == "ai.onnx" else f.domain, f.name): f for f in getattr(proto, "functions", ())
+        ("" if f.domain == "ai.onnx" else f.domain, f.name): f
+        for f in getattr(proto, "functions", ())
     }
     taker = Taker(reader, reader.path, functions)
     opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
@@ -128,7 +144,9 @@ def _parsed(source: Any) -> tuple[Any, Reader, str]:
     try:
         small, places = wire.cut(data)
         if len(small) > LIMIT:
-            raise ValueError(f"{len(small):,} bytes besides the weights are more than protobuf takes")
+            raise ValueError(
+                f"{len(small):,} bytes besides the weights are more than protobuf takes"
+            )
         proto = onnx.ModelProto.FromString(small)
     except (ValueError, DecodeError) as e:
         raise damaged(path, f"it is no ONNX model ({e})") from None
@@ -195,7 +213,7 @@ def _signature(inputs: Any, outputs: Any) -> tuple[Signature, list[tuple[str, st
                 else "a type that no engine has"
             )  # fmt: skip
             lacks.append((f"the input {v.name!r}", v.name, f"{why}; it can be given in constants="))
-            dtype, shape = mg.float32, ()
+            dtype, shape = mg.float32, tuple[int | str, ...]()
         else:
             shape = tuple(_axis(v.name, i, d) for i, d in enumerate(t.shape.dim))
         made.append(Input(v.name, shape, dtype))
@@ -206,4 +224,3 @@ def _axis(name: str, i: int, d: Any) -> int | str:
     if d.HasField("dim_value") and d.dim_value >= 0:
         return d.dim_value
     return d.dim_param or f"{name}_{i}"
-

@@ -15,8 +15,10 @@ def problems(body: Body, outer: frozenset[str] = frozenset()) -> Iterator[str]:
     for step in body.steps:
         for name in step.inputs:
             if name and name not in made and name not in outer:
-                why = "which only a later node makes: a cycle, or nodes in no order" if name in later else (
-                    "which nothing makes"
+                why = (
+                    "which only a later node makes: a cycle, or nodes in no order"
+                    if name in later
+                    else ("which nothing makes")
                 )
                 yield f"node {step.name!r} ({step.runs_by}) reads {name!r}, {why}"
         for inner in step.bodies:
@@ -87,11 +89,15 @@ def _needed(step: Step) -> Iterator[str]:
         yield from (step.inputs[i] for i in step.rule.known if i < len(step.inputs))
     if step.function is not None:
         inner = Needs().of(step.function).by
-        yield from (outer for outer, name in zip(step.inputs, step.function.inputs) if name in inner)
+        yield from (
+            outer for outer, name in zip(step.inputs, step.function.inputs) if name in inner
+        )
     for body in step.bodies:
         inner = Needs().of(body).by
         yield from (n for n in inner if n in body.reads())
-        if step.op == "Loop":  # what one turn must know comes from the turn before; results that stack count turns
+        if (
+            step.op == "Loop"
+        ):  # what one turn must know comes from the turn before; results that stack count turns
             stacks = len(body.outputs) > len(body.inputs) - 1
             if stacks or any(n in inner for n in body.inputs):
                 yield from step.inputs[:2]

@@ -111,18 +111,21 @@ class Run:
     def _step(self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]) -> Any:
         xs = [env[n] if n else None for n in step.inputs]
         attributes = {
-            k: given.get(v.name) if isinstance(v, Reference) else v for k, v in step.attributes.items()
+            k: given.get(v.name) if isinstance(v, Reference) else v
+            for k, v in step.attributes.items()
         }
         attributes = {k: v for k, v in attributes.items() if v is not None}
         try:
             if step.rule is not None and step.rule.fn is not None:
                 return self._rule(step, xs, attributes, env)
-            function = step.function or self.taker.typed_body(
-                step, opsets, [_type(x) for x in xs]
-            )
+            function = step.function or self.taker.typed_body(step, opsets, [_type(x) for x in xs])
             if function is None:
-                raise ArgumentError(f"nothing runs {step.runs_by} for {[str(_type(x)) for x in xs]}")
-            return self.body(function, [*xs, *[None] * (len(function.inputs) - len(xs))], {}, attributes)
+                raise ArgumentError(
+                    f"nothing runs {step.runs_by} for {[str(_type(x)) for x in xs]}"
+                )
+            return self.body(
+                function, [*xs, *[None] * (len(function.inputs) - len(xs))], {}, attributes
+            )
         except MonographError as e:
             raise _named(e, step) from e.__cause__
         except _WRONG as e:

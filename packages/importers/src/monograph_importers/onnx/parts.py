@@ -102,7 +102,8 @@ class Taker:
     def graph(self, proto: Any, opsets: dict[str, int], inside: str = "") -> Body:
         """A `GraphProto`; its initializers are constants until it is known which are weights."""
         arrays = {
-            t.name: self.reader.array(t, None if inside else i) for i, t in enumerate(proto.initializer)
+            t.name: self.reader.array(t, None if inside else i)
+            for i, t in enumerate(proto.initializer)
         }
         _texts(proto.name, *(v.name for v in (*proto.input, *proto.output, *proto.initializer)))
         inputs = [v.name for v in proto.input if v.name not in arrays]
@@ -125,7 +126,12 @@ class Taker:
     def step(self, node: Any, line: int, opsets: dict[str, int], inside: str) -> Step:
         """A `NodeProto` with its rule."""
         _texts(
-            node.op_type, node.domain, node.name, *node.input, *node.output, *(a.name for a in node.attribute)
+            node.op_type,
+            node.domain,
+            node.name,
+            *node.input,
+            *node.output,
+            *(a.name for a in node.attribute),
         )
         domain = "" if node.domain == "ai.onnx" else node.domain
         name = inside + (node.name or f"{node.op_type}_{line}")
@@ -207,9 +213,13 @@ class Taker:
 
     def function(self, proto: Any, around: dict[str, int]) -> Body:
         """A `FunctionProto` as a body; ``around`` are the versions for operator sets that it names none for."""
-        opsets = around | {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+        opsets = around | {
+            ("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import
+        }
         body = Body(proto.name, list(proto.input), list(proto.output), [], opsets)
-        body.defaults = {a.name: self.attribute(a, opsets, proto.name) for a in proto.attribute_proto}
+        body.defaults = {
+            a.name: self.attribute(a, opsets, proto.name) for a in proto.attribute_proto
+        }
         return self.filled(body, proto.node, f"{proto.name}/")
 
 
@@ -223,7 +233,12 @@ def schema(step: Step, opsets: dict[str, int]) -> Any:
         return None
 
 
-_CONSTANTS = {"value_float": "float32", "value_floats": "float32", "value_int": "int64", "value_ints": "int64"}
+_CONSTANTS = {
+    "value_float": "float32",
+    "value_floats": "float32",
+    "value_int": "int64",
+    "value_ints": "int64",
+}
 
 
 def constant(step: Step) -> np.ndarray | None:

@@ -38,7 +38,15 @@ _FIELDS = {
     **dict.fromkeys((1, 14), ("float_data", "float32")), **dict.fromkeys((11, 15), ("double_data", "float64")),
     7: ("int64_data", "int64"), **dict.fromkeys((12, 13), ("uint64_data", "uint64")),
 }  # fmt: skip
-_BITS = {10: "uint16", 16: "uint16", 17: "uint8", 18: "uint8", 19: "uint8", 20: "uint8", 24: "uint8"}
+_BITS = {
+    10: "uint16",
+    16: "uint16",
+    17: "uint8",
+    18: "uint8",
+    19: "uint8",
+    20: "uint8",
+    24: "uint8",
+}
 
 
 def element_type(code: int) -> DType | None:
@@ -55,7 +63,9 @@ def storage(code: int) -> np.dtype:
     return as_dtype(DTYPES[code]).numpy
 
 
-_CODES = {name: code for code, name in DTYPES.items()} | {n: code for code, (n, _) in NARROW.items()}
+_CODES = {name: code for code, name in DTYPES.items()} | {
+    n: code for code, (n, _) in NARROW.items()
+}
 
 
 def code(x: Any) -> int:
@@ -97,7 +107,9 @@ class Reader:
         """
         name, code, shape = t.name or "a tensor", t.data_type, tuple(t.dims)
         if code == STRING:
-            return np.array([s.decode(errors="replace") for s in t.string_data], object).reshape(shape)
+            return np.array([s.decode(errors="replace") for s in t.string_data], object).reshape(
+                shape
+            )
         if code not in DTYPES and code not in NARROW:
             raise damaged(self.path, f"{name} has the unknown element type {code}")
         if any(n < 0 for n in shape) or len(shape) > 64:
@@ -107,7 +119,7 @@ class Reader:
         nbytes = -(-count * bits // 8)
         if t.data_location == 1:
             raw = self._external(t, name, nbytes)
-        elif position in self.places:
+        elif position is not None and position in self.places:
             start, end = self.places[position]
             raw = np.frombuffer(self.data[start:end], np.uint8)
         elif t.HasField("raw_data"):
@@ -115,7 +127,9 @@ class Reader:
         else:
             return self._typed(t, name, code, shape, count)
         if raw.size != nbytes:
-            raise damaged(self.path, f"{name} has {raw.size:,} bytes, its shape {shape} needs {nbytes:,}")
+            raise damaged(
+                self.path, f"{name} has {raw.size:,} bytes, its shape {shape} needs {nbytes:,}"
+            )
         return _unpacked(raw, code, bits, count).reshape(shape)
 
     def _typed(self, t: Any, name: str, code: int, shape: tuple, count: int) -> np.ndarray:
@@ -124,7 +138,9 @@ class Reader:
         bits = NARROW[code][1] if code in NARROW else 8
         want = count * 2 if code in (14, 15) else -(-count * bits // 8) if bits < 8 else count
         if numbers.size != want:
-            raise damaged(self.path, f"{name} has {numbers.size:,} numbers, its shape {shape} needs {want:,}")
+            raise damaged(
+                self.path, f"{name} has {numbers.size:,} numbers, its shape {shape} needs {want:,}"
+            )
         if bits < 8:
             return _unpacked(numbers.astype(np.uint8), code, bits, count).reshape(shape)
         if code in _BITS:
@@ -140,7 +156,9 @@ class Reader:
             offset = int(where.get("offset", 0))
             length = int(where.get("length", nbytes))
         except ValueError:
-            raise damaged(self.path, f"{name}: the place of its external data is no number") from None
+            raise damaged(
+                self.path, f"{name}: the place of its external data is no number"
+            ) from None
         data = self._mapped.get(location)
         if data is None:
             data = self._mapped[location] = self._map(name, location)

@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9  # ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
+GRAPH, INITIALIZER, RAW_DATA = (
+    7,
+    5,
+    9,
+)  # ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
 SMALL = 1024  # raw data up to this many bytes stays in the message
 
 
@@ -103,7 +107,9 @@ def cut(data: Any) -> tuple[bytes, dict[int, tuple[int, int]]]:
         )  # fmt: skip
 
     small = b"".join(
-        _message(f.number, graph(f)) if f.number == GRAPH and f.sized else bytes(data[f.start : f.end])
+        _message(f.number, graph(f))
+        if f.number == GRAPH and f.sized
+        else bytes(data[f.start : f.end])
         for f in fields(data, 0, len(data))
     )
     return small, places

@@ -59,7 +59,9 @@ def conv(
     strides, dilations = strides or [1] * n, dilations or [1] * n
     padding = edges(auto_pad, pads, x.shape[2:], _reach(w.shape[2:], dilations), strides)
     kernel = mg.permute_dims(w, (*range(2, n + 2), 1, 0))
-    out = mg.conv(last(x), kernel, strides=strides, padding=padding, dilation=dilations, groups=group)
+    out = mg.conv(
+        last(x), kernel, strides=strides, padding=padding, dilation=dilations, groups=group
+    )
     return second(out if b is None else out + b)
 
 

@@ -28,7 +28,17 @@ SAME = {
     "Sqrt": mg.sqrt, "Sub": mg.subtract, "Tan": mg.tan, "Tanh": mg.tanh, "Where": mg.where,
     "Xor": mg.logical_xor, "Add": mg.add,
 }  # fmt: skip
-OLD = ("Add", "And", "Equal", "Greater", "Less", "Mul", "Or", "Sub", "Xor")  # had another form before
+OLD = (
+    "Add",
+    "And",
+    "Equal",
+    "Greater",
+    "Less",
+    "Mul",
+    "Or",
+    "Sub",
+    "Xor",
+)  # had another form before
 for _name, _fn in SAME.items():
     rule(_name, since=7 if _name in OLD else 1)(_fn)
 
@@ -119,7 +129,9 @@ def elu(x: Any, *, alpha: float = 1.0) -> Any:
 
 
 @rule("Selu")
-def selu(x: Any, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Any:
+def selu(
+    x: Any, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+) -> Any:
     """Scaled `elu` (Klambauer et al. 2017)."""
     return gamma * elu(x, alpha=alpha)
 
@@ -230,7 +242,9 @@ def _saturated(x: Any, dtype: Any) -> Any:
 def _to_narrow(x: Any, to: int) -> np.ndarray:
     name = NARROW[to][0]
     if isinstance(x, Value):
-        raise mg.errors.DTypeError(f"no engine holds {name}: only what is known while tracing becomes it")
+        raise mg.errors.DTypeError(
+            f"no engine holds {name}: only what is known while tracing becomes it"
+        )
     x = np.asarray(x)
     if "float" in name:
         return x.astype(np.float32).astype(storage(to))

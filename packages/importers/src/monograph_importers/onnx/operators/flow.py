@@ -21,7 +21,9 @@ def if_(cond: Any, *, then_branch: Any, else_branch: Any, step: Any) -> Any:
     if known(cond):
         return tuple(step.body(then_branch if np.asarray(cond).item() else else_branch))
     return mg.cond(
-        mg.reshape(cond, ()), lambda: tuple(step.body(then_branch)), lambda: tuple(step.body(else_branch))
+        mg.reshape(cond, ()),
+        lambda: tuple(step.body(then_branch)),
+        lambda: tuple(step.body(else_branch)),
     )
 
 
@@ -40,14 +42,20 @@ def loop(trips: Any, cond: Any, *carried: Any, body: Any, step: Any) -> Any:
         limit = np.iinfo(np.int64).max if trips is None else int(np.asarray(trips).item())
         if cond is None or known(cond):
             go = cond is None or bool(np.asarray(cond).item())
-            if limit <= UNROLLED or all_known(list(carried)) or any(isinstance(c, list) for c in carried):
+            if (
+                limit <= UNROLLED
+                or all_known(list(carried))
+                or any(isinstance(c, list) for c in carried)
+            ):
                 out = _unrolled(limit, go, carried, body, step, stacked)
                 if out is not None:
                     return out
             if go and _always(body):
                 return _scanned(limit, carried, body, step)
     if stacked:
-        raise mg.errors.DataDependentShape("a Loop that data ends stacks a number of results that depends on it")
+        raise mg.errors.DataDependentShape(
+            "a Loop that data ends stacks a number of results that depends on it"
+        )
     return _while(trips if limit is None else limit, cond, carried, body, step)
 
 
@@ -146,7 +154,9 @@ def _first(x: Any, axis: int, back: int) -> Any:
 
 
 @rule("Scan", since=8)
-def scan_8(lengths: Any, *xs: Any, body: Any, num_scan_inputs: int, directions: Any = None, step: Any) -> Any:
+def scan_8(
+    lengths: Any, *xs: Any, body: Any, num_scan_inputs: int, directions: Any = None, step: Any
+) -> Any:
     """As above, for each row of a batch."""
     if lengths is not None:
         raise mg.errors.ArgumentError("Scan of version 8 with sequence_lens")

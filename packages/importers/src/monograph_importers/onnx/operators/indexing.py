@@ -30,7 +30,9 @@ def slice_(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) 
 @rule("Slice")
 def slice_1(x: Any, *, starts: Any, ends: Any, axes: Any = None) -> Any:
     """As above, with attributes."""
-    return slice_(x, np.asarray(starts), np.asarray(ends), None if axes is None else np.asarray(axes))
+    return slice_(
+        x, np.asarray(starts), np.asarray(ends), None if axes is None else np.asarray(axes)
+    )
 
 
 @rule("Gather")
@@ -54,7 +56,9 @@ def _columns(indices: Any) -> tuple[Any, ...]:
 
 def _grid(shape: Any, axes: Any) -> list[np.ndarray]:
     """Every position along some axes, shaped to broadcast with ``shape``."""
-    return [np.arange(shape[a]).reshape([-1 if i == a else 1 for i in range(len(shape))]) for a in axes]
+    return [
+        np.arange(shape[a]).reshape([-1 if i == a else 1 for i in range(len(shape))]) for a in axes
+    ]
 
 
 @rule("GatherND")
@@ -72,7 +76,9 @@ def scatter_nd(x: Any, indices: Any, updates: Any, *, reduction: str = "none") -
 
 
 @rule("Scatter", "ScatterElements")
-def scatter_elements(x: Any, indices: Any, updates: Any, *, axis: int = 0, reduction: str = "none") -> Any:
+def scatter_elements(
+    x: Any, indices: Any, updates: Any, *, axis: int = 0, reduction: str = "none"
+) -> Any:
     """``x`` with each update put, or combined, at its place, but along ``axis`` at the index."""
     x, shape = mg.asarray(x), indices.shape
     key: list[Any] = _grid(shape, range(x.ndim))
@@ -115,7 +121,9 @@ def _extreme(fn: Any) -> Any:
     def arg(x: Any, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Any:
         x = mg.asarray(x)
         if select_last_index:
-            found = x.shape[axis] - 1 - fn(mg.flip(x, axis=axis), axis=axis, keepdims=bool(keepdims))
+            found = (
+                x.shape[axis] - 1 - fn(mg.flip(x, axis=axis), axis=axis, keepdims=bool(keepdims))
+            )
         else:
             found = fn(x, axis=axis, keepdims=bool(keepdims))
         return mg.astype(found, "int64")
@@ -136,7 +144,9 @@ def _running(op: Any, start: int) -> Any:
             cut = x[(slice(None),) * a + (keep,)]
             low, high = [0] * x.ndim, [0] * x.ndim
             (high if reverse else low)[a] = 1
-            x = ops.pad(cut, mg.full((), start, dtype=x.dtype), low=low, high=high, interior=[0] * x.ndim)
+            x = ops.pad(
+                cut, mg.full((), start, dtype=x.dtype), low=low, high=high, interior=[0] * x.ndim
+            )
         return op(x, axis=a, reverse=bool(reverse))
 
     return cumulate

@@ -11,12 +11,19 @@ from ..rules import rule
 
 @rule("NegativeLogLikelihoodLoss")
 def negative_log_likelihood_loss(
-    x: Any, target: Any, weight: Any = None, *, ignore_index: int | None = None, reduction: str = "mean"
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
 ) -> Any:
     """``-weight * x`` at each target: ``x [batch, classes, ...]``, targets ``[batch, ...]``."""
     x, target = mg.asarray(x), mg.asarray(target)
     classes = x.shape[1]
-    skipped = mg.zeros(target.shape, dtype="bool") if ignore_index is None else target == ignore_index
+    skipped = (
+        mg.zeros(target.shape, dtype="bool") if ignore_index is None else target == ignore_index
+    )
     safe = mg.where(skipped, 0, target)
     picked = mg.squeeze(mg.take_along_axis(x, mg.expand_dims(safe, axis=1), axis=1), axis=1)
     each = mg.ones((classes,), dtype=x.dtype) if weight is None else mg.asarray(weight)
@@ -30,7 +37,12 @@ def negative_log_likelihood_loss(
 
 @rule("SoftmaxCrossEntropyLoss")
 def softmax_cross_entropy_loss(
-    x: Any, target: Any, weight: Any = None, *, ignore_index: int | None = None, reduction: str = "mean"
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    *,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
 ) -> Any:
     """The loss above of the logarithm of a softmax, which is the second result."""
     logs = mg.log_softmax(x, axis=1)

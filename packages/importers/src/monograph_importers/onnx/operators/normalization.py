@@ -29,7 +29,10 @@ def batch_normalization(
     if training_mode:
         axes = tuple(a for a in range(x.ndim) if a != 1)
         now = mg.mean(x, axis=axes), mg.var(x, axis=axes)
-        moved = [mg.astype(momentum * a + (1 - momentum) * b, mg.Spec.of(a).dtype) for a, b in zip((mean, var), now)]
+        moved = [
+            mg.astype(momentum * a + (1 - momentum) * b, mg.Spec.of(a).dtype)
+            for a, b in zip((mean, var), now)
+        ]
         mean, var = now
     y = (x - row(mean)) * (row(scale) / mg.sqrt(row(var) + epsilon)) + row(bias)
     y = mg.astype(y, x.dtype)
@@ -124,5 +127,3 @@ def lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
         square = mg.sum(mg.square(x), axis=axis, keepdims=True)
         norm = mg.sqrt(mg.where(square == 0, 1, square))
     return x / mg.where(norm == 0, 1, norm)
-
-

@@ -76,8 +76,7 @@ def _taps(x: Any, w: Windows, storage_order: int) -> tuple[Any, Any]:
     low, high = ([p[i] for p in whole["padding"]] for i in (0, 1))
     lowest = -math.inf if x.dtype.is_float else np.iinfo(x.dtype.numpy).min
     wide = ops.pad(x, mg.full((), lowest, dtype=x.dtype), low=low, high=high, interior=[0] * x.ndim)
-    order = "C" if storage_order == 0 else "F"
-    line = np.arange(math.prod(spatial)).reshape(spatial, order=order)
+    line = np.arange(math.prod(spatial)).reshape(spatial, order="F" if storage_order else "C")
     rows = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * len(spatial))
     flat = np.pad(line, list(zip(low[2:], high[2:])))
     counts = [
@@ -146,7 +145,13 @@ def global_lp_pool(x: Any, *, p: int = 2) -> Any:
 
 @rule("MaxUnpool", known=(2,))
 def max_unpool(
-    x: Any, places: Any, output_shape: Any = None, *, kernel_shape: Any, pads: Any = None, strides: Any = None
+    x: Any,
+    places: Any,
+    output_shape: Any = None,
+    *,
+    kernel_shape: Any,
+    pads: Any = None,
+    strides: Any = None,
 ) -> Any:
     """Each element put back where `max_pool` found it, zeros elsewhere."""
     x = mg.asarray(x)

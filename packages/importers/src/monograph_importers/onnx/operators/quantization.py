@@ -63,7 +63,13 @@ def quantize_linear(
 
 @rule("DequantizeLinear", state=(1,))
 def dequantize_linear(
-    x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0
+    x: Any,
+    scale: Any,
+    zero: Any = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
 ) -> Any:
     """Real numbers of quantised ones."""
     x = _wide(x)
@@ -80,7 +86,9 @@ def _centred(x: Any, zero: Any, rows: bool = False) -> Any:
     if zero is None:
         return x
     zero = mg.astype(zero, mg.int32)
-    return x - (mg.expand_dims(zero, axis=-1) if rows and zero.ndim == 1 and zero.size > 1 else zero)
+    return x - (
+        mg.expand_dims(zero, axis=-1) if rows and zero.ndim == 1 and zero.size > 1 else zero
+    )
 
 
 @rule("MatMulInteger")
@@ -111,7 +119,9 @@ def _exact_conv(x: Any, w: Any, x_zero: Any, w_zero: Any, attributes: dict) -> A
     w = mg.astype(w, mg.int32)
     if w_zero is not None:
         zero = mg.astype(w_zero, mg.int32)
-        w = w - (mg.reshape(zero, (-1, *[1] * (w.ndim - 1))) if zero.size > 1 else mg.reshape(zero, ()))
+        w = w - (
+            mg.reshape(zero, (-1, *[1] * (w.ndim - 1))) if zero.size > 1 else mg.reshape(zero, ())
+        )
     x = mg.astype(_centred(x, x_zero), mg.float64)
     return mg.astype(conv(x, mg.astype(w, mg.float64), **attributes), mg.int32)
 
@@ -122,7 +132,13 @@ def conv_integer(
     dilations: Any = None, group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
     """A convolution of 8-bit numbers in int32."""
-    how = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads, "strides": strides}
+    how = {
+        "auto_pad": auto_pad,
+        "dilations": dilations,
+        "group": group,
+        "pads": pads,
+        "strides": strides,
+    }
     return _exact_conv(x, w, x_zero, w_zero, how)
 
 
@@ -133,7 +149,13 @@ def qlinear_conv(
     kernel_shape: Any = None, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
     """A convolution of quantised numbers, quantised again."""
-    how = {"auto_pad": auto_pad, "dilations": dilations, "group": group, "pads": pads, "strides": strides}
+    how = {
+        "auto_pad": auto_pad,
+        "dilations": dilations,
+        "group": group,
+        "pads": pads,
+        "strides": strides,
+    }
     out = _exact_conv(x, w, x_zero, w_zero, how)
     line = [1, -1, *[1] * (out.ndim - 2)]
     if b is not None:

@@ -22,7 +22,13 @@ def _normal(key: Any, shape: Any, dtype: Any, mean: float, scale: float) -> Any:
 
 @rule("RandomUniform")
 def random_uniform(
-    *, shape: Any, dtype: int = 1, high: float = 1.0, low: float = 0.0, seed: float | None = None, step: Any
+    *,
+    shape: Any,
+    dtype: int = 1,
+    high: float = 1.0,
+    low: float = 0.0,
+    seed: float | None = None,
+    step: Any,
 ) -> Any:
     """Uniform numbers."""
     return _uniform(step.key(seed), sized(shape), element_type(dtype), low, high)
@@ -40,7 +46,13 @@ def random_uniform_like(
 
 @rule("RandomNormal")
 def random_normal(
-    *, shape: Any, dtype: int = 1, mean: float = 0.0, scale: float = 1.0, seed: float | None = None, step: Any
+    *,
+    shape: Any,
+    dtype: int = 1,
+    mean: float = 0.0,
+    scale: float = 1.0,
+    seed: float | None = None,
+    step: Any,
 ) -> Any:
     """Normal numbers."""
     return _normal(step.key(seed), sized(shape), element_type(dtype), mean, scale)
@@ -65,7 +77,9 @@ def bernoulli(x: Any, *, dtype: int | None = None, seed: float | None = None, st
 
 
 @rule("Multinomial")
-def multinomial(x: Any, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None, step: Any) -> Any:
+def multinomial(
+    x: Any, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None, step: Any
+) -> Any:
     """Classes drawn by unnormalised log-probabilities ``x [batch, classes]``: ``[batch, sample_size]``."""
     x = mg.asarray(x)
     many = mg.broadcast_to(mg.expand_dims(x, axis=1), sized((x.shape[0], sample_size, x.shape[1])))
@@ -74,7 +88,13 @@ def multinomial(x: Any, *, dtype: int = 6, sample_size: int = 1, seed: float | N
 
 @rule("Dropout", since=12, known=(2,))
 def dropout(
-    x: Any, ratio: Any = None, training: Any = None, *, seed: int | None = None, outputs: int = 1, step: Any
+    x: Any,
+    ratio: Any = None,
+    training: Any = None,
+    *,
+    seed: int | None = None,
+    outputs: int = 1,
+    step: Any,
 ) -> Any:
     """In training some numbers become 0 and the others grow (Srivastava et al. 2014)."""
     x = mg.asarray(x)

@@ -37,7 +37,7 @@ def _activations(
 ) -> list[list[Callable[[Any], Any]]]:
     """Per direction, functions of one argument, which is clipped first."""
     names, a, b = list(names or list(default) * directions), iter(alphas or ()), iter(betas or ())
-    out = []
+    out: list[Any] = []
     for name in names:
         fn, numbers = ACTIVATIONS[name.lower()]
         given = [next(source, number) for source, number in zip((a, b), numbers)]
@@ -90,7 +90,9 @@ def _run(
     return (y, *ends)
 
 
-def _setup(x: Any, r: Any, b: Any, gates: int, layout: int, firsts: Sequence[Any]) -> tuple[Any, Any, list[Any]]:
+def _setup(
+    x: Any, r: Any, b: Any, gates: int, layout: int, firsts: Sequence[Any]
+) -> tuple[Any, Any, list[Any]]:
     """The input, biases ``[directions, 2, gates * hidden]`` and first states, zeros where left out."""
     x = mg.asarray(x)
     directions, hidden = mg.Spec.of(r).shape[0], mg.Spec.of(r).shape[-1]
@@ -130,7 +132,9 @@ def gru(
     x, biases, states = _setup(x, r, b, 3, layout, [h])
     w, r = mg.asarray(w), mg.asarray(r)
     n = r.shape[-1]
-    acts = _activations(activations, ["Sigmoid", "Tanh"], w.shape[0], activation_alpha, activation_beta, clip)
+    acts = _activations(
+        activations, ["Sigmoid", "Tanh"], w.shape[0], activation_alpha, activation_beta, clip
+    )
 
     def cell(d: int) -> tuple[Any, Cell]:
         f, g = acts[d]
@@ -161,7 +165,14 @@ def lstm(
     x, biases, states = _setup(x, r, b, 4, layout, [h, c])
     w, r = mg.asarray(w), mg.asarray(r)
     n = r.shape[-1]
-    acts = _activations(activations, ["Sigmoid", "Tanh", "Tanh"], w.shape[0], activation_alpha, activation_beta, clip)
+    acts = _activations(
+        activations,
+        ["Sigmoid", "Tanh", "Tanh"],
+        w.shape[0],
+        activation_alpha,
+        activation_beta,
+        clip,
+    )
     peep = None if p is None else mg.reshape(p, (w.shape[0], 3, n))
 
     def cell(d: int) -> tuple[Any, Cell]:

@@ -17,7 +17,12 @@ def _reduction(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The operator of a function ``(x, axis, keepdims)``: axes as an input or an attribute."""
 
     def reduce(
-        x: Any, at: Any = None, *, axes: Any = None, keepdims: int = 1, noop_with_empty_axes: int = 0
+        x: Any,
+        at: Any = None,
+        *,
+        axes: Any = None,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
     ) -> Any:
         x = mg.asarray(x)
         chosen = axes if at is None else ints(at)
@@ -49,7 +54,11 @@ def _extreme(op: Callable[..., Any], logic: Callable[..., Any]) -> Callable[...,
             return logic(x, axis=axis, keepdims=keepdims)
         axes = [a % x.ndim for a in axis]
         out = op(x, axes=axes)
-        return mg.reshape(out, [1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else out
+        return (
+            mg.reshape(out, [1 if a in axes else n for a, n in enumerate(x.shape)])
+            if keepdims
+            else out
+        )
 
     return extreme
 
@@ -90,6 +99,10 @@ def _with_axis(fn: Callable[..., Any]) -> Callable[..., Any]:
     return new
 
 
-for _name, _fn in {"Softmax": mg.softmax, "LogSoftmax": mg.log_softmax, "Hardmax": _hardmax}.items():
+for _name, _fn in {
+    "Softmax": mg.softmax,
+    "LogSoftmax": mg.log_softmax,
+    "Hardmax": _hardmax,
+}.items():
     rule(_name, since=13)(_with_axis(_fn))
     rule(_name)(_flat(_fn))

@@ -70,7 +70,9 @@ def _inside(taps: Taps, length: int) -> Taps:
 
 
 def _sum(parts: Iterator[tuple[Any, Any]]) -> Any:
-    return functools.reduce(lambda a, b: a + b, [seen * mg.astype(w, seen.dtype) for seen, w in parts])
+    return functools.reduce(
+        lambda a, b: a + b, [seen * mg.astype(w, seen.dtype) for seen, w in parts]
+    )
 
 
 def bilinear(x: Any, rows: Any, columns: Any) -> Any:
@@ -109,7 +111,11 @@ def grid_sample(
             found = [(_reflected(i, low, high), w) for i, w in found]
         elif padding_mode == "border":
             found = [(mg.clip(i, 0, n - 1), w) for i, w in found]
-        taps.append(_inside(found, n) if padding_mode == "zeros" else [(mg.clip(i, 0, n - 1), w) for i, w in found])
+        taps.append(
+            _inside(found, n)
+            if padding_mode == "zeros"
+            else [(mg.clip(i, 0, n - 1), w) for i, w in found]
+        )
     return _sum(_parts(x, taps))
 
 
@@ -132,7 +138,9 @@ def roi_align(
     if sampling_ratio > 0:
         return _pooled(picked, first, size, out, [sampling_ratio] * 2, mode)
     if not isinstance(rois, np.ndarray):
-        raise mg.errors.DataDependentShape("RoiAlign without sampling_ratio needs boxes that are known")
+        raise mg.errors.DataDependentShape(
+            "RoiAlign without sampling_ratio needs boxes that are known"
+        )
     counts = np.ceil(np.asarray(size) / np.asarray(out, np.float32)).astype(int)
     parts = [
         _pooled(picked[i : i + 1], first[i : i + 1], size[i : i + 1], out, counts[i].tolist(), mode)
@@ -141,7 +149,9 @@ def roi_align(
     return mg.concat(parts, axis=0)
 
 
-def _pooled(x: Any, first: Any, size: Any, out: Sequence[int], samples: Sequence[int], mode: str) -> Any:
+def _pooled(
+    x: Any, first: Any, size: Any, out: Sequence[int], samples: Sequence[int], mode: str
+) -> Any:
     """Boxes given by ``(x, y)``, with so many samples per cell."""
     taps = []
     sized([out[0] * samples[0], out[1] * samples[1], x.shape[0]])
@@ -149,7 +159,9 @@ def _pooled(x: Any, first: Any, size: Any, out: Sequence[int], samples: Sequence
         step = (np.arange(out[a] * samples[a]) + 0.5) / samples[a] / out[a]
         at = first[:, a : a + 1] + size[:, a : a + 1] * step.astype(x.dtype.numpy)
         gone = mg.logical_or(at < -1, at > n)
-        taps.append([(i, mg.where(gone, 0, w)) for i, w in _inside(_linear(mg.clip(at, 0, n - 1)), n)])
+        taps.append(
+            [(i, mg.where(gone, 0, w)) for i, w in _inside(_linear(mg.clip(at, 0, n - 1)), n)]
+        )
     rows = [(mg.expand_dims(i, axis=2), mg.expand_dims(w, axis=2)) for i, w in taps[0]]
     columns = [(mg.expand_dims(i, axis=1), mg.expand_dims(w, axis=1)) for i, w in taps[1]]
     if mode == "avg":
@@ -184,7 +196,10 @@ def non_max_suppression(
             if len(kept) >= limit or not scores[b, c, i] > bar:
                 break
             common = np.prod(
-                np.maximum(np.minimum(high[b, kept], high[b, i]) - np.maximum(low[b, kept], low[b, i]), 0), -1
+                np.maximum(
+                    np.minimum(high[b, kept], high[b, i]) - np.maximum(low[b, kept], low[b, i]), 0
+                ),
+                -1,
             )
             union = area[b, kept] + area[b, i] - common
             if not np.any((common > 0) & (common > shared * union)):

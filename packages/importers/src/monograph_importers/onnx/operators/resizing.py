@@ -24,7 +24,11 @@ def _places(mode: str, n: int, out: int, scale: float, roi: Sequence[float]) -> 
         return i / scale
     if mode == "tf_crop_and_resize":
         first, last = roi
-        inner = (last - first) * (n - 1) / 2 + 0 * i if wide == 1 else i * (last - first) * (n - 1) / (wide - 1)
+        inner = (
+            (last - first) * (n - 1) / 2 + 0 * i
+            if wide == 1
+            else i * (last - first) * (n - 1) / (wide - 1)
+        )
         return inner + first * (n - 1)
     if mode == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
@@ -34,13 +38,15 @@ def _places(mode: str, n: int, out: int, scale: float, roi: Sequence[float]) -> 
     return shift + (i + 0.5) / scale - 0.5
 
 
-_NEAREST = {
+_NEAREST: dict[str, Any] = {
     "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
     "floor": np.floor, "ceil": np.ceil,
 }  # fmt: skip
 
 
-def _matrix(at: np.ndarray, n: int, cubic: bool, a: float, stretch: float, inside: bool) -> np.ndarray:
+def _matrix(
+    at: np.ndarray, n: int, cubic: bool, a: float, stretch: float, inside: bool
+) -> np.ndarray:
     """Weights ``[out, n]``; ``stretch`` below 1 widens the kernel, ``inside`` leaves out what is beyond the ends."""
     reach = math.ceil((2 if cubic else 1) / stretch)
     taps = np.floor(at)[:, None] + np.arange(1 - reach, reach + 1)
@@ -73,7 +79,7 @@ def resize(
             factors, out = [one] * len(out), [int(one * n + 0.5) for n in lengths]
     else:
         factors = [float(s) for s in np.asarray(scales)]
-        out = [int(math.floor(s * n)) for s, n in zip(factors, lengths)]
+        out = [math.floor(s * n) for s, n in zip(factors, lengths)]
     sized(out)
     whole = np.asarray(roi, np.float64) if roi is not None and np.size(roi) else None
     crop = coordinate_transformation_mode == "tf_crop_and_resize" and whole is not None
@@ -105,7 +111,12 @@ def resize(
 def resize_10(x: Any, scales: Any, *, mode: str = "nearest") -> Any:
     """As above, before it could say how."""
     return resize(
-        x, None, scales, coordinate_transformation_mode="asymmetric", mode=mode, nearest_mode="floor"
+        x,
+        None,
+        scales,
+        coordinate_transformation_mode="asymmetric",
+        mode=mode,
+        nearest_mode="floor",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import monograph as mg
@@ -75,7 +76,7 @@ def split_to_sequence(x: Any, split: Any = None, *, axis: int = 0, keepdims: int
     if sum(sizes) != n:
         raise mg.errors.ShapeError(f"parts {sizes} of an axis of length {n}")
     ends = np.cumsum([0, *sizes]).tolist()
-    parts = [x[(slice(None),) * a + (slice(i, j),)] for i, j in zip(ends, ends[1:])]
+    parts = [x[(slice(None),) * a + (slice(i, j),)] for i, j in pairwise(ends)]
     return [mg.squeeze(p, axis=a) for p in parts] if split is None and not keepdims else parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import monograph as mg
@@ -182,7 +183,7 @@ def split(
         raise ShapeError(f"parts {parts} of an axis of length {n}")
     ends = np.cumsum([0, *parts]).tolist()
     before = (slice(None),) * (axis % x.ndim)
-    return tuple(x[(*before, slice(a, b))] for a, b in zip(ends, ends[1:]))
+    return tuple(x[(*before, slice(a, b))] for a, b in pairwise(ends))
 
 
 _PAD = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}

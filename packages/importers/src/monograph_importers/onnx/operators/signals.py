@@ -51,13 +51,17 @@ def _as_complex(z: Any) -> Any:
 
 
 @rule("DFT", since=20, known=(1, 2))
-def dft(x: Any, length: Any = None, axis: Any = None, *, inverse: int = 0, onesided: int = 0) -> Any:
+def dft(
+    x: Any, length: Any = None, axis: Any = None, *, inverse: int = 0, onesided: int = 0
+) -> Any:
     """The discrete Fourier transform along an axis, real input as a last axis of one."""
     return _dft(x, length, -2 if axis is None else ints(axis)[0], inverse, onesided)
 
 
 @rule("DFT", since=17, known=(1,))
-def dft_17(x: Any, length: Any = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0) -> Any:
+def dft_17(
+    x: Any, length: Any = None, *, axis: int = 1, inverse: int = 0, onesided: int = 0
+) -> Any:
     """As above, with the axis as an attribute."""
     return _dft(x, length, axis, inverse, onesided)
 
@@ -66,7 +70,13 @@ def dft_17(x: Any, length: Any = None, *, axis: int = 1, inverse: int = 0, onesi
 def stft(x: Any, step: Any, window: Any = None, length: Any = None, *, onesided: int = 1) -> Any:
     """Transforms of overlapping frames: ``[batch, signal, 1 or 2]`` to ``[batch, frames, bins, 2]``."""
     x, hop = mg.asarray(x), ints(step)[0]
-    n = ints(length)[0] if length is not None else mg.Spec.of(window).shape[0] if window is not None else x.shape[1]
+    n = (
+        ints(length)[0]
+        if length is not None
+        else mg.Spec.of(window).shape[0]
+        if window is not None
+        else x.shape[1]
+    )
     frames = 1 + (x.shape[1] - n) // hop
     places = np.arange(frames)[:, None] * hop + np.arange(n)
     cut = mg.take(x, places, axis=1)  # [batch, frames, n, 1 or 2]

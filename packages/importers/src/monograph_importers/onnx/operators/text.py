@@ -36,7 +36,11 @@ def tf_idf_vectorizer(
             count = mg.sum(mg.astype(same, mg.float32), axis=1)
             out = out.at[:, columns].add(count)
     if mode != "TF":
-        scale = np.ones(len(ngram_indexes), np.float32) if weights is None else np.asarray(weights, np.float32)
+        scale = (
+            np.ones(len(ngram_indexes), np.float32)
+            if weights is None
+            else np.asarray(weights, np.float32)
+        )
         by = np.zeros(out.shape[1], np.float32)
         by[np.asarray(ngram_indexes)] = scale
         out = (mg.astype(out > 0, mg.float32) if mode == "IDF" else out) * by
