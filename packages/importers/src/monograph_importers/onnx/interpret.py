@@ -117,7 +117,9 @@ class Run:
         attributes = {k: v for k, v in attributes.items() if v is not None}
         try:
             if step.rule is not None and step.rule.fn is not None:
-                return self._rule(step, xs, attributes, env)
+                outs = self._rule(step, xs, attributes, env)
+                if outs is not NotImplemented:
+                    return outs
             function = step.function or self.taker.typed_body(step, opsets, [_type(x) for x in xs])
             if function is None:
                 raise ArgumentError(
@@ -132,7 +134,7 @@ class Run:
             what = f"{step.runs_by} does not take these inputs ({type(e).__name__}: {e})"
             raise _named(ArgumentError(what), step) from e
 
-    def _rule(self, step: Step, xs: list, attributes: dict, env: dict) -> Sequence[Any]:
+    def _rule(self, step: Step, xs: list, attributes: dict, env: dict) -> Any:
         rule = step.rule
         assert rule is not None and rule.fn is not None
         for i in rule.known:
@@ -152,6 +154,8 @@ class Run:
                 out = rule.fn(*xs, **attributes)
         else:
             out = rule.fn(*xs, **attributes)
+        if out is NotImplemented:
+            return out
         outs = out if isinstance(out, tuple) else (out,)
         for y in outs:
             if isinstance(y, mg.Array) and y.nbytes > _memory():

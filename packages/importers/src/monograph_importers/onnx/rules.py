@@ -27,7 +27,8 @@ class Rule:
     """How an operator runs.
 
     Attributes:
-        fn: the function; None leaves it to the body that ONNX's own schema has.
+        fn: the function; None leaves it to the body that ONNX's own schema has, and so does a
+            function for the inputs for which it gives NotImplemented.
         since: the version of the operator set from which on it holds.
         known: inputs whose numbers decide shapes; they must be known while tracing.
         state: inputs that are no weights: a gradient step must leave them alone.

@@ -22,9 +22,17 @@ def slice_(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) 
     chosen = ints(axes) if axes is not None else list(range(len(first)))
     by = ints(steps) if steps is not None else [1] * len(first)
     key = [slice(None)] * x.ndim
-    for a, b, c, d in zip(chosen, first, last, by):
-        key[a] = slice(b, c, d)
+    for a, start, end, step in zip(chosen, first, last, by):
+        key[a] = _clamped(start, end, step, x.shape[a])
     return x[tuple(key)]
+
+
+def _clamped(start: int, end: int, step: int, n: int) -> slice:
+    """Both ends moved into the axis; backwards, unlike in Python, a start before it is its first element."""
+    low, high = (0, n) if step > 0 else (-1, n - 1)
+    start, end = (i + n if i < 0 else i for i in (start, end))
+    start, end = min(max(start, 0), high), min(max(end, low), high)
+    return slice(start, None if end < 0 else end, step) if n else slice(0)
 
 
 @rule("Slice")

@@ -35,16 +35,19 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
 def _activations(
     names: Any, default: Sequence[str], directions: int, alphas: Any, betas: Any, clip: float | None
 ) -> list[list[Callable[[Any], Any]]]:
-    """Per direction, functions of one argument, which is clipped first."""
-    names, a, b = list(names or list(default) * directions), iter(alphas or ()), iter(betas or ())
+    """Per direction, functions of one argument; sums of products are clipped first, a cell's state is not."""
+    n, a, b = len(default), iter(alphas or ()), iter(betas or ())
     out: list[Any] = []
-    for name in names:
+    for i, name in enumerate(names or list(default) * directions):
         fn, numbers = ACTIVATIONS[name.lower()]
         given = [next(source, number) for source, number in zip((a, b), numbers)]
-        bounded = (lambda x: x) if clip is None else (lambda x: mg.clip(x, -clip, clip))
-        out.append(lambda x, fn=fn, given=given, bounded=bounded: fn(bounded(x), *given))
-    n = len(default)
+        bound = np.inf if clip is None or i % n == 2 else clip
+        out.append(lambda x, fn=fn, given=given, c=bound: fn(_within(x, c), *given))
     return [out[i * n : i * n + n] for i in range(directions)]
+
+
+def _within(x: Any, bound: float) -> Any:
+    return x if bound == np.inf else mg.clip(x, -bound, bound)
 
 
 Cell = Callable[..., tuple[Any, ...]]  # (projected input, weights, state) -> new state

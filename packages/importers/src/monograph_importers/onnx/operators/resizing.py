@@ -19,21 +19,21 @@ def _places(mode: str, n: int, out: int, scale: float, roi: Sequence[float]) -> 
     """Where each element of the result lies along an axis of length ``n``."""
     i, wide = np.arange(out, dtype=np.float64), scale * n
     if mode == "align_corners":
-        return i * 0 if wide == 1 else i * (n - 1) / (wide - 1)
+        return i * 0 if out == 1 else i * (n - 1) / (wide - 1)
     if mode == "asymmetric":
         return i / scale
     if mode == "tf_crop_and_resize":
         first, last = roi
         inner = (
             (last - first) * (n - 1) / 2 + 0 * i
-            if wide == 1
+            if out == 1
             else i * (last - first) * (n - 1) / (wide - 1)
         )
         return inner + first * (n - 1)
     if mode == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
-    if mode == "pytorch_half_pixel" and wide == 1:
-        return i * 0 - 0.5
+    if mode == "pytorch_half_pixel" and out == 1:
+        return i * 0
     shift = n / 2 * (1 - out / wide) if mode == "half_pixel_symmetric" else 0.0
     return shift + (i + 0.5) / scale - 0.5
 
@@ -79,7 +79,7 @@ def resize(
             factors, out = [one] * len(out), [int(one * n + 0.5) for n in lengths]
     else:
         factors = [float(s) for s in np.asarray(scales)]
-        out = [math.floor(s * n) for s, n in zip(factors, lengths)]
+        out = [int(np.float32(s) * np.float32(n)) for s, n in zip(factors, lengths)]
     sized(out)
     whole = np.asarray(roi, np.float64) if roi is not None and np.size(roi) else None
     crop = coordinate_transformation_mode == "tf_crop_and_resize" and whole is not None
