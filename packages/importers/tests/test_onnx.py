@@ -246,6 +246,29 @@ main (float[n] x) => (float[n] y) {
         d = Less (most, ten)
     }>
 }""")
+NEVER = parsed("""
+main (float[n] x) => (float[n] y, float[m, n] rows) {
+    trips = Constant <value = int64 {0}> ()
+    y, rows = Loop (trips, "", x) <body = turn (int64 i, bool c, float[n] s) => (bool d, float[n] t, float[n] r) {
+        d = Identity (c)
+        t = Add (s, s)
+        r = Mul (t, s)
+    }>
+}""")
+GROWN = parsed("""
+main (float[n] x) => (float[m] y) {
+    many = Constant <value = int64 {9223372036854775807}> ()
+    go = Constant <value = bool {1}> ()
+    y = Loop (many, go, x) <body = turn (int64 i, bool c, float[k] s) => (bool d, float[l] t) {
+        one = Constant <value = int64[1] {1}> ()
+        end = Add (i, one)
+        zero = Constant <value = int64[1] {0}> ()
+        head = Slice (s, zero, end)
+        t = Concat <axis = 0> (s, head)
+        three = Constant <value = int64 {3}> ()
+        d = Less (i, three)
+    }>
+}""")
 SCANNED = parsed("""
 main (float[k, n] x) => (float[n] last, float[k, n] sums) {
     zero = Constant <value = float {0.0}> ()
@@ -262,8 +285,8 @@ Twice <by> (a) => (b) { c = Constant <value_float: float = @by> ()  d = Mul (a, 
 
 @pytest.mark.parametrize(
     "model",
-    [BRANCHES, COUNTED, UNTIL, SCANNED, OWN],
-    ids=["if", "for", "while", "scan", "function"],
+    [BRANCHES, COUNTED, UNTIL, GROWN, SCANNED, OWN],
+    ids=["if", "for", "while", "grown", "scan", "function"],
 )
 @pytest.mark.parametrize("engine", ENGINES)
 def test_control_flow_and_functions(model, engine):
@@ -276,6 +299,30 @@ def test_control_flow_and_functions(model, engine):
         outs = out if isinstance(out, tuple) else (out,)
         for a, b in zip(outs, theirs(model, x), strict=True):
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-5)
+
+
+def test_a_loop_without_a_turn_gives_nothing_of_the_right_shape():
+    x = np.ones(3, "float32")
+    y, rows = mg.load(NEVER).call(x)  # onnxruntime says (0, 0)
+    assert y.tolist() == x.tolist() and rows.shape == (0, 3)
+
+
+def test_weights_in_branches_are_trained_and_transformed():
+    model = parsed("""
+main (float[2] x, bool up) => (float[2] y) {
+    y = If (up) <then_branch = a () => (float[2] p) { w = Constant <value = float[2] {1.0, 2.0}> ()  p = Mul (x, w) },
+                else_branch = b () => (float[2] q) { v = Constant <value = float[2] {3.0, 4.0}> ()  q = Mul (x, v) }>
+}""")
+    imported = mg.load(model)
+    assert set(imported.parameters) == {"w", "v"}
+
+    def f(scope, x, up):
+        doubled = scope.mapped(lambda s, name, value: 2 * value)
+        loss, grads = scope.value_and_grad(lambda: mg.sum(imported.model(doubled, x, up)))()
+        return loss, grads
+
+    loss, grads = mg.Store().bind(f)(np.ones(2, "float32"), np.array(False))
+    assert loss.item() == 14 and grads["v"].tolist() == [2, 2] and grads["w"].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("engine", ["xla", "torch"])

@@ -11,13 +11,13 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph.errors import ArgumentError, MonographError, ShapeError
-from monograph.tracing import at, at_user_line, current
+from monograph.tracing import at, at_user_line, current, tracing
 
 from .._steps import eagerly, known
 from .parts import Body, Reference, Step, Taker
 from .tensors import code
 
-FOLDED = 2**20  # more numbers than this are recorded instead of computed while tracing
+FOLDED = 2**23  # numbers computed while tracing; what would be more is recorded
 
 
 def all_known(x: Any) -> bool:
@@ -33,6 +33,11 @@ def _size(x: Any) -> int:
 _WRONG = (
     TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError,
 )  # fmt: skip
+
+
+def _most(xs: Sequence[Any]) -> int:
+    """More numbers than an operator makes of known inputs, unless it is told a shape: see `sized`."""
+    return math.prod(sorted(map(_size, xs))[-2:])
 
 
 class Recorded(Exception):
@@ -77,17 +82,17 @@ class Run:
         self, taker: Taker, scope: mg.Scope, weights: Mapping[str, np.ndarray], state: set[str]
     ):
         self.taker, self.scope, self.weights, self.state = taker, scope, weights, state
-        self.made: dict[str, Any] = {}
-        self.step: Step | None = None
+        self.trace, self.made, self.left = current(), dict[str, Any](), FOLDED
 
     def weight(self, path: str) -> Any:
-        """A variable's value, asked for once."""
+        """A variable's value, asked for once, also where a branch asks for it first."""
         if path not in self.made:
             a = self.weights[path]
-            if path in self.state:
-                self.made[path] = self.scope.variable(path, a.shape, dtype=a.dtype).value
-            else:
-                self.made[path] = self.scope.parameter(path, a.shape, dtype=a.dtype)
+            with tracing(self.trace):
+                self.made[path] = (
+                    self.scope.variable(path, a.shape, dtype=a.dtype).value if path in self.state
+                    else self.scope.parameter(path, a.shape, dtype=a.dtype)
+                )  # fmt: skip
         return self.made[path]
 
     def body(
@@ -147,9 +152,10 @@ class Run:
         if "step" in rule.special:
             attributes["step"] = Inside(self, env)
             out = rule.fn(*xs, **attributes)
-        elif all(map(all_known, xs)) and math.prod(map(_size, xs)) <= FOLDED:
+        elif all(map(all_known, xs)) and _most(xs) <= self.left:
             try:
                 out = eagerly(rule.fn, *xs, **attributes)
+                self.left -= _size(list(out) if isinstance(out, tuple) else out)
             except Recorded:
                 out = rule.fn(*xs, **attributes)
         else:

@@ -9,7 +9,8 @@ import monograph as mg
 import numpy as np
 
 from ..._steps import known
-from ..interpret import all_known
+from ..check import Needs
+from ..interpret import all_known, sized
 from ..rules import rule
 
 UNROLLED = 64  # loops of known length up to this one are written out
@@ -20,11 +21,18 @@ def if_(cond: Any, *, then_branch: Any, else_branch: Any, step: Any) -> Any:
     """One of two graphs; both are recorded where it is data that decides."""
     if known(cond):
         return tuple(step.body(then_branch if np.asarray(cond).item() else else_branch))
-    return mg.cond(
-        mg.reshape(cond, ()),
-        lambda: tuple(step.body(then_branch)),
-        lambda: tuple(step.body(else_branch)),
-    )
+    try:
+        return mg.cond(
+            mg.reshape(cond, ()),
+            lambda: tuple(step.body(then_branch)),
+            lambda: tuple(step.body(else_branch)),
+        )
+    except mg.errors.ShapeError as e:
+        e.add_note(
+            "Data decides this If, so both of its graphs must fit these shapes. If its condition comes from an "
+            "input, give that when loading: mg.load(..., constants={...})."
+        )
+        raise
 
 
 @rule("Loop")
@@ -42,11 +50,7 @@ def loop(trips: Any, cond: Any, *carried: Any, body: Any, step: Any) -> Any:
         limit = np.iinfo(np.int64).max if trips is None else int(np.asarray(trips).item())
         if cond is None or known(cond):
             go = cond is None or bool(np.asarray(cond).item())
-            if (
-                limit <= UNROLLED
-                or all_known(list(carried))
-                or any(isinstance(c, list) for c in carried)
-            ):
+            if limit <= UNROLLED or _must_be_written_out(body, carried):
                 out = _unrolled(limit, go, carried, body, step, stacked)
                 if out is not None:
                     return out
@@ -57,6 +61,16 @@ def loop(trips: Any, cond: Any, *carried: Any, body: Any, step: Any) -> Any:
             "a Loop that data ends stacks a number of results that depends on it"
         )
     return _while(trips if limit is None else limit, cond, carried, body, step)
+
+
+def _must_be_written_out(body: Any, carried: Any) -> bool:
+    """Whether each turn differs for us: it computes shapes, or goes through a sequence."""
+    needs = Needs().of(body).by
+    return (
+        all_known(list(carried))
+        or any(isinstance(c, list) for c in carried)
+        or any(n in needs for n in body.inputs)
+    )
 
 
 def _unrolled(limit: int, go: bool, carried: Any, body: Any, step: Any, stacked: int) -> Any:
@@ -73,8 +87,9 @@ def _unrolled(limit: int, go: bool, carried: Any, body: Any, step: Any, stacked:
         go, state = bool(np.asarray(out[0]).item()), out[1 : 1 + len(state)]
         for row, y in zip(rows, out[1 + len(state) :]):
             row.append(y)
-    if not all(rows):
-        raise mg.errors.DataDependentShape("a Loop without a turn has results of no known shape")
+    if stacked and not rows[0]:  # what a turn would give says of which shape nothing is
+        out = step.body(body, np.asarray(0), np.asarray(True), *state)[1 + len(state) :]
+        return (*state, *[mg.zeros((0, *y.shape), dtype=y.dtype) for y in out])
     return (*state, *[_stack(row) for row in rows])
 
 
@@ -102,7 +117,8 @@ def _scanned(limit: int, carried: Any, body: Any, step: Any) -> Any:
         n = 1 + len(state)
         return tuple(map(mg.asarray, out[1:n])), tuple(map(mg.asarray, out[n:]))
 
-    state, rows = mg.scan(turn, tuple(map(mg.asarray, carried)), np.arange(limit))
+    steps = np.arange(*sized((limit,)))
+    state, rows = mg.scan(turn, tuple(map(mg.asarray, carried)), steps)
     return (*state, *rows)
 
 
