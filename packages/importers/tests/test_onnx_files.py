@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from monograph.errors import (
+    ArgumentError,
     FileFormatError,
     MonographError,
     ShapeError,
@@ -249,6 +250,35 @@ def test_a_function_that_calls_itself():
     )  # fmt: skip
     with pytest.raises(FileFormatError, match="the function F calls itself"):
         mg.load(m)
+
+
+def laughs(depth):
+    """Functions that call the next one twice."""
+    m = model([h.make_node("F0", ["x"], ["y"], domain="own")])
+    m.opset_import.append(h.make_opsetid("own", 1))
+    for i in range(depth):
+        op, domain = ("Relu", "") if i == depth - 1 else (f"F{i + 1}", "own")
+        nodes = [h.make_node(op, [a], [b], domain=domain) for a, b in (("a", "b"), ("b", "c"))]
+        sets = [h.make_opsetid("own", 1), h.make_opsetid("", 21)]
+        m.functions.append(h.make_function("own", f"F{i}", ["a"], ["c"], nodes, sets))
+    return m
+
+
+def test_functions_that_unfold_without_end(monkeypatch):
+    from monograph_importers.onnx import interpret
+
+    x = np.ones((2, 30), "float32")
+    assert mg.load(laughs(4)).call(x).shape == x.shape
+    monkeypatch.setattr(interpret, "LONGEST", 5000)
+    imported = mg.load(laughs(60))
+    assert not imported.unsupported
+    with pytest.raises(ArgumentError, match="more than 5,000 steps"):
+        imported.call(x)
+
+
+def test_importing_the_module_is_light():
+    code = "import sys, monograph_importers.onnx; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_everything_missing_is_listed_before_anything_runs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from .. import _steps
 from . import check, operators, wire  # noqa: F401  (operators fill the table of rules)
 from .interpret import Run
 from .parts import Body, Step, Taker
-from .tensors import STRING, Reader, element_type
+from .tensors import STRING, Reader, element_type, storage
 
 LIMIT = 2**31 - 1  # bytes that protobuf parses
 
@@ -57,12 +58,9 @@ class Model:
                 f"the inputs are {', '.join(self.main.inputs)}"
             )
         main, parameters, state = self.main, self.parameters, self.state
-        fixed = {
-            k: v if isinstance(v, list) or v is None else np.asarray(v)
-            for k, v in constants.items()
-        }
-        order = [n for n in main.inputs if n not in fixed]
         infos = {v.name: v for v in self.proto.graph.input}
+        fixed = {k: _constant(infos[k], v) for k, v in constants.items()}
+        order = [n for n in main.inputs if n not in fixed]
         signature, lacks = _signature([infos[n] for n in order], self.proto.graph.output)
         lacks += [
             (s.runs_by, f"{s.source} {s.name!r}", "a shape depends on the data of the input "
@@ -96,14 +94,8 @@ def read(source: Any) -> Model:
 
 
 _UNSOUND = (
-    TypeError,
-    ValueError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
+    TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 def _taken(proto: Any, reader: Reader, name: str) -> Model:
@@ -121,7 +113,7 @@ def _taken(proto: Any, reader: Reader, name: str) -> Model:
     parameters: dict[str, np.ndarray] = {}
     state: set[str] = set()
     _find_weights(main, parameters, state)
-    return Model(proto, name, taker, main, check.Needs().of(main).by, parameters, state)
+    return Model(proto, name, taker, main, check.needs(main), parameters, state)
 
 
 def _parsed(source: Any) -> tuple[Any, Reader, str]:
@@ -156,8 +148,8 @@ def _parsed(source: Any) -> tuple[Any, Reader, str]:
 
 
 def _twice(what: str, named: Any) -> list[str]:
-    names = [x.name for x in named]
-    return [f"the {what} {n!r} is there twice" for n in dict.fromkeys(names) if names.count(n) > 1]
+    counts = Counter(x.name for x in named)
+    return [f"the {what} {name!r} is there twice" for name, n in counts.items() if n > 1]
 
 
 def _find_weights(body: Body, parameters: dict[str, np.ndarray], state: set[str]) -> None:
@@ -166,7 +158,7 @@ def _find_weights(body: Body, parameters: dict[str, np.ndarray], state: set[str]
     Floats are weights, but a single number that is no initializer with an axis is a part of a formula; and
     what decides a shape must stay known.
     """
-    needs = check.Needs().of(body).by
+    needs = check.needs(body)
     used = {n for s in body.steps for n in (*s.inputs, *(r for b in s.bodies for r in b.reads()))}
     for name, a in list(body.constants.items()):
         kind = _dtype(a)
@@ -218,6 +210,15 @@ def _signature(inputs: Any, outputs: Any) -> tuple[Signature, list[tuple[str, st
             shape = tuple(_axis(v.name, i, d) for i, d in enumerate(t.shape.dim))
         made.append(Input(v.name, shape, dtype))
     return Signature(tuple(made), tuple(v.name for v in outputs)), lacks
+
+
+def _constant(info: Any, value: Any) -> Any:
+    """A value given for an input, in the input's type; a list is an array unless the input is a sequence."""
+    if info.type.HasField("sequence_type") or value is None:
+        return value
+    array = np.asarray(value)
+    t = info.type.tensor_type.elem_type
+    return array if t in (0, STRING) else array.astype(storage(t), copy=False)
 
 
 def _axis(name: str, i: int, d: Any) -> int | str:

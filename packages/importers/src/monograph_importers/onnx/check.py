@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from .parts import Body, Step, schema
 
@@ -13,27 +12,25 @@ def problems(body: Body, outer: frozenset[str] = frozenset()) -> Iterator[str]:
     made = {*body.inputs, *body.constants, *body.weights}
     later = {n for s in body.steps for n in s.outputs}
     for step in body.steps:
+        what = f"node {step.name!r} ({step.runs_by})"
         for name in step.inputs:
             if name and name not in made and name not in outer:
-                why = (
-                    "which only a later node makes: a cycle, or nodes in no order"
-                    if name in later
-                    else ("which nothing makes")
-                )
-                yield f"node {step.name!r} ({step.runs_by}) reads {name!r}, {why}"
+                cycle = "only a later node makes: a cycle, or nodes in no order"
+                yield f"{what} reads {name!r}, which {cycle if name in later else 'nothing makes'}"
         for inner in step.bodies:
             yield from problems(inner, outer | made)
         for name in step.outputs:
             if name and name in made:
-                yield f"node {step.name!r} ({step.runs_by}) makes {name!r}, which is there already"
+                yield f"{what} makes {name!r}, which is there already"
             made.add(name)
     for name in body.outputs:
         if name not in made and name not in outer:
             yield f"nothing makes the output {name!r}"
 
 
-def missing(body: Body) -> Iterator[tuple[str, str, str]]:
-    """``(op, where, why)`` of every node that cannot run, those in functions included."""
+def missing(body: Body, seen: set[int] | None = None) -> Iterator[tuple[str, str, str]]:
+    """``(op, where, why)`` of every node that cannot run, those in functions once."""
+    seen = set() if seen is None else seen
     for step in body.steps:
         where = f"{step.source} {step.name!r}"
         if step.rule is not None and step.rule.fn is not None:
@@ -41,46 +38,43 @@ def missing(body: Body) -> Iterator[tuple[str, str, str]]:
             if unknown:
                 yield step.runs_by, where, f"the attribute {', '.join(unknown)}"
         elif step.function is not None:
-            yield from missing(step.function)
+            if id(step.function) not in seen:
+                seen.add(id(step.function))
+                yield from missing(step.function, seen)
         elif not getattr(schema(step, body.opsets), "has_context_dependent_function", False):
             yield step.runs_by, where, ""
         for inner in step.bodies:
-            yield from missing(inner)
+            yield from missing(inner, seen)
 
 
-@dataclass
-class Needs:
-    """Which values must be known while tracing, since shapes depend on their numbers.
+def needs(body: Body) -> dict[str, Step]:
+    """What must be known while tracing, since shapes depend on its numbers: of names that come from elsewhere.
 
-    Attributes:
-        by: the first node that needs it, by the name of an input or an initializer.
+    Returns:
+        The first node that needs it, by the name of an input, an initializer or a value from around.
     """
+    if body.needs is None:
+        body.needs = _needs(body)
+    return body.needs
 
-    by: dict[str, Step] = field(default_factory=dict)
 
-    def of(self, body: Body, wanted: dict[str, Step] | None = None) -> Needs:
-        """Of the main graph, or of a function's inputs.
-
-        Args:
-            wanted: outputs of the body that must be known.
-        """
-        producer = {n: s for s in body.steps for n in s.outputs if n}
-        todo = list((wanted or {}).items())
-        for step in body.steps:
-            todo += [(n, step) for n in _needed(step)]
-        seen: set[str] = set()
-        while todo:
-            name, step = todo.pop()
-            if name in seen or not name:
-                continue
-            seen.add(name)
-            source = producer.get(name)
-            if source is None:
-                self.by.setdefault(name, step)
-            elif not (source.rule and source.rule.shape_only):
-                todo += [(n, step) for n in source.inputs]
-                todo += [(n, step) for b in source.bodies for n in b.reads()]
-        return self
+def _needs(body: Body) -> dict[str, Step]:
+    producer = {n: s for s in body.steps for n in s.outputs if n}
+    todo = [(n, step) for step in body.steps for n in _needed(step)]
+    found: dict[str, Step] = {}
+    seen: set[str] = set()
+    while todo:
+        name, step = todo.pop()
+        if name in seen or not name:
+            continue
+        seen.add(name)
+        source = producer.get(name)
+        if source is None:
+            found[name] = step
+        elif not (source.rule and source.rule.shape_only):
+            todo += [(n, step) for n in source.inputs]
+            todo += [(n, step) for b in source.bodies for n in b.reads()]
+    return found
 
 
 def _needed(step: Step) -> Iterator[str]:
@@ -88,17 +82,13 @@ def _needed(step: Step) -> Iterator[str]:
     if step.rule is not None:
         yield from (step.inputs[i] for i in step.rule.known if i < len(step.inputs))
     if step.function is not None:
-        inner = Needs().of(step.function).by
-        yield from (
-            outer for outer, name in zip(step.inputs, step.function.inputs) if name in inner
-        )
+        inner = needs(step.function)
+        yield from (n for n, name in zip(step.inputs, step.function.inputs) if name in inner)
     for body in step.bodies:
-        inner = Needs().of(body).by
-        yield from (n for n in inner if n in body.reads())
-        if (
-            step.op == "Loop"
-        ):  # what one turn must know comes from the turn before; results that stack count turns
-            stacks = len(body.outputs) > len(body.inputs) - 1
+        inner, around = needs(body), body.reads()
+        yield from (n for n in inner if n in around)
+        if step.op == "Loop":  # a turn's inputs are the results of the one before
+            stacks = len(body.outputs) > len(body.inputs) - 1  # so many as there are turns
             if stacks or any(n in inner for n in body.inputs):
                 yield from step.inputs[:2]
             yield from (n for n, name in zip(step.inputs[2:], body.inputs[2:]) if name in inner)

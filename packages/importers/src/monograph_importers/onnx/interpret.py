@@ -17,6 +17,7 @@ from .._steps import eagerly, known
 from .parts import Body, Reference, Step, Taker
 from .tensors import code
 
+LONGEST = 2**18  # steps that a trace takes, loops that are written out and functions included
 FOLDED = 2**23  # numbers computed while tracing; what would be more is recorded
 
 
@@ -31,7 +32,7 @@ def _size(x: Any) -> int:
 
 # what Python says where inputs and attributes are of other kinds and numbers than a rule expects
 _WRONG = (
-    TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError,
+    TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError, RecursionError,
 )  # fmt: skip
 
 
@@ -82,7 +83,8 @@ class Run:
         self, taker: Taker, scope: mg.Scope, weights: Mapping[str, np.ndarray], state: set[str]
     ):
         self.taker, self.scope, self.weights, self.state = taker, scope, weights, state
-        self.trace, self.made, self.left = current(), dict[str, Any](), FOLDED
+        self.trace, self.made = current(), dict[str, Any]()
+        self.left, self.steps = FOLDED, LONGEST
 
     def weight(self, path: str) -> Any:
         """A variable's value, asked for once, also where a branch asks for it first."""
@@ -120,7 +122,10 @@ class Run:
             for k, v in step.attributes.items()
         }
         attributes = {k: v for k, v in attributes.items() if v is not None}
+        self.steps -= 1
         try:
+            if self.steps < 0:
+                raise ArgumentError(f"the model takes more than {LONGEST:,} steps for these inputs")
             if step.rule is not None and step.rule.fn is not None:
                 outs = self._rule(step, xs, attributes, env)
                 if outs is not NotImplemented:

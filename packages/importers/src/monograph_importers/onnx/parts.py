@@ -73,6 +73,7 @@ class Body:
     literals: set[str] = field(default_factory=set)
     weights: dict[str, str] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
+    needs: dict[str, Step] | None = None  # what `check.needs` found, once it has looked
 
     def reads(self) -> set[str]:
         """Names that the graph takes from around it."""

@@ -9,7 +9,7 @@ import monograph as mg
 import numpy as np
 
 from ..._steps import known
-from ..check import Needs
+from ..check import needs
 from ..interpret import all_known, sized
 from ..rules import rule
 
@@ -65,11 +65,11 @@ def loop(trips: Any, cond: Any, *carried: Any, body: Any, step: Any) -> Any:
 
 def _must_be_written_out(body: Any, carried: Any) -> bool:
     """Whether each turn differs for us: it computes shapes, or goes through a sequence."""
-    needs = Needs().of(body).by
+    decide = needs(body)
     return (
         all_known(list(carried))
         or any(isinstance(c, list) for c in carried)
-        or any(n in needs for n in body.inputs)
+        or any(n in decide for n in body.inputs)
     )
 
 
@@ -79,8 +79,6 @@ def _unrolled(limit: int, go: bool, carried: Any, body: Any, step: Any, stacked:
     for i in itertools.count():
         if i >= limit or not go:
             break
-        if i > 100_000:
-            raise mg.errors.ArgumentError("a Loop does not end while tracing")
         out = step.body(body, np.asarray(i, np.int64), np.asarray(True), *state)
         if not known(out[0]):
             return None
