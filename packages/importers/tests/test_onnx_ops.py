@@ -304,6 +304,23 @@ def GridSample(draw):
 
 
 @case
+def MaxRoiPool(draw):
+    rois = [[draw(few(0, 1)), *sorted([draw(few(0, 12)), draw(few(0, 12))])] for _ in range(6)]
+    boxes = [[a[0], a[1], b[1], a[2], b[2]] for a, b in zip(rois[::2], rois[1::2])]
+    how = {"pooled_shape": [draw(few(1, 3)), 2], "spatial_scale": draw(st.sampled_from([1.0, 0.5]))}
+    return [floats(draw, 2, 3, 6, 7), np.array(boxes, "float32")], [], how
+
+
+@case
+def RoiAlign(draw):
+    corner = np.sort(ints(draw, 0, 12, 3, 2, 2).astype("float32"), 1).reshape(3, 4)
+    how = {"output_height": 2, "output_width": draw(few(1, 3)), "sampling_ratio": draw(few(1, 2))}
+    modes = st.sampled_from(["half_pixel", "output_half_pixel"])
+    how |= {"spatial_scale": 0.5, "coordinate_transformation_mode": draw(modes)}
+    return [floats(draw, 2, 3, 6, 7), corner, ints(draw, 0, 2, 3)], [], how
+
+
+@case
 def LayerNormalization(draw):
     axis = draw(few(-3, 2))
     shape = (2, 3, 4)[axis:]

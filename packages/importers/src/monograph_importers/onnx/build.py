@@ -21,7 +21,7 @@ from .. import _steps
 from . import check, operators, wire  # noqa: F401  (operators fill the table of rules)
 from .interpret import Run
 from .parts import Body, Step, Taker
-from .tensors import STRING, Reader, element_type, storage
+from .tensors import DTYPES, NARROW, STRING, Reader, element_type, storage
 
 LIMIT = 2**31 - 1  # bytes that protobuf parses
 
@@ -218,7 +218,7 @@ def _constant(info: Any, value: Any) -> Any:
         return value
     array = np.asarray(value)
     t = info.type.tensor_type.elem_type
-    return array if t in (0, STRING) else array.astype(storage(t), copy=False)
+    return array.astype(storage(t), copy=False) if t in DTYPES or t in NARROW else array
 
 
 def _axis(name: str, i: int, d: Any) -> int | str:

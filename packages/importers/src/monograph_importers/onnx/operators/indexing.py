@@ -125,6 +125,12 @@ def top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, sorted: int = 1) 
     return tuple(mg.moveaxis(y, -1, axis) for y in out)
 
 
+@rule("TopK")
+def top_k_1(x: Any, *, k: int, axis: int = -1) -> Any:
+    """As above, with an attribute."""
+    return top_k(x, np.asarray(k), axis=axis)
+
+
 def _extreme(fn: Any) -> Any:
     def arg(x: Any, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Any:
         x = mg.asarray(x)

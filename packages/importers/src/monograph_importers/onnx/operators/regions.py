@@ -10,6 +10,7 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph import ops
 
 from ..interpret import sized
 from ..rules import rule
@@ -170,6 +171,30 @@ def _pooled(
         seen = functools.reduce(mg.maximum, [v * w for v, w in _parts(x, [rows, columns])])
     seen = mg.reshape(seen, (*x.shape[:2], out[1], samples[1], out[0], samples[0]))
     return (mg.mean if mode == "avg" else mg.max)(seen, axis=(3, 5))
+
+
+@rule("MaxRoiPool")
+def max_roi_pool(
+    x: Any, rois: Any, *, pooled_shape: Sequence[int], spatial_scale: float = 1.0
+) -> Any:
+    """The largest of each cell of boxes ``[n, 5]``, which start with their image's number (Girshick 2015)."""
+    x, rois = mg.asarray(x), mg.asarray(rois)
+    corners = ops.round_nearest_afz(rois[:, 1:] * spatial_scale)
+    out = mg.take(x, mg.astype(rois[:, 0], mg.int64), axis=0)  # [n, channels, height, width]
+    lowest = mg.full((), -math.inf, dtype=x.dtype)
+    for axis, first, cells in ((2, 1, pooled_shape[0]), (3, 0, pooled_shape[1])):
+        start, end = corners[:, first], corners[:, first + 2]
+        step = mg.maximum(end - start + 1, 1) / cells
+        line = np.arange(x.shape[axis], dtype=x.dtype.numpy)
+        parts = []
+        for i in range(cells):
+            low = mg.expand_dims(mg.floor(step * i) + start, axis=1)
+            high = mg.expand_dims(mg.ceil(step * (i + 1)) + start, axis=1)
+            inside = mg.logical_and(line >= low, line < high)
+            at = mg.reshape(inside, (-1, 1, *[x.shape[a] if a == axis else 1 for a in (2, 3)]))
+            parts.append(mg.max(mg.where(at, out, lowest), axis=axis, keepdims=True))
+        out = mg.concat(parts, axis=axis)
+    return mg.where(out == lowest, 0, out)
 
 
 @rule("NonMaxSuppression", known=(0, 1, 2, 3, 4))

@@ -57,7 +57,7 @@ def constant_of_shape(n: Any, *, value: Any = None) -> Any:
 
 
 @rule("Range", known=(0, 1, 2))
-def range_(start: Any, limit: Any, delta: Any) -> Any:
+def range_(start: Any, limit: Any, delta: Any, *, stash_type: int = 1) -> Any:
     """From ``start`` by ``delta`` to before ``limit``."""
     a, b, d = (np.asarray(v).item() for v in (start, limit, delta))
     dtype = np.asarray(start).dtype
