@@ -1,0 +1,227 @@
+"""From a file to `Imported`: read, take apart, check, and say what it takes and gives."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import monograph as mg
+import numpy as np
+from monograph.errors import ArgumentError, FileFormatError, MonographError, PluginError
+from monograph.importing import Imported, Input, Signature
+from monograph.storage import damaged, opened
+from monograph.tracing import user_source
+
+from .. import _steps
+from . import check, operators, wire  # noqa: F401  (operators fill the table of rules)
+from .interpret import Run
+from .parts import Body, Step, Taker
+from .tensors import DTYPES, NARROW, STRING, Reader, element_type, storage
+
+LIMIT = 2**31 - 1  # bytes that protobuf parses
+
+
+@dataclass
+class Model:
+    """A model read, taken apart and found sound.
+
+    Attributes:
+        needs: the first node that needs to know an input or initializer while tracing, by its name.
+        parameters: first values of the variables by path.
+        state: paths of those that no gradient step may change.
+    """
+
+    proto: Any
+    name: str
+    taker: Taker
+    main: Body
+    needs: Mapping[str, Step]
+    parameters: Mapping[str, np.ndarray]
+    state: set[str]
+
+    @property
+    def decides(self) -> set[str]:
+        """Inputs that must be given as constants: their numbers decide shapes, or they are no arrays."""
+        plain = {v.name for v in self.proto.graph.input if v.type.HasField("tensor_type")}
+        return {n for n in self.main.inputs if n in self.needs or n not in plain}
+
+    def imported(self, constants: Mapping[str, Any]) -> Imported:
+        """As a function of the inputs that ``constants`` does not give."""
+        if unknown := sorted(set(constants) - set(self.main.inputs)):
+            raise ArgumentError(
+                f"{user_source()}: {self.name} has no input {', '.join(unknown)} to give as a constant; "
+                f"the inputs are {', '.join(self.main.inputs)}"
+            )
+        main, parameters, state = self.main, self.parameters, self.state
+        infos = {v.name: v for v in self.proto.graph.input}
+        fixed = {k: _constant(infos[k], v) for k, v in constants.items()}
+        order = [n for n in main.inputs if n not in fixed]
+        signature, lacks = _signature([infos[n] for n in order], self.proto.graph.output)
+        lacks += [
+            (s.runs_by, f"{s.source} {s.name!r}", "a shape depends on the data of the input "
+             f"{n!r}; fix that with mg.load(..., constants={{{n!r}: ...}})")
+            for n, s in self.needs.items() if n in order
+        ]  # fmt: skip
+        lacks += [("a sparse initializer", self.taker.path, "")] * len(
+            self.proto.graph.sparse_initializer
+        )
+        lacks += check.missing(main)
+
+        def run(scope: Any, *inputs: Any) -> Any:
+            given = {**fixed, **dict(zip(order, inputs))}
+            outs = Run(self.taker, scope, parameters, state).body(
+                main, [given[n] for n in main.inputs], {}
+            )
+            return outs[0] if len(outs) == 1 else tuple(outs)
+
+        return Imported(run, signature, parameters, _steps.missing(lacks), self.name)
+
+
+def read(source: Any) -> Model:
+    """A path, bytes or `ModelProto`, taken apart; raises what `load` says."""
+    proto, reader, name = _parsed(source)
+    try:
+        return _taken(proto, reader, name)
+    except MonographError:
+        raise
+    except _UNSOUND as e:  # a name that is no text, a part that is not there
+        raise damaged(reader.path, f"it is no ONNX model ({type(e).__name__}: {e})") from e
+
+
+_UNSOUND = (
+    TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+
+
+def _taken(proto: Any, reader: Reader, name: str) -> Model:
+    functions = {
+        ("" if f.domain == "ai.onnx" else f.domain, f.name): f
+        for f in getattr(proto, "functions", ())
+    }
+    taker = Taker(reader, reader.path, functions)
+    opsets = {("" if o.domain == "ai.onnx" else o.domain): o.version for o in proto.opset_import}
+    main = taker.graph(proto.graph, opsets or {"": 1})
+    twice = _twice("initializer", proto.graph.initializer) + _twice("input", proto.graph.input)
+    problems = [*twice, *check.problems(main)]
+    if problems:
+        raise FileFormatError(f"{reader.path} is no sound model:\n  " + "\n  ".join(problems))
+    parameters: dict[str, np.ndarray] = {}
+    state: set[str] = set()
+    _find_weights(main, parameters, state)
+    return Model(proto, name, taker, main, check.needs(main), parameters, state)
+
+
+def _parsed(source: Any) -> tuple[Any, Reader, str]:
+    """The model, what reads its tensors, and its name."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as e:
+        raise PluginError("the importer 'onnx' needs the library: pip install onnx") from e
+    if isinstance(source, onnx.ModelProto):
+        return source, Reader("<ModelProto>"), source.graph.name or "model"
+    if isinstance(source, (str, Path)):
+        path, folder = str(source), Path(source).parent
+        with opened(source) as f:
+            size = f.seek(0, 2)
+            data = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
+        name = Path(source).stem
+    else:
+        path, folder, name, data = "<bytes>", None, "model", memoryview(source)
+    try:
+        small, places = wire.cut(data)
+        if len(small) > LIMIT:
+            raise ValueError(
+                f"{len(small):,} bytes besides the weights are more than protobuf takes"
+            )
+        proto = onnx.ModelProto.FromString(small)
+    except (ValueError, DecodeError) as e:
+        raise damaged(path, f"it is no ONNX model ({e})") from None
+    if not proto.HasField("graph"):
+        raise damaged(path, "it is no ONNX model (there is no graph in it)")
+    return proto, Reader(path, folder, data, places), name
+
+
+def _twice(what: str, named: Any) -> list[str]:
+    counts = Counter(x.name for x in named)
+    return [f"the {what} {name!r} is there twice" for name, n in counts.items() if n > 1]
+
+
+def _find_weights(body: Body, parameters: dict[str, np.ndarray], state: set[str]) -> None:
+    """Make parameters of a graph's constants, and of those in graphs inside of it.
+
+    Floats are weights, but a single number that is no initializer with an axis is a part of a formula; and
+    what decides a shape must stay known.
+    """
+    needs = check.needs(body)
+    used = {n for s in body.steps for n in (*s.inputs, *(r for b in s.bodies for r in b.reads()))}
+    for name, a in list(body.constants.items()):
+        kind = _dtype(a)
+        if name not in used or name in needs or not a.ndim or name in body.literals:
+            continue
+        if kind is not None and kind.is_float:
+            body.weights[name] = path = _path(name, parameters)
+            parameters[path] = body.constants.pop(name)
+    for step in body.steps:
+        if step.rule is not None:
+            names = [step.inputs[i] for i in step.rule.state if i < len(step.inputs)]
+            state.update(body.weights[n] for n in names if n in body.weights)
+        for inner in step.bodies:
+            _find_weights(inner, parameters, state)
+
+
+def _dtype(a: np.ndarray) -> Any:
+    try:
+        return mg.Spec.of(a).dtype
+    except mg.errors.DTypeError:  # of four bits, or of a package that is not installed
+        return None
+
+
+def _path(name: str, taken: Mapping[str, Any]) -> str:
+    """A name as a variable's path; a number keeps two that become equal apart."""
+    parts = [re.sub(r"[^A-Za-z0-9_-]+", "_", p) for p in re.split(r"[./]", name)]
+    path = first = "/".join(p for p in parts if p) or "weight"
+    n = 1
+    while path in taken:
+        n += 1
+        path = f"{first}_{n}"
+    return path
+
+
+def _signature(inputs: Any, outputs: Any) -> tuple[Signature, list[tuple[str, str, str]]]:
+    """What the model takes and gives, and which inputs it cannot take."""
+    made, lacks = [], []
+    for v in inputs:
+        t = v.type.tensor_type
+        dtype = element_type(t.elem_type) if v.type.HasField("tensor_type") else None
+        if dtype is None or not t.HasField("shape"):
+            why = (
+                "strings" if t.elem_type == STRING else "no shape" if dtype is not None
+                else "a type that no engine has"
+            )  # fmt: skip
+            lacks.append((f"the input {v.name!r}", v.name, f"{why}; it can be given in constants="))
+            dtype, shape = mg.float32, tuple[int | str, ...]()
+        else:
+            shape = tuple(_axis(v.name, i, d) for i, d in enumerate(t.shape.dim))
+        made.append(Input(v.name, shape, dtype))
+    return Signature(tuple(made), tuple(v.name for v in outputs)), lacks
+
+
+def _constant(info: Any, value: Any) -> Any:
+    """A value given for an input, in the input's type; a list is an array unless the input is a sequence."""
+    if info.type.HasField("sequence_type") or value is None:
+        return value
+    array = np.asarray(value)
+    t = info.type.tensor_type.elem_type
+    return array.astype(storage(t), copy=False) if t in DTYPES or t in NARROW else array
+
+
+def _axis(name: str, i: int, d: Any) -> int | str:
+    if d.HasField("dim_value") and d.dim_value >= 0:
+        return d.dim_value
+    return d.dim_param or f"{name}_{i}"
