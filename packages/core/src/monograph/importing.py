@@ -92,7 +92,9 @@ class Unsupported:
     why: str = ""
 
     def __str__(self) -> str:
-        return f"{self.op} ({self.count}x, first at {self.where}){': ' if self.why else ''}{self.why}"
+        return (
+            f"{self.op} ({self.count}x, first at {self.where}){': ' if self.why else ''}{self.why}"
+        )
 
 
 class Imported:
@@ -271,7 +273,11 @@ def _importer(source: Any, format: str | None) -> Importer:
             found[name] = importer
     if len(found) == 1:
         return next(iter(found.values()))
-    what = str(source) if isinstance(source, (str, Path)) else f"an object of type {type(source).__name__}"
+    what = (
+        str(source)
+        if isinstance(source, (str, Path))
+        else f"an object of type {type(source).__name__}"
+    )
     if found:
         raise ArgumentError(
             f"{user_source()}: {what} may be of the formats {', '.join(found)}; say which with format="

@@ -158,13 +158,23 @@ def _entry(name: str, row: dict[str, Any], start: int) -> Entry:
     code, shape, (a, b) = row["dtype"], row["shape"], row["data_offsets"]
     if code not in CODES:
         raise ValueError(f"the array {name!r} has the unknown type {code!r}")
-    numbers = [*shape, a, b]
-    if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-        raise ValueError(f"the array {name!r} has a shape or offset that is no size")
     dtype = as_dtype(CODES[code])
-    if len(shape) > 64 or b - a != math.prod(shape) * dtype.itemsize:
+    if not is_shape(shape, dtype.itemsize) or not is_shape([a, b], 0):
+        raise ValueError(f"the array {name!r} has a shape or offset that is no size")
+    if b - a != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"the array {name!r} has {b - a} bytes and shape {shape}")
     return Entry(name, code, dtype, tuple(shape), start + a, b - a)
+
+
+def is_shape(shape: Sequence[Any], itemsize: int) -> bool:
+    """Whether NumPy can have an array of this shape, if only for its lack of elements.
+
+    >>> is_shape([3, 2], 4), is_shape([0, 2**62, 2], 4), is_shape([-1], 4), is_shape([1.0], 4)
+    (True, False, False, False)
+    """
+    if len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        return False
+    return math.prod(n for n in shape if n) * itemsize < 2**63
 
 
 def read_bytes(f: BinaryIO, entry: Entry, path: Any) -> np.ndarray:
