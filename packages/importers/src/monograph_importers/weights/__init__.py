@@ -23,11 +23,15 @@ NAMES = (
 """What a folder's weights are called, the first that is there before the others."""
 
 
+def _is_npz(members: dict[str, zips.Member]) -> bool:
+    return bool(members) and all(name.endswith(".npy") for name in members)
+
+
 def _zip(path: Path) -> Weights:
     members = zips.members(path)
     if pytorch.is_archive(members):
         return pytorch.read_zip(path, members)
-    if members and all(name.endswith(".npy") for name in members):
+    if _is_npz(members):
         return numpy.read_npz(path, members)
     raise FileFormatError(
         f"{path}: a zip file of neither PyTorch (it has no data.pkl) nor NumPy (not all are .npy); "
@@ -80,14 +84,41 @@ def read(path: Any) -> Weights:
         raise refused("read", path, e) from e
 
 
+def recognises(path: Any) -> bool:
+    """Whether a file, or what is in a folder, looks like one of weights alone; nothing is parsed.
+
+    >>> recognises("/no/such/file")
+    False
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return any((path / name).exists() for name in NAMES)
+        if path.suffix == ".json":
+            return path.name.endswith(".index.json")
+        with opened(path) as f:
+            first = f.read(16)
+        if first.startswith(b"PK"):
+            members = zips.members(path)
+            return pytorch.is_archive(members) or _is_npz(members)
+    except (OSError, FileFormatError):
+        return False
+    return _reader(path, first) is not None
+
+
+def _reader(path: Path, first: bytes) -> Callable[[Path], Weights] | None:
+    for begin, reader in READERS:
+        if first.startswith(begin):
+            return reader
+    # safetensors begins with the length of its header
+    return safetensors.read if path.suffix == ".safetensors" or first[8:9] == b"{" else None
+
+
 def _one(path: Path) -> Weights:
     with opened(path) as f:
         first = f.read(16)
-    for begin, reader in READERS:
-        if first.startswith(begin):
-            return reader(path)
-    if path.suffix == ".safetensors" or first[8:9] == b"{":  # after the header's length
-        return safetensors.read(path)
+    if (reader := _reader(path, first)) is not None:
+        return reader(path)
     raise FileFormatError(
         f"{path}: begins as no file of safetensors, PyTorch, GGUF or NumPy does; nothing was read"
     )
@@ -100,4 +131,4 @@ def _inside(path: Path) -> Path:
     return found[0]
 
 
-__all__ = ["Array", "Weights", "read"]
+__all__ = ["Array", "Weights", "read", "recognises"]
