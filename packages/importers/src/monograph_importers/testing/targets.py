@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,23 @@ def weights(path: Path) -> None:
 def model(path: Path) -> None:
     """A model of any format, and its graph."""
     imported = mg.load(path)
+    if not imported.unsupported:
+        imported.trace()
+
+
+def keras_config(path: Path) -> None:
+    """A model's config alone, with the variables that the sound one has."""
+    from monograph_importers.keras import archive, built
+
+    sound = mg.load(path.with_name("sound.keras")).parameters
+
+    def variables(names: Sequence[str], keys: Sequence[str], wanted: Any) -> Any:
+        below = f"{'/'.join(names)}/"
+        found = [(n, sound.get(below + n)) for _, n in wanted]
+        return [(n, archive.Array(mg.Spec.of(a), lambda a=a: a)) for n, a in found if a is not None]
+
+    source = archive.Source(path, archive.parsed(path, path.read_bytes()), False, variables)
+    imported = built(source, training=False)
     if not imported.unsupported:
         imported.trace()
 
@@ -100,6 +117,38 @@ def gguf(folder: Path) -> list[Path]:
     return [path]
 
 
+def _keras_model() -> Any:
+    import os
+
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+    from keras import layers
+
+    x = keras.Input((None, 4), name="x")
+    masked = layers.Masking()(x)
+    inner = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu")], name="inner")
+    y = layers.Bidirectional(layers.GRU(3, return_sequences=True), "sum")(masked)
+    y = layers.MultiHeadAttention(2, 3)(y, layers.Conv1D(3, 3, padding="causal")(x))
+    y = inner(layers.GlobalAveragePooling1D()(layers.BatchNormalization()(y)))
+    return keras.Model(x, {"a": inner(y), "b": y[:, 1:] * 2}, name="seed")
+
+
+def keras(folder: Path) -> list[Path]:
+    """Both forms of file, with recurrent, masked, shared and nested layers."""
+    paths = [folder / "seed.keras", folder / "seed.h5"]
+    for path in paths:
+        _keras_model().save(path)
+    return paths
+
+
+def keras_configs(folder: Path) -> list[Path]:
+    """The config of such a model, and beside it the model."""
+    model, path = _keras_model(), folder / "seed.json"
+    model.save(folder / "sound.keras")
+    path.write_text(model.to_json())
+    return [path]
+
+
 _WEIGHTS, _MODEL = f"{__name__}:weights", f"{__name__}:model"
 
 TARGETS = {
@@ -107,5 +156,7 @@ TARGETS = {
     "state_dict": Target(_WEIGHTS, state_dict),
     "gguf": Target(_WEIGHTS, gguf),
     "npz": Target(_WEIGHTS, npz),
+    "keras": Target(_MODEL, keras),
+    "keras_config": Target(f"{__name__}:keras_config", keras_configs),
 }
 """Every parser by name."""
