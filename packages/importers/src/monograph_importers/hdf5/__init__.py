@@ -25,6 +25,7 @@ from monograph.tensorfile import is_shape
 from ..weights import Array, zips
 from ..weights.zips import Member
 
+CHILD = Path(__file__).with_name("child.py")
 PATIENCE = 60
 """Seconds after which a child that has neither answered nor used up its own is given up."""
 
@@ -53,11 +54,10 @@ def read(path: Path, member: Member | None = None) -> Tree:
     packed = member is not None and not member.stored
     inside = zips.content(path, whole, member) if member else whole
     start = 0 if packed or member is None else member.at
-    child = Path(__file__).with_name("child.py")
     command = [
         sys.executable,
         "-P",
-        str(child),
+        str(CHILD),
         str(path),
         str(start),
         str(-1 if packed else inside.size),

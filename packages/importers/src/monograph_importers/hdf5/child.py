@@ -128,7 +128,7 @@ def main(path, start, size):
     except ImportError:
         return {"missing": True}, []
     data = io.BytesIO(sys.stdin.buffer.read()) if size < 0 else Part(path, start, size)
-    limit(len(data.getbuffer()) if size < 0 else size)
+    limit(data.seek(0, 2) if size < 0 else size)
     try:
         with h5py.File(data, "r") as f:
             return walk(h5py, f)

@@ -63,16 +63,17 @@ def built(source: Source, training: bool) -> Imported:
     """The model of a config and the variables that belong to it."""
     from .._steps import missing
     from . import archive
-    from .network import NESTED, network
+    from .network import NESTED, network, sound
 
     kind, config = source.config.get("class_name"), source.config.get("config")
     if kind not in NESTED and not (isinstance(config, dict) and "input_layers" in config):
         why = "a model of a class of its own: its code is not in the file; use model.export or torch.export"
         lacks = [Unsupported(str(kind)[:80], 1, str(source.path), why)]
         return Imported(_nothing, Signature(()), {}, lacks)
-    model = network(source.path, str(kind), config, source.old)
-    lacks = list(missing(model.missing()))
-    arrays = {} if lacks else archive.arrays(source, model)
+    with sound(source.path):
+        model = network(source.path, str(kind), config, source.old)
+        lacks, signature = list(missing(model.missing())), model.signature()
+        arrays = {} if lacks else archive.arrays(source, model)
     name = config.get("name") if isinstance(config, dict) else None
     specs = {path: array.spec for path, array in arrays.items()}
 
@@ -81,9 +82,8 @@ def built(source: Source, training: bool) -> Imported:
         return model.run(scope, values, [None] * len(values), specs, training)[0]
 
     parameters = {path: array.make() for path, array in arrays.items()}
-    return Imported(
-        run, model.signature(), parameters, lacks, str(name or Path(str(source.path)).stem)
-    )
+    title = str(name or Path(str(source.path)).stem)
+    return Imported(run, signature, parameters, lacks, title)
 
 
 def _nothing(*args: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -138,6 +139,8 @@ class Network:
             for i, one in enumerate(y if several else (y,)):
                 ref = Ref(step.entry.name, step.call, i)
                 values[ref], kept[ref] = one, m if not several or not i else None
+        if lost := [r for r in _refs(self.outputs) if r not in values]:
+            raise damaged(self.path, f"its output {lost[0]} is of no call")
         return _map(self.outputs, values.__getitem__), _map(self.outputs, kept.get)
 
     def _call(
@@ -173,22 +176,27 @@ class Network:
 # ---- from a config
 
 
+@contextmanager
+def sound(path: Any) -> Iterator[None]:
+    """What goes wrong inside is the config's fault: it may hold anything in any place."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except Exception as e:
+        raise damaged(path, f"its config is not one of a Keras model ({e!r:.200})") from None
+
+
 def network(path: Any, kind: str, config: Any, old: bool, prefix: tuple[str, ...] = ()) -> Network:
     """The steps of a Sequential or functional model.
 
     Raises:
-        FileFormatError: the config is not one of such a model, or its layers wait for one another.
+        FileFormatError: its layers wait for one another, or lack names. Called within `sound`.
     """
     if len(prefix) > DEEPEST:
         raise damaged(path, "its models hold one another without end")
-    try:
-        if kind == "Sequential":
-            return _sequential(path, config, old, prefix)
-        return _functional(path, config, old, prefix)
-    except MonographError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as e:
-        raise damaged(path, f"its config is not one of a Keras model ({e!r:.200})") from None
+    make = _sequential if kind == "Sequential" else _functional
+    return make(path, config, old, prefix)
 
 
 def _entries(path: Any, layers: list[Any], old: bool, prefix: tuple[str, ...]) -> list[Entry]:

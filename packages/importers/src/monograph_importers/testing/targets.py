@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +41,25 @@ def model(path: Path) -> None:
         imported.trace()
 
 
+@functools.cache
+def _parameters(path: Path) -> Mapping[str, np.ndarray]:
+    return mg.load(path).parameters
+
+
 def keras_config(path: Path) -> None:
     """A model's config alone, with the variables that the sound one has."""
     from monograph_importers.keras import archive, built
 
-    sound = mg.load(path.with_name("sound.keras")).parameters
+    sound = _parameters(path.with_name("sound.keras"))
 
     def variables(names: Sequence[str], keys: Sequence[str], wanted: Any) -> Any:
         below = f"{'/'.join(names)}/"
         found = [(n, sound.get(below + n)) for _, n in wanted]
-        return [(n, archive.Array(mg.Spec.of(a), lambda a=a: a)) for n, a in found if a is not None]
+        return [
+            (n, archive.Array(mg.Spec.of(a), partial(np.asarray, a)))
+            for n, a in found
+            if a is not None
+        ]
 
     source = archive.Source(path, archive.parsed(path, path.read_bytes()), False, variables)
     imported = built(source, training=False)
