@@ -172,15 +172,27 @@ def _merge(fn: Callable[[Any, Any], Any]) -> Layer:
 # ---- layers that are more than a line
 
 
-def _batch_norm(c: Call) -> Any:
+def _channels_last(c: Call, fn: Callable[[Any], Any]) -> Any:
+    """``fn`` of the input with the layer's axis last, and that axis back in its place."""
     axis = c["axis"]
     axis = (axis[0] if isinstance(axis, tuple) else -1 if axis is None else axis) % c.x.ndim
-    last = axis == c.x.ndim - 1
-    x = c.x if last else mg.moveaxis(c.x, axis, -1)
+    if axis == c.x.ndim - 1:
+        return fn(c.x)
+    return mg.moveaxis(fn(mg.moveaxis(c.x, axis, -1)), -1, axis)
+
+
+def _batch_norm(c: Call) -> Any:
     training = c.training and c.config.get("trainable", True)  # frozen ones keep their statistics
+    mask = c.mask if training else None
     options = c.some("momentum epsilon scale center")
-    y = nn.batch_norm(c.scope, x, training=training, mask=c.mask if training else None, **options)
-    return y if last else mg.moveaxis(y, -1, axis)
+    return _channels_last(
+        c, lambda x: nn.batch_norm(c.scope, x, training=training, mask=mask, **options)
+    )
+
+
+def _group_norm(c: Call) -> Any:
+    options = c.some("groups epsilon scale center")
+    return _channels_last(c, lambda x: nn.group_norm(c.scope, x, **options))
 
 
 def _cell(kind: str) -> Callable[[Mapping[str, Any]], Variables]:
@@ -255,12 +267,13 @@ def _bidirectional(c: Call) -> Any:
 def _wrapped(config: Mapping[str, Any]) -> Sequence[str]:
     """What a layer lacks that is in another one's config."""
     inner = config["layer"]
-    return problems(inner["class_name"], inner["config"])
+    name = class_of(inner)
+    return [f"of {name}{': ' if why else ''}{why}" for why in problems(name, inner["config"])]
 
 
 def _bidirectional_needs(config: Mapping[str, Any]) -> Sequence[str]:
-    kind = config["layer"]["class_name"]
-    return _wrapped(config) if kind in RECURRENT else [f"of {kind}"]
+    name = class_of(config["layer"])
+    return _wrapped(config) if name in RECURRENT else [f"of {name}"]
 
 
 def _time_variables(config: Mapping[str, Any]) -> Variables:
@@ -391,6 +404,10 @@ def _normalization(c: Call) -> Any:
         mean, variance = (v.value for v in kept)
     else:
         mean, variance = (mg.asarray(c[n], dtype=c.x.dtype) for n in names)
+    given = c["axis"]
+    kept_axes = {a % c.x.ndim for a in ((given,) if isinstance(given, int) else given or ())}
+    shape = [n if a in kept_axes else 1 for a, n in enumerate(c.x.shape)]
+    mean, variance = mg.reshape(mean, shape), mg.reshape(variance, shape)
     deviation = mg.maximum(mg.sqrt(variance), 1e-7)
     return c.x * deviation + mean if c["invert"] else (c.x - mean) / deviation
 
@@ -399,10 +416,6 @@ def _normalization_variables(config: Mapping[str, Any]) -> Variables:
     given = config.get("mean") is not None
     # the last one counts examples seen, which nothing asks for
     return [] if given else [(f"vars/{i}", n) for i, n in enumerate(("mean", "variance", ""))]
-
-
-def _last_axis(config: Mapping[str, Any]) -> Sequence[str]:
-    return () if config.get("axis") in (-1, [-1], None) else ["an axis other than -1"]
 
 
 def _reshape(c: Call) -> Any:
@@ -459,16 +472,20 @@ LAYERS: dict[str, Layer] = {
     # normalisation and regularisation
     "BatchNormalization": Layer(_batch_norm, _own("gamma beta moving_mean moving_variance"), _same),
     "LayerNormalization": _to(nn.layer_norm, "", "axis epsilon scale center", "gamma beta", _same),
-    "GroupNormalization": _to(nn.group_norm, "", "groups epsilon scale center", "gamma beta", _same, needs=_last_axis),
+    "GroupNormalization": Layer(_group_norm, _own("gamma beta"), _same),
     "RMSNormalization": _to(nn.rms_norm, "", "axis epsilon", "scale"),
     "UnitNormalization": _to(nn.unit_norm, "", "axis", "", _same),
-    "Normalization": Layer(_normalization, _normalization_variables, _same, _last_axis),
+    "Normalization": Layer(_normalization, _normalization_variables, _same),
     "Rescaling": Layer(lambda c: c.x * c["scale"] + c["offset"], mask=_same),
     "Dropout": _to(nn.dropout, "rate", "noise_shape training", "", _same),
     "AlphaDropout": _to(nn.alpha_dropout, "rate", "noise_shape training", "", _same),
     "GaussianDropout": _to(nn.gaussian_dropout, "rate", "training", "", _same),
     "GaussianNoise": _to(nn.gaussian_noise, "stddev", "training", "", _same),
     **_ranks("SpatialDropout{}D", _to(nn.spatial_dropout, "rate", "training", "", _same)),
+    # of keras.applications
+    "LayerScale": Layer(lambda c: c.x * c.variable("gamma"), _own("gamma")),
+    "StochasticDepth": _to(nn.drop_path, "drop_path_rate", "training"),
+    "CustomScaleLayer": Layer(lambda c: c.inputs[0] + c.inputs[1] * c["scale"]),
     # several inputs
     "Add": _merge(lambda a, b: a + b), "Subtract": _merge(lambda a, b: a - b),
     "Multiply": _merge(lambda a, b: a * b), "Maximum": _merge(mg.maximum),
@@ -502,6 +519,18 @@ REFUSED: dict[str, Any] = {
     "crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True, "lora_enabled": True,
 }  # fmt: skip
 """Values of options that no layer of ours has."""
+
+
+def class_of(data: Mapping[str, Any]) -> str:
+    """A layer's class; one that is not Keras's own with where it is from, so that it is no other's.
+
+    >>> class_of({"class_name": "Dense", "module": "mine", "registered_name": "mine>Dense"})
+    'mine>Dense'
+    """
+    name, module = str(data["class_name"]), str(data.get("module") or "keras")
+    if module.partition(".")[0] in ("keras", "tf_keras", "tensorflow"):
+        return name
+    return str(data.get("registered_name") or f"{module}.{name}")
 
 
 def problems(name: str, config: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from monograph.storage import damaged
 from monograph.tracing import at
 
 from . import functions
-from .layers import LAYERS, Call, problems
+from .layers import LAYERS, Call, class_of, problems
 
 NESTED = ("Functional", "Model", "Sequential")
 DEEPEST = 30
@@ -212,16 +212,19 @@ def _entries(path: Any, layers: list[Any], old: bool, prefix: tuple[str, ...]) -
             raise damaged(path, f"its layer {number} has no name of its own")
         names.add(name)
         config = config if isinstance(config, dict) else {"layers": config}
-        inner = function = None
+        own, inner, function = class_of(data), None, None
         if kind in NESTED or "input_layers" in config:
             inner = network(path, kind, config, old, (*prefix, name))
-        elif kind not in LAYERS or not _is_layer(data, old):
+        elif not _is_layer(data, old):
             function = functions.find(kind, config)
+            own = kind if function else f"keras.ops {kind}"
+        elif own not in LAYERS:
+            function = functions.find(own, config)
         key = snake = _snake(kind)
         if _is_layer(data, old):
             n = counts[snake] = counts.get(snake, -1) + 1
             key = f"{snake}_{n}" if n else snake
-        out.append(Entry(name, kind, config, key, number, inner, function))
+        out.append(Entry(name, own, config, key, number, inner, function))
     return out
 
 
@@ -229,7 +232,7 @@ def _is_layer(data: dict[str, Any], old: bool) -> bool:
     """Whether it is a layer: functions between them have the same names, and no place in a file."""
     if data.get("module"):
         return ".ops." not in data["module"]
-    return old or "trainable" in data["config"] or data["class_name"] == "InputLayer"
+    return old or data["class_name"] not in functions.FUNCTIONS or "trainable" in data["config"]
 
 
 def _snake(name: str) -> str:
