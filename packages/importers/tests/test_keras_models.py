@@ -169,7 +169,7 @@ def test_xla_gives_the_same(name, built):
     model = built[name]
     small = keras.Model(model.inputs, model.outputs[:6] + model.outputs[14:17])
     x = masked_input(SHAPES[name])
-    imported = mg.load(small)
+    imported = mg.load(small, format="keras")
     with torch.no_grad():
         want = small([x], training=False)
     for n, (ours, theirs) in enumerate(zip(imported.on("xla").call(x), want)):
@@ -188,7 +188,7 @@ def test_gradients_and_moved_statistics_are_those_of_keras(engine):
     model = with_weights(keras.Model(x, y))
     value = RNG.normal(size=(4, 8, 8, 3)).astype("float32")
     cotangent = RNG.normal(size=(4, 2)).astype("float32")
-    imported = mg.load(model, training=True)
+    imported = mg.load(model, training=True, format="keras")
     loss = (model(value, training=True) * torch.tensor(cotangent)).sum()
     names = [w.path for w in model.trainable_weights]
     want = torch.autograd.grad(loss, [w.value for w in model.trainable_weights])
@@ -223,7 +223,7 @@ def two_towers():
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_inputs_shared_layers_and_models_in_models(kind, tmp_path):
     model = with_weights(two_towers())
-    imported = mg.load(saved(model, kind, tmp_path))
+    imported = mg.load(saved(model, kind, tmp_path), format="keras")
     assert str(imported.signature).startswith(
         "(ids: int32[batch,5], features: float32[batch,features_1,4]) -> (out, concatenate"
     )
@@ -241,7 +241,7 @@ def test_several_inputs_shared_layers_and_models_in_models(kind, tmp_path):
 
 def test_it_is_a_part_of_a_larger_model(tmp_path):
     model = with_weights(keras.Sequential([keras.Input((4,)), L.Dense(3)]))
-    body = mg.load(saved(model, "keras", tmp_path))
+    body = mg.load(saved(model, "keras", tmp_path), format="keras")
     store = mg.Store()
     x = RNG.normal(size=(2, 4)).astype("float32")
     got = store.bind(lambda scope, v: body.model(scope / "body", v) * 2)(x)
@@ -360,10 +360,8 @@ def test_variables_that_are_missing_are_all_named(tmp_path):
     model = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Dense(3)])
     path = saved(model, "h5", tmp_path)
     with h5py.File(path, "r+") as f:
-        for name in ("dense", "dense_1"):
-            real = next(n for n in f["model_weights"] if n.startswith("dense") and f["model_weights"][n].attrs["weight_names"].size)  # fmt: skip
-            del name
-            f["model_weights"][real].attrs["weight_names"] = []
+        for group in f["model_weights"].values():
+            group.attrs["weight_names"] = []
     with pytest.raises(FileFormatError, match=r"dense.*has 0 of 2, dense.* has 0 of 2"):
         mg.load(path)
 
@@ -376,7 +374,7 @@ def test_weights_without_a_model_say_so(tmp_path):
 
 
 def test_inputs_are_checked_by_the_signature():
-    imported = mg.load(keras.Sequential([keras.Input((4,), name="x"), L.Dense(3)]))
+    imported = mg.load(keras.Sequential([keras.Input((4,), name="x"), L.Dense(3)]), format="keras")
     with pytest.raises(ArgumentError, match="got shape"):
         imported.call(np.zeros((2, 5), "float32"))
 
@@ -385,7 +383,7 @@ def test_activations_that_are_layers_and_weights_that_are_half_the_width(tmp_pat
     x = keras.Input((4,))
     y = L.Dense(3, activation=L.LeakyReLU(negative_slope=0.3), dtype="float16")(x)
     model = with_weights(keras.Model(x, L.Dense(2, dtype="float32")(y)))
-    imported = mg.load(saved(model, "keras", tmp_path))
+    imported = mg.load(saved(model, "keras", tmp_path), format="keras")
     value = RNG.normal(size=(2, 4)).astype("float32")
     close(imported.call(value), model(value), "float16 inside", 2e-3)
 

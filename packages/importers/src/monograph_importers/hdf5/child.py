@@ -8,9 +8,13 @@ import io
 import json
 import math
 import os
-import resource
 import signal
 import sys
+
+try:
+    import resource
+except ImportError:  # Windows: without limits, but still in a process of its own
+    resource = None  # type: ignore[assignment]
 
 MEGABYTES, SECONDS, PER_SECOND = 256, 0.5, 20_000_000
 """Memory; and time, with that for each byte."""
@@ -48,11 +52,14 @@ class Part(io.RawIOBase):
 
 def limit(size):
     """From here on little memory and time for a file of ``size`` bytes."""
-    pages = int(open("/proc/self/statm").read().split()[0])  # noqa: SIM115
-    most = pages * resource.getpagesize() + MEGABYTES * 2**20
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    if resource is None:
+        return
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm") as f:
+            most = int(f.read().split()[0]) * resource.getpagesize() + MEGABYTES * 2**20
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.setitimer(
         signal.ITIMER_PROF, SECONDS + size / PER_SECOND

@@ -14,10 +14,10 @@ from monograph.errors import ArgumentError
 from monograph.importing import Imported, Signature, Unsupported
 from monograph.storage import opened
 
+from ..weights import HDF5
+
 if TYPE_CHECKING:
     from .archive import Source
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def recognises(source: Any) -> bool:
@@ -31,7 +31,7 @@ def recognises(source: Any) -> bool:
     if path.suffix == ".keras" or not path.is_file():
         return path.suffix == ".keras"
     with opened(path) as f:
-        return f.read(8) == _HDF5
+        return f.read(8) == HDF5
 
 
 def load(source: Any, training: bool = False) -> Imported:
@@ -63,7 +63,7 @@ def built(source: Source, training: bool) -> Imported:
     """The model of a config and the variables that belong to it."""
     from .._steps import missing
     from . import archive
-    from .network import NESTED, network, sound
+    from .parsing import NESTED, network, sound
 
     kind, config = source.config.get("class_name"), source.config.get("config")
     if kind not in NESTED and not (isinstance(config, dict) and "input_layers" in config):
@@ -75,13 +75,13 @@ def built(source: Source, training: bool) -> Imported:
         lacks, signature = list(missing(model.missing())), model.signature()
         arrays = {} if lacks else archive.arrays(source, model)
     name = config.get("name") if isinstance(config, dict) else None
-    specs = {path: array.spec for path, array in arrays.items()}
+    specs = {path: {n: a.spec for n, a in own.items()} for path, own in arrays.items()}
 
     def run(scope: mg.Scope, *inputs: Any) -> Any:
         values = [mg.asarray(x) for x in inputs]
         return model.run(scope, values, [None] * len(values), specs, training)[0]
 
-    parameters = {path: array.make() for path, array in arrays.items()}
+    parameters = {f"{path}/{n}": a.make() for path, own in arrays.items() for n, a in own.items()}
     title = str(name or Path(str(source.path)).stem)
     return Imported(run, signature, parameters, lacks, title)
 

@@ -16,8 +16,9 @@ from monograph.storage import damaged
 
 from .. import hdf5
 from ..weights import Array, zips
-from .layers import LAYERS, Variables
-from .network import Entry, Network
+from .layers import LAYERS
+from .network import Network
+from .rows import Variables
 
 LONGEST = 16_000_000
 """The longest config read, in bytes."""
@@ -145,13 +146,14 @@ def parsed(path: Path, text: str | bytes) -> dict[str, Any]:
     return found
 
 
-def arrays(source: Source, model: Network) -> dict[str, Array]:
-    """First values by our paths.
+def arrays(source: Source, model: Network) -> dict[str, dict[str, Array]]:
+    """First values by the layer's path, then by name.
 
     Raises:
         FileFormatError: lists the layers whose variables are not those that their config asks for.
     """
-    out, lost = {}, []
+    out: dict[str, dict[str, Array]] = {}
+    lost = []
     for names, keys, entry in model.leaves():
         row = LAYERS.get(entry.kind)
         wanted = row.variables(entry.config) if row else ()
@@ -162,9 +164,7 @@ def arrays(source: Source, model: Network) -> dict[str, Array]:
         if len(found) != len(wanted):
             lost.append(f"{path} ({entry.kind}) has {len(found)} of {len(wanted)}")
             continue
-        for name, array in _matched(wanted, found):
-            if name:
-                out[f"{path}/{name}"] = array
+        out[path] = {name: array for name, array in _matched(wanted, found) if name}
     if lost:
         more = f" and {len(lost) - 8} more" if len(lost) > 8 else ""
         raise damaged(source.path, f"variables are missing: {', '.join(lost[:8])}{more}")
@@ -180,4 +180,4 @@ def _matched(wanted: Variables, found: Found) -> list[tuple[str, Array]]:
     return [(n, a) for n, (_, a) in zip(ours, found)]
 
 
-__all__ = ["Entry", "Source", "arrays", "of_model", "read_h5", "read_keras"]
+__all__ = ["Source", "arrays", "of_model", "read_h5", "read_keras"]

@@ -23,6 +23,10 @@ NAMES = (
 """What a folder's weights are called, the first that is there before the others."""
 
 
+HDF5 = b"\x89HDF\r\n\x1a\n"
+"""What an HDF5 file begins with."""
+
+
 def _is_npz(members: dict[str, zips.Member]) -> bool:
     return bool(members) and all(name.endswith(".npy") for name in members)
 
@@ -39,11 +43,18 @@ def _zip(path: Path) -> Weights:
     )
 
 
+def _hdf5(path: Path) -> Weights:
+    from .. import hdf5
+
+    return Weights(path, {n.replace("/", "."): a for n, a in hdf5.read(path).arrays.items()})
+
+
 READERS: tuple[tuple[bytes, Callable[[Path], Weights]], ...] = (
     (b"PK", _zip),
     (b"GGUF", gguf.read),
     (b"\x93NUMPY", numpy.read_npy),
     (b"\x80", pytorch.read_legacy),
+    (HDF5, _hdf5),
 )
 """What a file begins with, and who reads it."""
 
@@ -53,7 +64,7 @@ def read(path: Any) -> Weights:
 
     Args:
         path: safetensors (one file, or the ``.index.json`` of several), a PyTorch state dict in either
-            of its forms, GGUF, ``.npz``, ``.npy``; or a folder with one of `NAMES`.
+            of its forms, GGUF, ``.npz``, ``.npy``, HDF5; or a folder with one of `NAMES`.
 
     Returns:
         A read-only mapping of names to arrays. Dicts in dicts become names with dots; of a checkpoint
@@ -98,6 +109,8 @@ def recognises(path: Any) -> bool:
             return path.name.endswith(".index.json")
         with opened(path) as f:
             first = f.read(16)
+        if first.startswith(HDF5):  # which may hold a model, too
+            return path.name.endswith(".weights.h5")
         if first.startswith(b"PK"):
             members = zips.members(path)
             return pytorch.is_archive(members) or _is_npz(members)
@@ -120,7 +133,7 @@ def _one(path: Path) -> Weights:
     if (reader := _reader(path, first)) is not None:
         return reader(path)
     raise FileFormatError(
-        f"{path}: begins as no file of safetensors, PyTorch, GGUF or NumPy does; nothing was read"
+        f"{path}: begins as no file of safetensors, PyTorch, GGUF, NumPy or HDF5 does; nothing was read"
     )
 
 
