@@ -72,12 +72,20 @@ def images(x):
 
 def sequences(x):
     """A result per layer of sequences ``[batch, 5, 4]``."""
-    masked = L.Masking(0.5)(x)
-    yield L.LSTM(3, return_sequences=True, activation="softsign")(masked)
-    yield L.GRU(3, reset_after=False, go_backwards=True)(masked)
-    yield L.SimpleRNN(3, use_bias=False)(L.Dropout(0.2)(masked))
-    yield L.Bidirectional(L.LSTM(3, return_sequences=True), merge_mode="sum")(masked)
-    yield L.GlobalAveragePooling1D()(masked)
+    # a mask of its own for each: some layers of Keras take it off their input
+    masked = lambda: L.Masking(0.5)(x)
+    yield L.LSTM(3, return_sequences=True, activation="softsign")(masked())
+    yield L.GRU(3, reset_after=False, go_backwards=True)(masked())
+    yield L.SimpleRNN(3, use_bias=False)(L.Dropout(0.2)(masked()))
+    yield L.Bidirectional(L.LSTM(3, return_sequences=True), merge_mode="sum")(masked())
+    yield L.GlobalAveragePooling1D()(masked())
+    yield L.Attention()([masked(), masked()])
+    yield L.AdditiveAttention()([masked(), x])
+    # of places that do not count, ours and Keras's attention make different numbers
+    yield L.GlobalAveragePooling1D()(L.MultiHeadAttention(2, 3)(masked(), masked()))
+    yield L.GRU(2)(L.Concatenate(axis=1)([masked(), masked()]))
+    yield L.GRU(2)(L.Concatenate()([masked(), masked()]))
+    yield L.GRU(2)(L.Add()([masked(), masked()]))
     yield L.TimeDistributed(L.Dense(3, activation="relu"))(x)
     yield L.Conv1D(6, 3, padding="causal", dilation_rate=2)(x)
     yield L.RepeatVector(3)(L.GlobalMaxPooling1D()(x))

@@ -59,6 +59,17 @@ def _embedding(c: Call) -> Any:
     return nn.embedding(c.scope, ids, c["input_dim"], c["output_dim"], dtype=spec.dtype)
 
 
+def _joined_mask(c: Call, y: Any) -> Any:
+    """Along time, one after another; along another axis, where any of them counts."""
+    masks = c.all_masks
+    if c["axis"] % y.ndim != 1 or all(m is None for m in masks):
+        return either_mask(c, y)
+    whole = [
+        mg.ones(x.shape[:2], dtype="bool") if m is None else m for x, m in zip(c.inputs, masks)
+    ]
+    return mg.concat(whole, axis=1)
+
+
 def _dot(c: Call) -> Any:
     """Products over an axis of each, for each example."""
     axes = c["axes"]
@@ -173,7 +184,7 @@ LAYERS |= {
     "Multiply": merged(lambda a, b: a * b), "Maximum": merged(mg.maximum),
     "Minimum": merged(mg.minimum),
     "Average": Layer(lambda c: sum(c.inputs[1:], c.inputs[0]) / len(c.inputs), mask=either_mask),
-    "Concatenate": Layer(lambda c: mg.concat(list(c.inputs), axis=c["axis"]), mask=either_mask),
+    "Concatenate": Layer(lambda c: mg.concat(list(c.inputs), axis=c["axis"]), mask=_joined_mask),
     "Dot": Layer(_dot),
     **SEQUENCES,  # global averages over time among them, which may have a mask
 }  # fmt: skip

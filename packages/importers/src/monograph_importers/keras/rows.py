@@ -46,8 +46,15 @@ class Call:
     @property
     def mask(self) -> Any:
         """That of the first input, or the one given in the call."""
+        return self.all_masks[0]
+
+    @property
+    def all_masks(self) -> Sequence[Any]:
+        """Those of all inputs."""
         given = self.options.get("mask")
-        return self.masks[0] if given is None else given
+        if isinstance(given, (list, tuple)):
+            return given
+        return self.masks if given is None else (given, *self.masks[1:])
 
     def __getitem__(self, key: str) -> Any:
         """An option of the layer; activations as functions, lists as tuples."""
@@ -138,9 +145,8 @@ def same_mask(call: Call, y: Any) -> Any:
 
 def either_mask(call: Call, y: Any) -> Any:
     """Of several inputs: where any of them counts, if all have masks."""
-    if any(m is None for m in call.masks):
-        return None
-    return functools.reduce(mg.logical_or, call.masks)
+    masks = call.all_masks
+    return None if any(m is None for m in masks) else functools.reduce(mg.logical_or, masks)
 
 
 def layer(

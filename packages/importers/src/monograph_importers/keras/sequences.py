@@ -78,8 +78,9 @@ def _bidirectional(c: Call) -> Any:
         return RECURRENT[kind](c.scope / side / f"{_kind(kind)}_cell", x, units, **options)
 
     options = _recurrent_options(inside, kind)
-    y = nn.bidirectional(c.scope, c.x, one, inside["units"], merge_mode=c["merge_mode"], **options)
-    return y
+    return nn.bidirectional(
+        c.scope, c.x, one, inside["units"], merge_mode=c["merge_mode"], **options
+    )
 
 
 def _wrapped(config: Mapping[str, Any]) -> Sequence[str]:
@@ -135,7 +136,7 @@ def _multi_head(c: Call, **options: Any) -> Any:
     for name in ("attention_mask", "use_causal_mask", "return_attention_scores"):
         if c.options.get(name) is not None:
             options[name] = c.options[name]
-    masks = [c.options.get("value_mask"), c.options.get("key_mask"), *c.masks[1:]]
+    masks = [c.options.get("value_mask"), c.options.get("key_mask"), *c.all_masks[1:]]
     seen = [m for m in masks if m is not None]
     if seen:
         options["key_mask"] = functools.reduce(mg.logical_and, seen)
@@ -154,8 +155,13 @@ def _attend(fn: Callable, options: str) -> Callable[[Call], Any]:
             for k in ("use_causal_mask", "return_attention_scores")
             if c.options.get(k)
         }
-        key_mask = c.masks[1] if len(c.masks) > 1 else None
-        return fn(c.scope, *c.inputs, key_mask=key_mask, **c.some(options), **named)
+        query_mask, key_mask, *_ = (*c.all_masks, None, None)
+        y = fn(c.scope, *c.inputs, key_mask=key_mask, **c.some(options), **named)
+        if query_mask is None:
+            return y
+        heads, *scores = y if isinstance(y, tuple) else (y,)
+        heads = mg.where(query_mask[..., None], heads, 0.0)
+        return (heads, *scores) if scores else heads
 
     return run
 
