@@ -193,9 +193,9 @@ def packed(path, name, data, level=9):
 def test_zip_bombs(guard, tmp_path):
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        head, {"descr": "<f4", "fortran_order": False, "shape": (75_000_000,)}
+        head, {"descr": "<f4", "fortran_order": False, "shape": (20_000_000,)}
     )
-    zeros = head.getvalue() + bytes(300_000_000)
+    zeros = head.getvalue() + bytes(80_000_000)
     refused(guard, packed(tmp_path / "x.npz", "w.npy", zeros, 1), "would unpack to")
     refused(guard, packed(tmp_path / "y.pt", "archive/data.pkl", zeros, 1), "would unpack to")
 
@@ -223,8 +223,8 @@ def test_members_that_lie_over_one_another(guard, tmp_path):
 def test_a_table_of_contents_without_end(guard, tmp_path):
     path = tmp_path / "x.npz"
     with zipfile.ZipFile(path, "w") as z:
-        for n in range(60_000):
-            z.writestr(f"a/long/enough/name/{n:020}.npy", b"")
+        for n in range(1000):
+            z.writestr(f"{n:05000}.npy", b"")
     refused(guard, path, "table of contents")
 
 
@@ -341,4 +341,4 @@ def test_every_truncation_is_refused(name, tmp_path):
 @pytest.mark.parametrize("name", ["safetensors", "state_dict", "gguf", "npz"])
 def test_mutated_files_are_read_or_refused(name):
     pytest.importorskip("gguf", reason="it writes the files")
-    assert fuzz(name, seconds=1.5, seed=7) == []
+    assert fuzz(name, seconds=1, seed=7) == []

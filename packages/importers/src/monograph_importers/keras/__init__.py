@@ -69,7 +69,7 @@ def built(source: Source, training: bool) -> Imported:
     if kind not in NESTED and not (isinstance(config, dict) and "input_layers" in config):
         why = "a model of a class of its own: its code is not in the file; use model.export or torch.export"
         lacks = [Unsupported(str(kind)[:80], 1, str(source.path), why)]
-        return Imported(_nothing, Signature(()), {}, lacks)
+        return Imported(_nothing, Signature(()), {}, lacks, str(kind)[:80])
     with sound(source.path):
         model = network(source.path, str(kind), config, source.old)
         lacks, signature = list(missing(model.missing())), model.signature()

@@ -98,18 +98,18 @@ class Network:
                 yield str(name), "/".join(names), why
 
     def signature(self) -> Signature:
-        """Inputs in the order of the config; a length that is None has a name."""
-        inputs = []
+        """Inputs in the order of the config; axes of any length have names."""
+        inputs, sizes = [], {}
         layers = {e.name: e for e in self.entries}
         for ref in refs(self.inputs):
             config = layers[ref.layer].config
             shape: Any = config.get("batch_shape", config.get("batch_input_shape"))
-            axes = [
-                n if n is not None else "batch" if not i else f"{ref.layer}_{i}"
-                for i, n in enumerate(shape)
-            ]
+            axes = [f"{ref.layer}_{i}" if n is None else n for i, n in enumerate(shape)]
+            if axes:  # any number of examples, also where one is given: a first call leaves its own
+                axes[0] = "batch"
+                sizes |= {} if shape[0] is None else {"batch": shape[0]}
             inputs.append(Input(ref.layer, tuple(axes), as_dtype(config.get("dtype") or "float32")))
-        return Signature(tuple(inputs), tuple(r.layer for r in refs(self.outputs)))
+        return Signature(tuple(inputs), tuple(r.layer for r in refs(self.outputs)), sizes)
 
     def run(
         self, scope: mg.Scope, inputs: Sequence[Any], masks: Sequence[Any],
