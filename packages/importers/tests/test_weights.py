@@ -106,6 +106,20 @@ def test_dicts_in_dicts_and_lists_become_names_with_dots(tmp_path):
     assert list(got) == ["encoder.0", "encoder.b.0", "encoder.b.1"]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_of_numpy_in_a_checkpoint(form, tmp_path):
+    arrays = {
+        "f": RNG.normal(size=(3, 2)).astype("float32"), "columns": np.asfortranarray(RNG.normal(size=(3, 2))),
+        "big": np.arange(3).astype(">i4"), "flag": np.array([True]), "none": np.zeros((0, 3)),
+    }  # fmt: skip
+    got = saved({**arrays, "w": torch.ones(2)}, tmp_path / "x.pt", form)
+    for name, a in arrays.items():
+        np.testing.assert_array_equal(got[name], a)
+        assert got[name].dtype.isnative and not got[name].flags.writeable
+    with pytest.raises(FileFormatError, match="not of numbers"):
+        saved({"w": np.array(["a"])}, tmp_path / "y.pt", form)
+
+
 @pytest.mark.skipif(CIFAR is None, reason="needs shared/data")
 def test_a_real_checkpoint_of_the_old_form():
     same(read(CIFAR), torch.load(CIFAR, map_location="cpu", weights_only=True)["state_dict"])

@@ -149,6 +149,13 @@ PICKLES = {
     "a billion laughs as a key": LAUGHS + b"q\x63}h\x63Ns.",
     "a billion laughs as a name": LAUGHS + b"q\x63h\x63h\x63\x93.",
     "a billion laughs as a storage": LAUGHS + b"Q.",
+    "wide lists in lists": b"\x80\x02]("
+    + b"N" * 99_000
+    + b"eq\x00"
+    + b"]("
+    + b"h\x00" * 99_000
+    + b"e.",
+    "an array of NumPy without end": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R(K\x01(\x8a\x06\0\0\0\0\0\1K\x00tNI00\nU\x00tb.",
     "a text as arguments": b"\x80\x02cbuiltins\nint\nX" + struct.pack("<I", 9) + b"x" * 9 + b"R.",
     "a frame without end": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",
     "an extension": b"\x80\x02\x82\x01.",

@@ -99,7 +99,8 @@ class Network:
 
     def signature(self) -> Signature:
         """Inputs in the order of the config; axes of any length have names."""
-        inputs, sizes = [], {}
+        inputs: list[Input] = []
+        sizes: dict[str, int] = {}
         layers = {e.name: e for e in self.entries}
         for ref in refs(self.inputs):
             config = layers[ref.layer].config

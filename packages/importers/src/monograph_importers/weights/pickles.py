@@ -16,7 +16,7 @@ from typing import Any
 from monograph.errors import FileFormatError
 from monograph.storage import damaged
 
-MOST = 400_000
+MOST = 250_000
 """The most opcodes of a pickle: a state dict has some fifty per tensor."""
 
 LONGEST = 64_000_000
@@ -24,12 +24,10 @@ LONGEST = 64_000_000
 
 
 class Foreign:
-    """A name that is not in the table, or what would come of it: it takes everything and does nothing."""
+    """A name that is not in the table, and what would come of it: nothing is done with it."""
 
-    __slots__ = ("name",)
 
-    def __init__(self, name: str):
-        self.name = name
+FOREIGN = Foreign()
 
 
 class Source:
@@ -57,7 +55,7 @@ class Source:
 
 def load(
     source: Source, path: Path, table: Mapping[str, Any],
-    stored: Callable[[Any], Any] = lambda key: Foreign("a persistent id"), most: int = MOST,
+    stored: Callable[[Any], Any] = lambda key: FOREIGN, most: int = MOST,
 ) -> Any:  # fmt: skip
     """The next pickle's value.
 
@@ -123,12 +121,12 @@ class _Machine:
             self.stack.append(self.table[full])
         else:
             self.foreign.add("".join(c if c.isprintable() else "?" for c in full[:100]))
-            self.stack.append(Foreign(full))
+            self.stack.append(FOREIGN)
 
     def call(self, fn: Any, args: Any) -> None:
         if type(args) is not tuple:  # unpacking a long text would take eight times its memory
             raise ValueError("a call without a tuple of arguments")
-        self.stack.append(fn if isinstance(fn, Foreign) else fn(*args))
+        self.stack.append(FOREIGN if fn is FOREIGN else fn(*args))
 
     def instance(self, arg: str) -> None:
         args = self.group()
@@ -149,7 +147,7 @@ class _Machine:
             self.stack[-1].extend(items)
 
     def build(self, state: Any) -> None:
-        """State goes into our own objects only, by their ``build``."""
+        """State goes into our own objects that have a ``build``; others do without."""
         if hasattr(self.stack[-1], "build"):
             self.stack[-1].build(state)
 

@@ -6,7 +6,8 @@ Storages stay in the file; tensors are views of its pages. PyTorch is not needed
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ class Storage:
     dtype: str
     numel: int
 
+    @property
+    def nbytes(self) -> int:
+        """Its length."""
+        return self.numel * (1 if self.dtype == "bytes" else as_dtype(self.dtype).itemsize)
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -84,7 +90,14 @@ def _typed_view(
 
 
 def _from_type(fn: Callable, kind: Any, args: Any, state: Any) -> Any:
+    if type(args) is not tuple:
+        raise ValueError("a call without a tuple of arguments")
     return fn(*args)
+
+
+def _ordered(items: Any = ()) -> dict[str, Any]:
+    """An OrderedDict; Python 2 wrote its items as arguments."""
+    return {key: value for key, value in items if type(key) is str}
 
 
 class _Value:
@@ -92,6 +105,33 @@ class _Value:
 
     def __init__(self, *args: Any):
         pass
+
+
+class _NumPyType:
+    """`numpy.dtype`, of numbers."""
+
+    def __init__(self, code: Any = "", *rest: Any):
+        self.code, self.order = str(code)[:8] if isinstance(code, str) else "", "="
+
+    def build(self, state: Any) -> None:
+        self.order = {">": ">"}.get(state[1], "<")
+
+
+class NumPyArray:
+    """`numpy.ndarray`, whose bytes are in the pickle."""
+
+    def __init__(self, *args: Any):
+        self.array: np.ndarray | None = None
+
+    def build(self, state: Any) -> None:
+        _, shape, kind, columns_first, raw = state
+        if (
+            isinstance(kind, _NumPyType)
+            and re.fullmatch("b1|[iufc][0-9]{1,2}", kind.code)
+            and type(raw) is bytes
+        ):
+            whole = np.frombuffer(raw, np.dtype(kind.order + kind.code))
+            self.array = whole.reshape(shape, order="F" if columns_first else "C")
 
 
 _PLAIN = "int", "long", "float", "bool", "str", "list", "dict", "tuple", "complex"
@@ -106,15 +146,20 @@ TABLE: dict[str, Any] = {
     **{f"torch.{name}Storage": dtype for name, dtype in STORAGES.items()},
     "torch.storage.UntypedStorage": "bytes",
     **{f"torch.{name}": name for name in DTYPES},
-    "collections.OrderedDict": lambda *args: {},
+    "collections.OrderedDict": _ordered,
     "collections.defaultdict": lambda *args: {},
     "__builtin__.set": lambda items=(): items, "builtins.set": lambda items=(): items,
+    "numpy.dtype": _NumPyType,
+    "numpy.core.multiarray._reconstruct": NumPyArray,
+    "numpy._core.multiarray._reconstruct": NumPyArray,
+    "__builtin__.bytes": lambda: b"", "builtins.bytes": lambda: b"",
+    "_codecs.encode": lambda text, encoding: text.encode("latin1"),  # how bytes were written once
     **dict.fromkeys(
         (
             "torch.Size", "torch.device", "torch.nn.parameter.Parameter", "torch.Tensor",
             "argparse.Namespace", "datetime.datetime", "datetime.timedelta", "pathlib.Path",
-            "pathlib.PosixPath", "pathlib.PurePosixPath", "numpy.dtype", "numpy.ndarray",
-            "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "_codecs.encode",
+            "pathlib.PosixPath", "pathlib.PurePosixPath", "numpy.ndarray",
+            "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
             *(f"{m}.{n}" for m in ("builtins", "__builtin__") for n in _PLAIN),
             "torch.torch_version.TorchVersion", "torch._C.Generator", "types.SimpleNamespace",
         ),
@@ -178,7 +223,7 @@ def read_legacy(path: Path) -> Weights:
         if key not in seen or key in places:
             raise damaged(path, f"its list of storages has {key!r:.60}, which no tensor uses")
         length = int.from_bytes(whole[at : at + 8].tobytes(), "little")
-        nbytes = seen[key].numel * as_dtype(seen[key].dtype).itemsize
+        nbytes = seen[key].nbytes
         at += 8
         if length != seen[key].numel or nbytes > whole.size - at:
             raise damaged(
@@ -213,37 +258,43 @@ def _stored(key: Any) -> Storage:
 
 
 def _weights(path: Path, found: Any, memory: Callable, order: str) -> Weights:
-    tensors = dict(_tensors(path, found))
-    for name in NESTS:
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            tensors = dict(_tensors(path, found[name])) or tensors
-            break
+    nests = [found[n] for n in NESTS if isinstance(found, dict) and isinstance(found.get(n), dict)]
+    tensors = (nests and _tensors(path, nests[0])) or _tensors(path, found)
     if not tensors:
         raise FileFormatError(f"{path}: there is no tensor in it")
     return Weights(path, {n: _array(path, n, t, memory, order) for n, t in tensors.items()})
 
 
-def _tensors(path: Path, found: Any) -> Iterator[tuple[str, Tensor]]:
+def _tensors(path: Path, found: Any) -> dict[str, Tensor | NumPyArray]:
     """Tensors by their names in dicts and lists; those inside themselves are an error, however many."""
+    out: dict[str, Tensor | NumPyArray] = {}
     todo: list[tuple[str, Any, int]] = [("", found, 0)]
     steps = 0
     while todo:
         name, value, depth = todo.pop()
-        steps += 1
-        if depth > 50 or steps > MOST or len(name) > 4096:
-            raise damaged(path, "its dicts and lists hold one another without end")
-        if isinstance(value, Tensor):
-            yield name, value
+        if isinstance(value, (Tensor, NumPyArray)):
+            if name in out:
+                raise damaged(path, f"two tensors are called {name!r:.200}")
+            out[name] = value
         elif isinstance(value, (dict, list, tuple)):
+            steps += 1 + len(value)
+            if depth > 50 or steps > MOST or len(name) > 4096:
+                raise damaged(path, "its dicts and lists hold one another without end")
             items = value.items() if isinstance(value, dict) else enumerate(value)
             below = f"{name}." if name else ""
             todo += [(f"{below}{key}", v, depth + 1) for key, v in items][::-1]
+    return out
 
 
-def _array(path: Path, name: str, t: Tensor, memory: Callable, order: str) -> Array:
+def _array(path: Path, name: str, t: Tensor | NumPyArray, memory: Callable, order: str) -> Array:
+    if isinstance(t, NumPyArray):
+        if t.array is None:
+            raise FileFormatError(f"{path}: {name!r:.200} is an array of NumPy, and not of numbers")
+        native = t.array.astype(t.array.dtype.newbyteorder("="), copy=False)
+        return Array(Spec.of(native), lambda: native)
     dtype, kept = as_dtype(t.dtype), t.storage
     width = dtype.itemsize
-    nbytes = kept.numel * (1 if kept.dtype == "bytes" else as_dtype(kept.dtype).itemsize)
+    nbytes = kept.nbytes
     size = math.prod(t.shape)
     last = t.offset + sum((n - 1) * s for n, s in zip(t.shape, t.strides)) + 1 if size else 0
     if last * width > nbytes or size > max(nbytes // width, WIDEST):
