@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .dtypes import DType, dtype as as_dtype
-from .errors import DTypeError, VariableError
+from .errors import DTypeError, FileFormatError, VariableError
 from .storage import damaged, opened, replacing
 
 CODES = {
@@ -29,8 +29,9 @@ CODES = {
 }  # fmt: skip
 """The format's names of element types, and ours."""
 
-LONGEST = 100_000_000
-"""The longest header the format allows, in bytes."""
+LONGEST = 8_000_000
+"""The longest header read, in bytes: that of 60,000 arrays. The format allows 100 million, which could
+be made to unfold to gigabytes."""
 
 _CODE_OF = {ours: code for code, ours in CODES.items() if ours != "complex64"}
 
@@ -116,8 +117,10 @@ def read_raw_header(f: BinaryIO, path: Any) -> bytes:
     """The length field and the header, nothing parsed, no more memory taken than the file has."""
     size, first = os.fstat(f.fileno()).st_size, f.read(8)
     n = int.from_bytes(first, "little")
-    if len(first) < 8 or not 2 <= n <= min(size - 8, LONGEST):
+    if len(first) < 8 or not 2 <= n <= size - 8:
         raise damaged(path, f"it has {size:,} bytes and does not start with the length of a header")
+    if n > LONGEST:
+        raise FileFormatError(f"{path}: a header of {n:,} bytes; at most {LONGEST:,} are read")
     raw = first + f.read(n)
     if len(raw) != 8 + n:
         raise damaged(path, "it ends inside its header")

@@ -20,7 +20,7 @@ from .layers import LAYERS
 from .network import Network
 from .rows import Variables
 
-LONGEST = 16_000_000
+LONGEST = 8_000_000
 """The longest config read, in bytes."""
 
 Found = list[tuple[str, Array]]

@@ -52,8 +52,8 @@ _NUMBERS = {
     12: "d",
 }
 _STRING, _ARRAY = 8, 9
-MOST = 2_000_000
-"""The most values, texts and tensors a header may list: twice the largest vocabulary with its merges."""
+TENSORS, PAIRS, TEXTS = 65_536, 10_000, 1_200_000
+"""The most of each in a header: twice the largest vocabulary with its merges are a million texts."""
 
 
 def read(path: Path) -> Weights:
@@ -63,7 +63,7 @@ def read(path: Path) -> Weights:
     version, tensors, pairs = header.numbers("IQQ")
     if version not in (2, 3):
         raise FileFormatError(f"{path}: GGUF version {version}; versions 2 and 3 are read")
-    if tensors > MOST or pairs > MOST:
+    if tensors > TENSORS or pairs > PAIRS:
         raise damaged(path, f"it says that it has {tensors:,} tensors and {pairs:,} values")
     metadata = {}
     for _ in range(pairs):
@@ -88,7 +88,7 @@ class _Header:
     """Reads on from the magic, never past the end, and no more values than is sound."""
 
     def __init__(self, path: Path, whole: np.ndarray):
-        self.path, self.raw, self.at, self.left = path, whole.data, 4, MOST
+        self.path, self.raw, self.at, self.left = path, whole.data, 4, TEXTS
 
     def take(self, n: int) -> memoryview:
         if n > len(self.raw) - self.at:

@@ -16,7 +16,7 @@ from monograph.tensorfile import load_safetensors
 
 from ._weights import Array, Weights
 
-LONGEST = 16_000_000
+LONGEST = 12_000_000
 """The longest index read, in bytes: one of 100,000 names has 9 million."""
 
 
