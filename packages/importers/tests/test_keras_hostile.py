@@ -54,6 +54,22 @@ def test_the_sound_file_is_read(tmp_path):
     assert imported.call(np.ones((1, 3), "float32")).tolist() == [[4, 4]]
 
 
+def test_many_layers_are_no_attack(tmp_path):
+    names = [f"d{n}" for n in range(300)]
+
+    def more(f):
+        for name in names:
+            f.copy("model_weights/d", f"model_weights/{name}")
+            del f[f"model_weights/{name}/d/kernel"]
+            f[f"model_weights/{name}/d/kernel"] = np.eye(2, dtype="float32")
+
+    inputs, dense = DENSE["config"]["layers"]
+    layers = [inputs, dense, *({**dense, "config": {**dense["config"], "name": n}} for n in names)]
+    config = {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+    imported = mg.load(h5_model(tmp_path / "a.h5", config, more))
+    assert len(imported.parameters) == 602
+
+
 def replaced(make):
     def change(f):
         del f["model_weights/d/d/kernel"]

@@ -16,8 +16,8 @@ try:
 except ImportError:  # Windows: without limits, but still in a process of its own
     resource = None  # type: ignore[assignment]
 
-MEGABYTES, SECONDS, PER_SECOND = 256, 0.5, 20_000_000
-"""Memory; and time, with that for each byte."""
+MEGABYTES, SECONDS, PER_SECOND = 256, 0.5, 2_000_000
+"""Memory; and processor time: a sound file takes a third of that for its bytes."""
 DEEPEST, MOST = 32, 100_000
 LONGEST = 64_000_000
 """The longest text, in bytes; and the most that an array may have if it is not that of its file."""
@@ -61,9 +61,8 @@ def limit(size):
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.setitimer(
-        signal.ITIMER_PROF, SECONDS + size / PER_SECOND
-    )  # whose signal ends the process
+    # its signal ends the process
+    signal.setitimer(signal.ITIMER_PROF, SECONDS + size / PER_SECOND)
 
 
 def walk(h5py, root):

@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   one parser, ten minutes, another row of files than last time
     python -m monograph_importers.testing gguf --seconds 600 --seed 1
 files that were found are kept in --keep, to be read again:
-    python -m monograph_importers.testing gguf --again findings/gguf-0
+    python -m monograph_importers.testing gguf --again out/findings/gguf-0.gguf
 """
 
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("parser", nargs="*", help=f"of {', '.join(TARGETS)} (default: all)")
     p.add_argument("--seconds", type=float, default=60, help="for each parser (default: 60)")
     p.add_argument("--seed", type=int, default=0, help="of the row of files (default: 0)")
-    p.add_argument("--keep", type=Path, default=Path("findings"), help="default: findings/")
+    p.add_argument("--keep", type=Path, default=Path("out/findings"), help="default: out/findings/")
     p.add_argument("--again", type=Path, metavar="FILE", help="read this file only")
     args = p.parse_args(argv)
     if wrong := [n for n in args.parser if n not in TARGETS]:
