@@ -74,9 +74,12 @@ def read_keras(path: Path) -> Source:
         for name, key in zip(names, keys):
             inside = f"{place}/{root}" if place else root
             place = places.get((inside, name), f"{inside}/{key}")
-        return [
-            (n, tree.arrays[f"{place}/{at}"]) for at, n in wanted if f"{place}/{at}" in tree.arrays
+        # parts of a layer are private attributes in some versions and not in others
+        found = [
+            (n, tree.arrays.get(f"{place}/{at}") or tree.arrays.get(f"{place}/_{at}"))
+            for at, n in wanted
         ]
+        return [(n, a) for n, a in found if a is not None]
 
     return Source(path, text("config.json"), str(version).startswith("2"), variables)
 

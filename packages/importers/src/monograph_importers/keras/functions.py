@@ -78,9 +78,10 @@ OLD: dict[str, Callable[..., Any]] = {
     "math.reduce_max": _reduced(mg.max), "math.reduce_min": _reduced(mg.min),
     "linalg.matmul": _matmul, "reshape": lambda x, shape: mg.reshape(x, tuple(shape)),
     "expand_dims": lambda x, axis: mg.expand_dims(x, axis=axis), "stop_gradient": mg.stop_gradient,
-    "concat": lambda xs, axis: mg.concat(list(xs), axis=axis), "stack": FUNCTIONS["Stack"],
-    "transpose": lambda x, perm=None: FUNCTIONS["Transpose"](x, perm),
-    "cast": lambda x, dtype: mg.astype(x, dtype), "__operators__.getitem": _item,
+    "concat": lambda *xs, axis: mg.concat(xs, axis=axis),
+    "stack": lambda *xs, axis=0: mg.stack(xs, axis=axis),
+    "transpose": lambda x, perm=None, conjugate=False: FUNCTIONS["Transpose"](x, perm),
+    "cast": lambda x, dtype: mg.astype(x, dtype), "__operators__.getitem": lambda x, slice_spec: _item(x, slice_spec),
 }  # fmt: skip
 """Functions of TensorFlow by the names that Keras 2 writes."""
 
@@ -88,7 +89,8 @@ OLD: dict[str, Callable[..., Any]] = {
 def find(name: str, config: dict[str, Any]) -> Callable[..., Any] | None:
     """The function of an operation, None where there is none."""
     if name in ("TFOpLambda", "SlicingOpLambda"):
-        return OLD.get(str(config.get("function")).removeprefix("tf."))
+        name = str(config.get("function")).removeprefix("tf.").removeprefix("compat.v1.")
+        return OLD.get(name)
     return FUNCTIONS.get(name)
 
 

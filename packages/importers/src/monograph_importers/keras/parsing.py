@@ -171,21 +171,19 @@ def _arguments(node: Any, by_name: dict[str, Entry], old: bool) -> tuple[Any, di
     if node and isinstance(node[0], str):  # one input, not in a list
         node = [node]
     kwargs = node[0][3] if len(node[0]) > 3 else {}
-    refs = [_ref(n[:3], by_name, old) for n in node]
+    refs = [_old_value(n[:3], by_name, old) for n in node]
     named = {k: _old_value(v, by_name, old) for k, v in kwargs.items() if k != "name"}
-    return refs if len(refs) > 1 or not refs else [refs[0]], named
+    return refs, named
 
 
 def _old_value(v: Any, by_name: dict[str, Entry], old: bool) -> Any:
     """An argument of Keras 2: a list that begins with a layer's name is a result."""
     if isinstance(v, list):
+        if len(v) >= 3 and v[0] == "_CONSTANT_VALUE":
+            return v[2]
         if len(v) >= 3 and isinstance(v[0], str) and v[0] in by_name:
             return _ref(v[:3], by_name, old)
-        return (
-            v[1]
-            if len(v) == 2 and v[0] == "_CONSTANT_VALUE"
-            else [_old_value(x, by_name, old) for x in v]
-        )
+        return [_old_value(x, by_name, old) for x in v]
     if isinstance(v, dict) and set(v) == {"start", "stop", "step"}:
         return slice(v["start"], v["stop"], v["step"])
     return v

@@ -120,10 +120,10 @@ _PROJECTIONS = {
 }  # fmt: skip
 
 
-def _heads(config: Mapping[str, Any], mark: str = "") -> Variables:
+def _heads(config: Mapping[str, Any]) -> Variables:
     own = held("kernel bias")(config)
     return [
-        (f"{mark}{at}/{a}", f"{name}/{n}")
+        (f"{at}/{a}", f"{name}/{n}")
         for at, name in _PROJECTIONS.items()
         if name != "gate" or config.get("use_gate")
         for a, n in own
@@ -204,7 +204,7 @@ SEQUENCES: dict[str, Layer] = {
     **dict.fromkeys(("GroupQueryAttention", "GroupedQueryAttention"), Layer(
         lambda c: _multi_head(
             c, num_heads=c["num_query_heads"], num_key_value_heads=c["num_key_value_heads"], key_dim=c["head_dim"],
-        ), functools.partial(_heads, mark="_"), same_mask,
+        ), _heads, same_mask,
     )),
     "Attention": Layer(_attend(nn.attention, "use_scale score_mode dropout training"), _scales, same_mask),
     "AdditiveAttention": Layer(_attend(nn.additive_attention, "use_scale dropout training"), _scales, same_mask),
