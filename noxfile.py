@@ -153,6 +153,12 @@ def plugins_vs_core(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
+def fuzz(session: nox.Session) -> None:
+    """Mutated files for every parser of the importers, a minute each; ``-- onnx --seconds 600``."""
+    everywhere(session, "-m", "monograph_importers.testing", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
 def bench(session: nox.Session) -> None:
     """Run benchmarks/bench_*.py, or those named after ``--``."""
     scripts = session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py")))

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .dtypes import DType, dtype as as_dtype
-from .errors import DTypeError, VariableError
+from .errors import DTypeError, FileFormatError, VariableError
 from .storage import damaged, opened, replacing
 
 CODES = {
@@ -29,8 +29,9 @@ CODES = {
 }  # fmt: skip
 """The format's names of element types, and ours."""
 
-LONGEST = 100_000_000
-"""The longest header the format allows, in bytes."""
+LONGEST = 8_000_000
+"""The longest header read, in bytes: that of 60,000 arrays. The format allows 100 million, which could
+be made to unfold to gigabytes."""
 
 _CODE_OF = {ours: code for code, ours in CODES.items() if ours != "complex64"}
 
@@ -116,8 +117,10 @@ def read_raw_header(f: BinaryIO, path: Any) -> bytes:
     """The length field and the header, nothing parsed, no more memory taken than the file has."""
     size, first = os.fstat(f.fileno()).st_size, f.read(8)
     n = int.from_bytes(first, "little")
-    if len(first) < 8 or not 2 <= n <= min(size - 8, LONGEST):
+    if len(first) < 8 or not 2 <= n <= size - 8:
         raise damaged(path, f"it has {size:,} bytes and does not start with the length of a header")
+    if n > LONGEST:
+        raise FileFormatError(f"{path}: a header of {n:,} bytes; at most {LONGEST:,} are read")
     raw = first + f.read(n)
     if len(raw) != 8 + n:
         raise damaged(path, "it ends inside its header")
@@ -158,13 +161,23 @@ def _entry(name: str, row: dict[str, Any], start: int) -> Entry:
     code, shape, (a, b) = row["dtype"], row["shape"], row["data_offsets"]
     if code not in CODES:
         raise ValueError(f"the array {name!r} has the unknown type {code!r}")
-    numbers = [*shape, a, b]
-    if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-        raise ValueError(f"the array {name!r} has a shape or offset that is no size")
     dtype = as_dtype(CODES[code])
-    if len(shape) > 64 or b - a != math.prod(shape) * dtype.itemsize:
+    if not is_shape(shape, dtype.itemsize) or not is_shape([a, b], 0):
+        raise ValueError(f"the array {name!r} has a shape or offset that is no size")
+    if b - a != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"the array {name!r} has {b - a} bytes and shape {shape}")
     return Entry(name, code, dtype, tuple(shape), start + a, b - a)
+
+
+def is_shape(shape: Sequence[Any], itemsize: int) -> bool:
+    """Whether NumPy can have an array of this shape, if only for its lack of elements.
+
+    >>> is_shape([3, 2], 4), is_shape([0, 2**62, 2], 4), is_shape([-1], 4), is_shape([1.0], 4)
+    (True, False, False, False)
+    """
+    if len(shape) > 64 or not all(type(n) is int and 0 <= n < 2**63 for n in shape):
+        return False
+    return math.prod(n for n in shape if n) * itemsize < 2**63
 
 
 def read_bytes(f: BinaryIO, entry: Entry, path: Any) -> np.ndarray:

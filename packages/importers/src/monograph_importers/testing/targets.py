@@ -1,0 +1,173 @@
+"""One line per parser: who reads, and who makes sound files to begin from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import monograph as mg
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser to try.
+
+    Attributes:
+        reads: ``module:function`` of a path, as `Guard` takes it.
+        seeds: writes sound files into a folder.
+    """
+
+    reads: str
+    seeds: Callable[[Path], list[Path]]
+
+
+def weights(path: Path) -> None:
+    """Every array of a file of weights, one after another."""
+    from monograph_importers.weights import read
+
+    for array in read(path).values():
+        array.tobytes()
+
+
+def model(path: Path) -> None:
+    """A model of any format, and its graph."""
+    imported = mg.load(path)
+    if not imported.unsupported:
+        imported.trace()
+
+
+@functools.cache
+def _parameters(path: Path) -> Mapping[str, np.ndarray]:
+    return mg.load(path).parameters
+
+
+def keras_config(path: Path) -> None:
+    """A model's config alone, with the variables that the sound one has."""
+    from monograph_importers.keras import archive, built
+
+    sound = _parameters(path.with_name("sound.keras"))
+
+    def variables(names: Sequence[str], keys: Sequence[str], wanted: Any) -> Any:
+        below = f"{'/'.join(names)}/"
+        found = [(n, sound.get(below + n)) for _, n in wanted]
+        return [
+            (n, archive.Array(mg.Spec.of(a), partial(np.asarray, a)))
+            for n, a in found
+            if a is not None
+        ]
+
+    source = archive.Source(path, archive.parsed(path, path.read_bytes()), False, variables)
+    imported = built(source, training=False)
+    if not imported.unsupported:
+        imported.trace()
+
+
+def _arrays() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "a.weight": rng.normal(size=(4, 32)).astype("float32"),
+        "a.bias": np.arange(4), "flag": np.array([True, False]), "scalar": np.float64(2),
+    }  # fmt: skip
+
+
+def safetensors(folder: Path) -> list[Path]:
+    """One file of four arrays."""
+    from monograph.tensorfile import save_safetensors
+
+    path = folder / "seed.safetensors"
+    save_safetensors(_arrays(), path, {"format": "pt"})
+    return [path]
+
+
+def npz(folder: Path) -> list[Path]:
+    """Stored, packed, and a single array."""
+    paths = [folder / "stored.npz", folder / "packed.npz", folder / "seed.npy"]
+    np.savez(paths[0], **_arrays())
+    np.savez_compressed(paths[1], **_arrays())
+    np.save(paths[2], np.asfortranarray(_arrays()["a.weight"]))
+    return paths
+
+
+def state_dict(folder: Path) -> list[Path]:
+    """Both forms of ``torch.save``, with tied tensors and a checkpoint's other values."""
+    import torch
+
+    tensors = {name: torch.asarray(a) for name, a in _arrays().items()}
+    held = {
+        "state_dict": {**tensors, "tied": tensors["a.weight"], "turned": tensors["a.weight"].T},
+        "epoch": 3, "args": {"lr": [0.1, (1, 2)]}, "half": torch.ones(3).bfloat16(),
+    }  # fmt: skip
+    paths = [folder / "zip.pt", folder / "legacy.th"]
+    for path in paths:
+        torch.save(held, path, _use_new_zipfile_serialization=path.suffix == ".pt")
+    return paths
+
+
+def gguf(folder: Path) -> list[Path]:
+    """Metadata of several types, plain and quantised tensors."""
+    from gguf import GGMLQuantizationType, GGUFWriter, quants
+
+    path = folder / "seed.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.add_uint32("answer", 42)
+    writer.add_array("tokens", ["a", "bc", ""])
+    writer.add_array("scores", [1.0, 2.0])
+    numbers = np.random.default_rng(0).normal(size=(2, 256)).astype("float32")
+    writer.add_tensor("plain", numbers)
+    writer.add_tensor("half", numbers.astype("float16"))
+    for kind in (GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q8_0):
+        writer.add_tensor(kind.name, quants.quantize(numbers, kind), raw_dtype=kind)
+    for write in ("header", "kv_data", "tensors"):
+        getattr(writer, f"write_{write}_to_file")()
+    writer.close()
+    return [path]
+
+
+def _keras_model() -> Any:
+    import os
+
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+    from keras import layers
+
+    x = keras.Input((None, 4), name="x")
+    masked = layers.Masking()(x)
+    inner = keras.Sequential([keras.Input((3,)), layers.Dense(3, "relu")], name="inner")
+    y = layers.Bidirectional(layers.GRU(3, return_sequences=True), "sum")(masked)
+    y = layers.MultiHeadAttention(2, 3)(y, layers.Conv1D(3, 3, padding="causal")(x))
+    y = inner(layers.GlobalAveragePooling1D()(layers.BatchNormalization()(y)))
+    return keras.Model(x, {"a": inner(y), "b": y[:, 1:] * 2}, name="seed")
+
+
+def keras(folder: Path) -> list[Path]:
+    """Both forms of file, with recurrent, masked, shared and nested layers."""
+    paths = [folder / "seed.keras", folder / "seed.h5"]
+    for path in paths:
+        _keras_model().save(path)
+    return paths
+
+
+def keras_configs(folder: Path) -> list[Path]:
+    """The config of such a model, and beside it the model."""
+    model, path = _keras_model(), folder / "seed.json"
+    model.save(folder / "sound.keras")
+    path.write_text(model.to_json())
+    return [path]
+
+
+_WEIGHTS, _MODEL = f"{__name__}:weights", f"{__name__}:model"
+
+TARGETS = {
+    "safetensors": Target(_WEIGHTS, safetensors),
+    "state_dict": Target(_WEIGHTS, state_dict),
+    "gguf": Target(_WEIGHTS, gguf),
+    "npz": Target(_WEIGHTS, npz),
+    "keras": Target(_MODEL, keras),
+    "keras_config": Target(f"{__name__}:keras_config", keras_configs),
+}
+"""Every parser by name."""
