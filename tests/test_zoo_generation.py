@@ -213,7 +213,9 @@ def test_all_mistakes_are_named_at_once():
         ("text, or integers", lambda: gen(np.arange(3))),
         ("no stream with beams", lambda: gen(ids, beams=2, stream=print)),
         ("beams=0 must be at least 1", lambda: gen(ids, beams=0)),
+        ("stop='no' must be a token or several", lambda: gen(ids, stop="no")),
         ("needs the store of its variables", lambda: zoo.Generator(zoo.gpt2)),
+        ("only decoders with their head", lambda: zoo.Generator(zoo.bert, mg.Store())),
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=words):
             call()

@@ -110,8 +110,13 @@ def test_text_is_continued_and_streamed(tmp_path):
     assert text == made.decode(new)
     assert "".join(pieces) == text.rstrip("\N{REPLACEMENT CHARACTER}")
     assert len(pieces) == len(new) > 3
-    assert model.__dict__["generator"].engine == "numpy", "what is compiled is kept with the model"
+    zoo.generate(model.on("numpy"), prompt, 3)
+    assert len(model.generators) == 1, "what is compiled is kept with the model"
     two = zoo.generate(model, [prompt, "cats"], 5)
     assert len(two) == 2 and two[0] == zoo.generate(model, prompt, 5)
+    rows = zoo.generate(model, [made.encode(t).ids for t in (prompt, "cats")], 12)[:, -12:].tolist()
+    end = rows[0][2]
+    cut = [row[: row.index(end) + 1 if end in row else None] for row in rows]
+    assert zoo.generate(model, [prompt, "cats"], 12, stop=end) == [made.decode(row) for row in cut]
     with pytest.raises(ArgumentError, match="cannot be mixed with tokens"):
         zoo.generate(model, [prompt, [1, 2]])

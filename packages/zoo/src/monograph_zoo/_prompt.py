@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -53,25 +54,33 @@ class Prompt(NamedTuple):
         more = ((0, 0), (-self.ids.shape[1] % multiple, 0))
         return self._replace(ids=np.pad(self.ids, more), mask=np.pad(self.mask, more))
 
-    def piece(self, made: Sequence[np.ndarray]) -> Any:
+    def piece(self, made: Sequence[np.ndarray], stop: Sequence[int]) -> Any:
         """What the last of the tokens ``[batch]`` made so far add: themselves, or text."""
         if self.tokenizer is None:
             return made[-1]
-        before, after = self._texts(np.array(made[:-1])), self._texts(np.array(made))
+        rows = np.stack(made, axis=1)
+        before, after = self._texts(rows[:, :-1], stop), self._texts(rows, stop)
         # a letter may take several tokens: it is told when it is whole
-        pieces = [b[len(a) :] for a, b in zip(before, after)]
+        whole = [
+            [t.rstrip("\N{REPLACEMENT CHARACTER}") for t in texts] for texts in (before, after)
+        ]
+        pieces = [b[len(a) :] for a, b in zip(*whole)]
         return pieces[0] if self.is_one else pieces
 
-    def _texts(self, made: np.ndarray) -> list[str]:
-        rows = made.reshape(-1, len(self.ids)).T.tolist()
-        return [self.tokenizer.decode(row).rstrip("\N{REPLACEMENT CHARACTER}") for row in rows]
-
-    def result(self, made: np.ndarray) -> Any:
+    def result(self, made: np.ndarray, stop: Sequence[int]) -> Any:
         """The prompt with the tokens made ``[batch, new]``; of texts, only what was made."""
         if self.tokenizer is None:
             return np.concatenate([self.ids[:, self.ids.shape[1] - self.given :], made], axis=1)
-        texts = [self.tokenizer.decode(row) for row in made.tolist()]
+        texts = self._texts(made, stop)
         return texts[0] if self.is_one else texts
+
+    def _texts(self, made: np.ndarray, stop: Sequence[int]) -> list[str]:
+        """Those of rows ``[batch, new]``, each up to its first ``stop``, after which it is padded."""
+        ends = [np.flatnonzero(np.isin(row, stop)) for row in made]
+        return [
+            self.tokenizer.decode(row[: e[0] + 1 if e.size else None].tolist())
+            for row, e in zip(made, ends)
+        ]
 
 
 def prompt_of(prompt: Any, attention_mask: Any, tokenizer: Any) -> Prompt:
@@ -131,5 +140,19 @@ def _rows(prompt: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tokens_of(stop: int | Sequence[int] | None) -> tuple[int, ...]:
-    """One token or several as a tuple."""
-    return () if stop is None else (stop,) if isinstance(stop, int) else tuple(map(int, stop))
+    """One token or several as a tuple.
+
+    Raises:
+        ArgumentError: anything else than integers.
+
+    >>> tokens_of(2), tokens_of([2, 5]), tokens_of(None)
+    ((2,), (2, 5), ())
+    """
+    if stop is None:
+        return ()
+    try:
+        return tuple(operator.index(t) for t in (stop if np.iterable(stop) else (stop,)))
+    except TypeError:
+        raise mg.tracing.at_user_line(
+            ArgumentError(f"stop={stop!r} must be a token or several, as integers")
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -79,16 +80,25 @@ class Generator:
         tokenizer: Any = None, stop: int | Sequence[int] | None = None,
     ):  # fmt: skip
         first: dict[str, Any] = {}
-        if isinstance(model, mg.importing.Imported):
+        if imported := isinstance(model, mg.importing.Imported):
             store, first = store or model.store, model.parameters
-            stop = getattr(model, "config", {}).get("eos_token_id") if stop is None else stop
+            said = tokens_of(getattr(model, "config", {}).get("eos_token_id"))
             tokenizer = tokenizer or model  # which is asked for its own when there is text
             model = model.run
         if store is None:
             raise ArgumentError("a model that is a function needs the store of its variables")
         options = getattr(model, "keywords", {})
-        self.store, self.engine, self.tokenizer, self.stop = store, engine, tokenizer, stop
+        if "cache" not in inspect.signature(model).parameters or not options.get(
+            "include_top", True
+        ):
+            raise ArgumentError(
+                "only decoders with their head generate: functions that take a cache"
+            )
+        self.store, self.engine, self.tokenizer = store, engine, tokenizer
         self.vocabulary, self.context = options.get("vocabulary"), options.get("context")
+        if imported and stop is None:  # small models are said to end with a token that they lack
+            stop = [t for t in said if 0 <= t < (self.vocabulary or 2**31)]
+        self.stop = stop
         self._bound: dict[Any, Any] = {}
 
         def decoder(scope: mg.Scope, *args: Any, cache: Any) -> tuple[Any, Cache]:
@@ -109,13 +119,13 @@ class Generator:
                 raise ArgumentError(
                     "beams can be told only when all are done: no stream with beams"
                 )
-            return asked.result(self._searched(asked, plan))
+            return asked.result(self._searched(asked, plan), plan.stop)
         made = []
         for tokens in self._steps(asked, plan, max_new_tokens, seed):
             made.append(tokens)
             if stream is not None:
-                stream(asked.piece(made))
-        return asked.result(np.stack(made, axis=1))
+                stream(asked.piece(made, plan.stop))
+        return asked.result(np.stack(made, axis=1), plan.stop)
 
     def stream(self, prompt: Any, max_new_tokens: int = 20, **choices: Any) -> Iterator[Any]:
         """The same as it comes: tokens ``[batch]``, or pieces of text; all but ``beams``."""
@@ -123,7 +133,7 @@ class Generator:
         made: list[np.ndarray] = []
         for tokens in self._steps(asked, plan, max_new_tokens, seed):
             made.append(tokens)
-            yield asked.piece(made)
+            yield asked.piece(made, plan.stop)
 
     def _asked(
         self, prompt: Any, new: int, *, attention_mask: Any = None,
@@ -205,8 +215,8 @@ class Generator:
 def generate(model: Any, prompt: Any, max_new_tokens: int = 20, **options: Any) -> Any:
     """Continue a prompt with a decoder.
 
-    What it compiles is kept with a model of `from_pretrained`; for other functions, and on other
-    engines, keep a `Generator`.
+    What it compiles is kept with a model of `from_pretrained`, whose ``on(engine)`` says where it
+    runs; for other functions keep a `Generator`.
 
     Args:
         model: as of `Generator`, whose ``store``, ``engine`` and ``tokenizer`` are options here too.
@@ -238,13 +248,14 @@ def generate(model: Any, prompt: Any, max_new_tokens: int = 20, **options: Any) 
     >>> generate(model, [[1, 2, 3]], 4, top_k=5, seed=1, store=store, engine="numpy").shape
     (1, 7)
     """
-    kept = {k: options.pop(k) for k in ("store", "engine", "tokenizer") if k in options}
-    if kept or not isinstance(model, mg.importing.Imported):
-        return Generator(model, **kept)(prompt, max_new_tokens, **options)
-    found = model.__dict__.get("generator")
-    if found is None or found.engine != model.engine:
-        found = model.__dict__["generator"] = Generator(model, engine=model.engine)
-    return found(prompt, max_new_tokens, **options)
+    own = {k: options.pop(k) for k in ("store", "engine", "tokenizer") if k in options}
+    kept = None if own else getattr(model, "generators", None)
+    if kept is None:
+        return Generator(model, **own)(prompt, max_new_tokens, **options)
+    key = (model.engine, model.run)
+    if key not in kept:
+        kept[key] = Generator(model, engine=model.engine)
+    return kept[key](prompt, max_new_tokens, **options)
 
 
 def _rounded(n: int, multiple: int) -> int:

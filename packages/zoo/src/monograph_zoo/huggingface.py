@@ -36,11 +36,16 @@ class Pretrained(Imported):
         config: what its ``config.json`` says.
         architecture: the entry of the table it was built by.
         folder: where it was read, if it was.
+        generators: what `monograph_zoo.generate` has compiled, for this model on all engines.
     """
 
     config: Mapping[str, Any]
     architecture: Architecture
     folder: Path | None = None
+
+    def __init__(self, *args: Any, **named: Any):
+        super().__init__(*args, **named)
+        self.generators: dict[Any, Any] = {}
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

@@ -28,8 +28,8 @@ class Sampling(NamedTuple):
             out.append(
                 f"temperature={self.temperature} must be above 0; leave it out for the largest"
             )
-        if self.top_k is not None and self.top_k < 1:
-            out.append(f"top_k={self.top_k} must be at least 1")
+        if self.top_k is not None and not (isinstance(self.top_k, int) and self.top_k >= 1):
+            out.append(f"top_k={self.top_k} must be at least 1, and whole")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             out.append(f"top_p={self.top_p} must be above 0 and at most 1")
         return out
