@@ -297,11 +297,8 @@ def test_a_sequential_of_keras_2_without_an_input_layer(tmp_path):
     layers = [
         {"class_name": "Dense", "config": {"name": "d", "batch_input_shape": [None, 3], "units": 2, "activation": "hard_sigmoid", "use_bias": False}},
         {"class_name": "LeakyReLU", "config": {"name": "l", "alpha": 0.25}},
-        {"class_name": "TFOpLambda", "config": {"name": "t", "function": "math.multiply"}},
     ]  # fmt: skip
-    imported = mg.load(
-        keras_2(tmp_path / "a.h5", "Sequential", layers[:2], {"d": {"d/kernel:0": w}})
-    )
+    imported = mg.load(keras_2(tmp_path / "a.h5", "Sequential", layers, {"d": {"d/kernel:0": w}}))
     x = RNG.normal(size=(4, 3)).astype("float32")
     close(imported.call(x), np.clip(0.2 * (x @ w) + 0.5, 0, 1), "hard sigmoid of Keras 2")
 
@@ -331,6 +328,31 @@ def test_a_functional_model_of_keras_2_counts_the_making_of_a_model_as_a_call(tm
     s, last = mg.load(path).call(x)
     close(last, x @ w @ v, "second call")
     close(s, x @ v + x @ w @ v, "sum")
+
+
+def test_functions_between_layers_as_keras_2_writes_them(tmp_path):
+    """Forms of arguments as in files of tf_keras 2.21."""
+    cut = {"start": 1, "stop": None, "step": None}
+    whole = {"start": None, "stop": None, "step": None}
+    calls = {
+        "twice": ("math.multiply", [["x", 0, 0, {"y": 2, "name": None}]]),
+        "less": ("math.subtract", [["_CONSTANT_VALUE", -1, 1.0, {"y": ["x", 0, 0], "name": None}]]),
+        "both": ("concat", [[["x", 0, 0, {"axis": -1}], ["twice", 0, 0, {"axis": -1}]]]),
+        "mean": ("math.reduce_mean", [["x", 0, 0, {"axis": [1]}]]),
+        "cut": ("__operators__.getitem", [["x", 0, 0, {"slice_spec": [whole, cut]}]]),
+        "turned": ("compat.v1.transpose", [["x", 0, 0, {"perm": [1, 0], "name": "t", "conjugate": False}]]),
+    }  # fmt: skip
+    layers = [{"class_name": "InputLayer", "name": "x", "config": {"name": "x", "batch_input_shape": [None, 3]}, "inbound_nodes": []}]  # fmt: skip
+    layers += [
+        {"class_name": "TFOpLambda", "name": n, "config": {"name": n, "function": fn}, "inbound_nodes": nodes}
+        for n, (fn, nodes) in calls.items()
+    ]  # fmt: skip
+    config = {"name": "f", "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [[n, 0, 0] for n in calls]}  # fmt: skip
+    x = RNG.normal(size=(4, 3)).astype("float32")
+    got = mg.load(keras_2(tmp_path / "a.h5", "Functional", config, {})).call(x)
+    want = (2 * x, 1 - x, np.concatenate([x, 2 * x], -1), x.mean(1), x[:, 1:], x.T)
+    for name, ours, theirs in zip(calls, got, want):
+        close(ours, theirs, name)
 
 
 # ---- what cannot be run is said, and no code of a file runs

@@ -90,8 +90,8 @@ def read_h5(path: Path) -> Source:
     about = tree.attributes[""]
     if "model_config" not in about:
         raise FileFormatError(
-            f"{path}: an HDF5 file of weights without the model; save it with model.save, or build the "
-            f"model and load them in Keras first"
+            f"{path}: an HDF5 file of weights without the model; monograph_importers.weights.read gives "
+            f"the arrays, and model.save in Keras a file with both"
         )
     root = "model_weights/" if "model_weights" in tree.attributes else ""
     version = about.get(
