@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from monograph_train import sgd
+from monograph_zoo.architectures import ACTIVATIONS
 from monograph_zoo.t5s import relative_buckets
 
 transformers = pytest.importorskip("transformers", reason="the reference is transformers")
@@ -214,3 +215,11 @@ def test_distances_fall_into_t5s_buckets(buckets, farthest):
     ahead = torch.arange(700)[None, :] - torch.arange(650)[:, None]
     want = theirs(ahead, num_buckets=buckets, max_distance=farthest).numpy()
     assert (relative_buckets(650, 700, buckets, farthest) == want).all()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_are_those_of_the_same_names(name):
+    x = np.linspace(-8, 8, 101, dtype="float32")
+    want = transformers.activations.ACT2FN[name](torch.tensor(x)).numpy()
+    got = mg.jit(ACTIVATIONS[name]).on("numpy")(x).numpy()
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)

@@ -143,6 +143,19 @@ def test_all_values_that_are_ill_are_said_at_once(folder):
         assert key in str(e.value)
 
 
+def test_null_and_whole_numbers_are_values_where_they_may_be():
+    head = {**CONFIG, "architectures": ["BertForSequenceClassification"]}
+    for changes in (
+        {"pad_token_id": None, "classifier_dropout": None},
+        {"pad_token_id": 0, "classifier_dropout": 0, "hidden_dropout_prob": 0},
+    ):
+        model = zoo.huggingface.from_weights({**head, **changes})
+        assert model.on("numpy").call(IDS).shape == (1, 2)
+    for key, value in (("pad_token_id", -1), ("classifier_dropout", "x"), ("hidden_act", None)):
+        with pytest.raises(FileFormatError, match=f"{key} is {value!r}, expected something like"):
+            zoo.huggingface.from_weights({**head, key: value})
+
+
 def test_what_the_model_cannot_do_is_said_at_once(folder):
     rewrite(folder, hidden_act="snake", is_decoder=True, position_embedding_type="relative_key")
     with pytest.raises(UnsupportedModel, match=r"config\.json needs 3 thing") as e:
