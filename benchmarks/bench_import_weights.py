@@ -2,7 +2,8 @@
 
 Each in a process of its own, with the libraries imported before the clock starts and the file in the
 system's cache. Memory is what the process's peak rose by, as a multiple of the weights' size; pages of
-a mapped file count. "and run" goes on to the first result of 8 tokens, compilation included.
+a mapped file count. Both map the file, so that weights come in when they are looked at: "and read" sums
+each of them. "and run" goes on to the first result of 8 tokens, compilation included.
 """
 
 import json
@@ -17,19 +18,22 @@ ROUNDS = 3
 IDS = [[101, 7592, 2088, 999, 2003, 2023, 4248, 102]]
 
 
-def transformers(folder, run):
+def transformers(folder, then):
     import torch
     from transformers import BertModel
 
     start = yield
     model = BertModel.from_pretrained(folder)
-    if run:
-        with torch.no_grad():
+    with torch.no_grad():
+        if then == "read":
+            for p in model.parameters():
+                p.sum()
+        if then == "run":
             model(torch.tensor(IDS))
     yield start
 
 
-def monograph(folder, run, engine="xla"):
+def monograph(folder, then, engine="xla"):
     import monograph as mg
     import monograph_zoo as zoo
     import numpy as np
@@ -37,7 +41,10 @@ def monograph(folder, run, engine="xla"):
     mg.tensor(1.0, device=engine)  # the engine has started
     start = yield
     model = zoo.from_pretrained(folder)
-    if run:
+    if then == "read":
+        for array in model.parameters.values():
+            array.sum()
+    if then == "run":
         model.on(engine).call(np.array(IDS))["last_hidden_state"].numpy()
     yield start
 
@@ -45,7 +52,7 @@ def monograph(folder, run, engine="xla"):
 HOW = {
     "transformers": transformers,
     "monograph on xla": monograph,
-    "monograph on torch": lambda folder, run: monograph(folder, run, "torch"),
+    "monograph on torch": lambda folder, then: monograph(folder, then, "torch"),
 }
 
 
@@ -53,9 +60,9 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def measure(name, folder, run):
+def measure(name, folder, then):
     """Seconds and bytes of one import, in this process."""
-    steps = HOW[name](folder, run)
+    steps = HOW[name](folder, then)
     next(steps)
     before, start = peak(), time.perf_counter()
     steps.send(None)
@@ -71,20 +78,20 @@ def main():
         subprocess.run([sys.executable, "-c", SAVE, folder], capture_output=True, check=True)
         size = Path(folder, "model.safetensors").stat().st_size
         print(f"{'':22}{'seconds':>10}{'x weights':>12}   ({size / 1e6:.0f} MB)")
-        for run in (False, True):
+        for then in ("", "read", "run"):
             for name in HOW:
                 rows = []
                 for _ in range(ROUNDS):
-                    command = [sys.executable, __file__, name, folder, str(run)]
+                    command = [sys.executable, __file__, name, folder, then]
                     done = subprocess.run(command, capture_output=True, text=True, check=True)
                     rows.append(json.loads(done.stdout.splitlines()[-1]))
                 seconds, memory = (min(column) for column in zip(*rows))
-                label = name + (", and run" if run else "")
+                label = name + (then and f", and {then}")
                 print(f"{label:28}{seconds:8.2f}{memory / size:12.2f}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        measure(sys.argv[1], sys.argv[2], sys.argv[3] == "True")
+        measure(*sys.argv[1:])
     else:
         main()

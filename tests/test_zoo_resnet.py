@@ -3,8 +3,6 @@
 No weights are downloaded: configurations give the architecture, seeds the numbers.
 """
 
-from pathlib import Path
-
 import jax
 import monograph as mg
 import monograph_zoo as zoo
@@ -163,15 +161,6 @@ def test_features_without_the_top_and_mistaken_padding():
         mg.Store().bind(zoo.resnet50, "numpy", padding="valid")(images(1, 32, 32))
 
 
-def cifar_weights():
-    """The published ResNet-20 (Idelbayev's, best error 8.22%), where the shared data are."""
-    places = [p / "shared" / "data" / "resnet_cifar" for p in Path(__file__).resolve().parents]
-    found = [f for p in places if p.is_dir() for f in p.glob("resnet20-*.th")]
-    if not found:
-        pytest.skip("shared/data/resnet_cifar is in no folder above this one")
-    return torch.load(found[0], map_location="cpu", weights_only=True)["state_dict"]
-
-
 def resnet20_in_torch(state, x):
     """The model by its formula, with functions of PyTorch."""
     f = torch.nn.functional
@@ -195,8 +184,11 @@ def resnet20_in_torch(state, x):
     return f.linear(x.mean((2, 3)), w["linear.weight"], w["linear.bias"])
 
 
-def test_the_published_resnet20_loads_strictly():
-    state, config = cifar_weights(), {"architectures": ["ResNetCifar"], "depth": 20}
+def test_the_published_resnet20_loads_strictly(shared_data):
+    """Idelbayev's, of which 91.78% of CIFAR-10's test images are told apart."""
+    path = shared_data / "resnet_cifar" / "resnet20-12fca82f.th"
+    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    config = {"architectures": ["ResNetCifar"], "depth": 20}
     ours, x = zoo.huggingface.from_weights(config, state), images(4, 32, 32)
     with torch.no_grad():
         want = resnet20_in_torch(state, channels_first(x)).numpy()

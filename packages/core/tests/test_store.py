@@ -173,3 +173,5 @@ def test_variables_of_a_model_are_planned_without_making_any():
     assert found == {"0/w": square, "1/w": square, "count": mg.Spec((), "int32")}
     with pytest.raises(mg.errors.ShapeError):
         mg.variables(model, mg.Spec((1, 3)))
+    with pytest.raises(mg.errors.VariableError, match="'w', .*larger than any memory"):
+        mg.variables(lambda scope: scope.parameter("w", (2**31, 2**31, 2**31)))

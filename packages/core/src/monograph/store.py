@@ -193,7 +193,10 @@ class Outline(Store):
 
     def first(self, path: str, spec: Spec, init: Init | Given | float) -> Tensor:
         """Zeros: one number, seen everywhere."""
-        zero = np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.shape)
+        try:
+            zero = np.broadcast_to(np.zeros((), spec.dtype.numpy), spec.shape)
+        except ValueError as e:
+            raise VariableError(f"variable {path!r}, {spec}, is larger than any memory") from e
         return Tensor(zero, spec, resolve("numpy"))
 
 

@@ -10,6 +10,7 @@ from .huggingface import Pretrained, from_pretrained, save_pretrained
 from .llama_kinds import llama
 from .mobilenets import mobilenet_v1, mobilenet_v2
 from .resnets import resnet, resnet50, resnet101, resnet152, resnet_cifar
+from .robertas import roberta, roberta_for_masked_lm, roberta_for_sequence_classification
 from .t5s import t5_encoder
 from .tokenizers import tokenizer
 from .vits import vit, vit_for_image_classification
@@ -19,6 +20,6 @@ __all__ = [
     "Generator", "Pretrained", "bert", "bert_for_masked_lm", "bert_for_sequence_classification",
     "chinchilla", "chinchilla_parameters", "chinchillas", "from_haiku", "from_keras",
     "from_pretrained", "generate", "gpt2", "huggingface", "llama", "load", "mobilenet_v1",
-    "mobilenet_v2", "resnet", "resnet50", "resnet101", "resnet152", "resnet_cifar",
+    "mobilenet_v2", "resnet", "resnet50", "resnet101", "resnet152", "resnet_cifar", "roberta", "roberta_for_masked_lm", "roberta_for_sequence_classification",
     "save_pretrained", "t5_encoder", "tokenizer", "vit", "vit_for_image_classification", "xception",
 ]  # fmt: skip

@@ -9,11 +9,15 @@ Rules = Sequence[tuple[str, str]]
 
 
 def renamed(name: str, rules: Rules) -> str:
-    """``name`` after every rule's pattern became its template, where ``<7+1>`` is 8 and ``<7-1>`` 6.
+    """``name`` after every rule's pattern became its template, where ``<7-1>`` is 6, ``<2*7+1>`` 15.
 
     >>> renamed("stages.0.weight", [(r"stages\\.(\\d+)\\.", r"stage<\\1+1>/"), ("weight$", "kernel")])
     'stage1/kernel'
     """
     for pattern, template in rules:
         name = re.sub(pattern, template, name)
-    return re.sub(r"<(\d+)([+-]1)>", lambda m: str(int(m[1]) + int(m[2])), name)
+    return re.sub(
+        r"<(?:(\d+)\*)?(\d+)([+-]\d+)>",
+        lambda m: str(int(m[1] or 1) * int(m[2]) + int(m[3])),
+        name,
+    )

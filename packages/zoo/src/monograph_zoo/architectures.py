@@ -164,12 +164,14 @@ class Architecture:
         rows = [(options, keyword, *row) for keyword, row in self.options.items()]
         rows += [(sizes, key, key, default) for key, default in self.sizes.items()]
         for out, keyword, key, default, *make in rows:
-            first = default.default if isinstance(default, Maybe) else default
-            value = config if key is None else config.get(key, first)
-            if isinstance(default, float) and type(value) is int:
+            may_be_null = isinstance(default, Maybe)
+            like, default = default if may_be_null else (default, default)
+            value = config if key is None else config.get(key, default)
+            if isinstance(like, float) and type(value) is int:
                 value = float(value)
-            if key is not None and not _of_kind(value, default):
-                ill.append(f"{key} is {_short(value)}, expected something like {default!r}")
+            is_null = may_be_null and value is None
+            if key is not None and not is_null and not _of_kind(value, like):
+                ill.append(f"{key} is {_short(value)}, expected something like {like!r}")
                 continue
             try:
                 out[keyword] = make[0](value) if make else value
@@ -188,16 +190,14 @@ class Architecture:
         return options, tuple(self.inputs(sizes))
 
 
-def _of_kind(value: Any, default: Any) -> bool:
-    if isinstance(default, Maybe):
-        return value is None or _of_kind(value, default.like)
-    if isinstance(default, list):
-        return type(value) is list and all(_of_kind(v, default[0]) for v in value)
-    if type(value) is not type(default):
+def _of_kind(value: Any, like: Any) -> bool:
+    if isinstance(like, list):
+        return type(value) is list and all(_of_kind(v, like[0]) for v in value)
+    if type(value) is not type(like):
         return False
     if isinstance(value, float):
         return math.isfinite(value)
-    return type(value) is not int or (default > 0) <= value < 2**31
+    return type(value) is not int or (like > 0) <= value < 2**31
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ def bert(
     scope: mg.Scope, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None, *,
     vocabulary: int = 30_522, features: int = 768, layers: int = 12, heads: int = 12,
     hidden: int = 3072, positions: int = 512, token_types: int = 2, epsilon: float = 1e-12,
-    padding: int | None = 0,
+    padding: int | None = 0, counted: bool = False,
     activation: Callable[[Any], Any] = mg.gelu, dropout: float = 0.1,
     attention_dropout: float = 0.1, pooler: bool = True, training: bool = False,
 ) -> Any:  # fmt: skip
@@ -31,6 +31,8 @@ def bert(
         hidden: features between the two dense layers of a block.
         positions: the longest length.
         padding: an id whose embedding sends no gradient back, as in PyTorch.
+        counted: whether positions count the ids that are no padding, from ``padding + 1``, as in
+            RoBERTa (Liu et al. 2019).
         dropout, attention_dropout: probabilities in training.
         pooler: whether to give ``pooler_output``, made of the first token.
 
@@ -51,13 +53,22 @@ def bert(
         """What both halves of a block end with: dropout, the shortcut, the norm."""
         return norm(scope, x + nn.dropout(scope / "dropout", y, dropout, training=training))
 
+    def embedded(scope: mg.Scope, ids: Any, count: int) -> Any:
+        x = nn.embedding(scope, ids, count, features)
+        if padding is None:
+            return x
+        return mg.where((ids == padding)[..., None], mg.stop_gradient(x), x)
+
     words = scope / "embeddings"
-    x = nn.embedding(words / "word_embeddings", input_ids, vocabulary, features)
-    if padding is not None:
-        x = mg.where((input_ids == padding)[..., None], mg.stop_gradient(x), x)
+    x = embedded(words / "word_embeddings", input_ids, vocabulary)
     types = mg.zeros_like(input_ids) if token_type_ids is None else token_type_ids
     x = x + nn.embedding(words / "token_type_embeddings", types, token_types, features)
-    x = x + nn.position_embedding(words / "position_embeddings", x, positions)
+    if counted:
+        real = mg.astype(input_ids != padding, "int32")
+        places = mg.cumulative_sum(real, axis=1) * real + padding
+        x = x + embedded(words / "position_embeddings", places, positions)
+    else:
+        x = x + nn.position_embedding(words / "position_embeddings", x, positions)
     x = nn.dropout(words / "dropout", norm(words, x), dropout, training=training)
     mask = None if attention_mask is None else mg.astype(attention_mask, "bool")
     for i in range(layers):
@@ -137,7 +148,8 @@ _OPTIONS = {
 }
 
 
-def _architecture(model: Callable[..., Any], **more: Any) -> Architecture:
+def architecture(model: Callable[..., Any], **more: Any) -> Architecture:
+    """An entry for a model that is built like BERT."""
     return Architecture(
         model, _inputs,
         options=_OPTIONS | more.pop("options", {}),
@@ -155,13 +167,13 @@ def _architecture(model: Callable[..., Any], **more: Any) -> Architecture:
 
 
 architectures |= {
-    "BertModel": _architecture(
+    "BertModel": architecture(
         bert,
         outputs=("last_hidden_state", "pooler_output"),
         aliases=(("^bert\\.", ""),),  # of one with a head, which it leaves
         unused=(r"^cls\.", r"^classifier\."),
     ),
-    "BertForMaskedLM": _architecture(
+    "BertForMaskedLM": architecture(
         bert_for_masked_lm,
         outputs=("logits",),
         fixed={"tie_word_embeddings": (True,)},
@@ -171,7 +183,7 @@ architectures |= {
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         },
     ),
-    "BertForSequenceClassification": _architecture(
+    "BertForSequenceClassification": architecture(
         bert_for_sequence_classification,
         outputs=("logits",),
         options={"classes": LABELS, "classifier_dropout": ("classifier_dropout", Maybe(0.1))},

@@ -10,7 +10,7 @@ import functools
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from . import _folder
 from ._rename import renamed
 from .architectures import BUFFERS, Architecture, Layout, architectures
 from .tokenizers import Tokenizer, tokenizer
+
+MOST = 500
+"""How many problems of one folder's weights are said; a file may have a million names."""
 
 
 class Pretrained(Imported):
@@ -84,9 +87,8 @@ def from_pretrained(
     folder = _folder.found(source, download)
     config = _folder.read_json(folder / _folder.CONFIG)
     named = config if architecture is None else {**config, "architectures": [architecture]}
-    entry = _entry(named, str(folder / _folder.CONFIG))
-    entry.read(named, str(folder / _folder.CONFIG))  # before weights are looked at
-    out = _built(entry, named, _folder.weights(folder), str(folder), options)
+    where = str(folder / _folder.CONFIG)
+    out = _built(named, where, options, lambda: _folder.weights(folder))
     out.folder = folder
     return out
 
@@ -118,12 +120,21 @@ def from_weights(
 
     Raises:
         FileFormatError, UnsupportedModel: as of `from_pretrained`.
+        ArgumentError: something that NumPy cannot look at, such as a tensor of bfloat16 of PyTorch's.
 
     >>> config = {"architectures": ["BertModel"], "num_hidden_layers": 1, "hidden_size": 12}
     >>> from_weights(config).call(mg.asarray([[1, 2, 3]]))["last_hidden_state"].shape
     (1, 3, 12)
     """
-    return _built(_entry(config, "config"), config, weights, "config", options)
+    arrays = weights and {name: _array(name, value) for name, value in weights.items()}
+    return _built(config, "config", options, None if weights is None else lambda: arrays or {})
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as e:
+        raise ArgumentError(f"{name} is no array that NumPy can look at: {e}") from e
 
 
 def _entry(config: Mapping[str, Any], where: str) -> Architecture:
@@ -137,16 +148,19 @@ def _entry(config: Mapping[str, Any], where: str) -> Architecture:
 
 
 def _built(
-    entry: Architecture, config: Mapping[str, Any], weights: Mapping[str, Any] | None, where: str,
-    given: Mapping[str, Any],
+    config: Mapping[str, Any], where: str, given: Mapping[str, Any],
+    read: Callable[[], Mapping[str, np.ndarray]] | None,
 ) -> Pretrained:  # fmt: skip
+    """The model; weights are read when the configuration was found sound."""
+    entry = _entry(config, where)
     options, inputs = entry.read(config, where)
     signature = Signature(inputs, entry.outputs)
     run = functools.partial(entry.model, **{**options, **given})
+    weights = read and read()
     try:
         parameters = {} if weights is None else _converted(entry, run, signature, weights, where)
-    except (mg.errors.ShapeError, ArgumentError, ArithmeticError) as e:
-        raise FileFormatError(f"{where}: the configuration describes no model: {e}") from e
+    except (mg.errors.ShapeError, ArgumentError, VariableError, ArithmeticError) as e:
+        raise FileFormatError(f"{where} describes no model: {e}") from e
     out = Pretrained(run, signature, parameters, name=config["architectures"][0])
     out.config, out.architecture = dict(config), entry
     return out
@@ -156,10 +170,15 @@ def _converted(
     entry: Architecture, run: Any, signature: Signature, weights: Mapping[str, Any], where: str
 ) -> dict[str, np.ndarray]:
     """Their weights by our paths, in views; every weight that does not fit is a problem."""
-    theirs = {renamed(name, entry.aliases): np.asarray(value) for name, value in weights.items()}
+    theirs, problems = {}, []
+    for name, value in weights.items():
+        today = renamed(name, entry.aliases)
+        if today in theirs:
+            problems.append(f"{name} is there by another name too, {today}")
+        theirs[today] = value
     places = _places(entry, run, signature, most=10 * len(theirs) + 1000)
     expected = {name: _their_shape(layout, spec.shape) for name, layout, spec in places.values()}
-    problems = [f"{name} is missing" for name in expected if name not in theirs]
+    problems += [f"{name} is missing" for name in expected if name not in theirs]
     for name, value in theirs.items():
         if name not in expected:
             problems += _superfluous(entry, name, theirs)
@@ -171,8 +190,10 @@ def _converted(
         if name in theirs and _kind(theirs[name].dtype) != _kind(spec.dtype)
     ]
     if problems:
-        lines = "\n  ".join(dict.fromkeys(problems))
-        raise FileFormatError(f"{where}: the weights do not fit the configuration:\n  {lines}")
+        lines = list(dict.fromkeys(problems))
+        more = [f"and {len(lines) - MOST:,} more"] if len(lines) > MOST else []
+        text = "\n  ".join(lines[:MOST] + more)
+        raise FileFormatError(f"{where}: the weights do not fit the configuration:\n  {text}")
     return {
         path: layout.ours(_part(theirs[name], layout), spec.shape)
         for path, (name, layout, spec) in places.items()
