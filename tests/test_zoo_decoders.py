@@ -232,6 +232,13 @@ def test_mistakes_are_named():
         scaled(rope_type="spiral")
     with pytest.raises(FileFormatError, match="rope_type='yarn' needs factor, original_max"):
         scaled(rope_type="yarn")
+    with pytest.raises(FileFormatError, match="high_freq_factor=1 must be above low_freq_factor=1"):
+        scaled(**LLAMA_3 | dict(high_freq_factor=1, low_freq_factor=1))
+    for value in (0, "a", float("nan"), True):
+        with pytest.raises(FileFormatError, match=f"factor={value!r} must be a number above 0"):
+            scaled(rope_type="linear", factor=value)
+    with pytest.raises(FileFormatError, match="a head of 1,073,741,824 features is wider"):
+        zoo.huggingface.from_weights({**config, "head_dim": 2**30}, {})
     with pytest.raises(UnsupportedModel, match="use_bidirectional_attention=True"):
         zoo.huggingface.from_weights({**config, "use_bidirectional_attention": True})
     gemma = {**theirs("gemma 3").config.to_dict(), "architectures": ["Gemma3ForCausalLM"]}

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from monograph.errors import ArgumentError
 
+WIDEST = 1 << 16
+"""The most features of a head, 256 times the most there are: a file may ask for any number."""
+
 
 def frequencies(rotary: Mapping[str, Any], key_dim: int) -> tuple[np.ndarray, float]:
     """Radians per place of each pair of features, and what cosines and sines are multiplied by.
@@ -22,13 +25,15 @@ def frequencies(rotary: Mapping[str, Any], key_dim: int) -> tuple[np.ndarray, fl
         float32 ``[key_dim / 2]``, and a number.
 
     Raises:
-        ArgumentError: a type that is unknown, or an entry that it needs and lacks.
+        ArgumentError: a type that is unknown, an entry that it needs and lacks, or one out of range.
 
     >>> frequencies({"rope_theta": 100.0}, 4)
     (array([1. , 0.1], dtype=float32), 1.0)
     """
     kind = rotary.get("rope_type") or "default"
-    if kind not in _TYPES:
+    if key_dim > WIDEST:
+        raise ArgumentError(f"a head of {key_dim:,} features is wider than {WIDEST:,}")
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise ArgumentError(f"rope_type={kind!r} is none of {', '.join(_TYPES)}")
     needs, change = _TYPES[kind]
     given = {k: v for k, v in rotary.items() if v is not None}
@@ -64,6 +69,10 @@ def _llama3(
     original_max_position_embeddings: int, **_: Any,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
     """Long waves are slowed down by ``factor``, short ones are not, those between in part."""
+    if high_freq_factor <= low_freq_factor:
+        raise ArgumentError(
+            f"high_freq_factor={high_freq_factor} must be above low_freq_factor={low_freq_factor}"
+        )
     turns = original_max_position_embeddings * plain / np.float32(2 * math.pi)
     share = np.clip((turns - low_freq_factor) / (high_freq_factor - low_freq_factor), 0, 1)
     return ((1 - share) * plain / factor + share * plain).astype("float32"), 1.0
