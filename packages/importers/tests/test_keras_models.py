@@ -177,7 +177,7 @@ def test_xla_gives_the_same(name, built):
     model = built[name]
     small = keras.Model(model.inputs, model.outputs[:6] + model.outputs[14:17])
     x = masked_input(SHAPES[name])
-    imported = mg.load(small, format="keras")
+    imported = mg.load(small)
     with torch.no_grad():
         want = small([x], training=False)
     for n, (ours, theirs) in enumerate(zip(imported.on("xla").call(x), want)):
@@ -196,7 +196,7 @@ def test_gradients_and_moved_statistics_are_those_of_keras(engine):
     model = with_weights(keras.Model(x, y))
     value = RNG.normal(size=(4, 8, 8, 3)).astype("float32")
     cotangent = RNG.normal(size=(4, 2)).astype("float32")
-    imported = mg.load(model, training=True, format="keras")
+    imported = mg.load(model, training=True)
     loss = (model(value, training=True) * torch.tensor(cotangent)).sum()
     names = [w.path for w in model.trainable_weights]
     want = torch.autograd.grad(loss, [w.value for w in model.trainable_weights])
@@ -404,7 +404,7 @@ def test_weights_without_a_model_say_so(tmp_path):
 
 
 def test_inputs_are_checked_by_the_signature():
-    imported = mg.load(keras.Sequential([keras.Input((4,), name="x"), L.Dense(3)]), format="keras")
+    imported = mg.load(keras.Sequential([keras.Input((4,), name="x"), L.Dense(3)]))
     with pytest.raises(ArgumentError, match="got shape"):
         imported.call(np.zeros((2, 5), "float32"))
 

@@ -20,7 +20,9 @@ def recognises(source: Any) -> bool:
         return os.fspath(source).endswith(".pt2")
     torch = sys.modules.get("torch")  # whoever has such an object has imported it
     kinds = (torch.nn.Module, torch.export.ExportedProgram) if torch else ()
-    return isinstance(source, kinds)
+    # on its torch backend a Keras model is a torch module too; its own importer knows more of it
+    keras = any(c.__module__.startswith("keras.") for c in type(source).__mro__)
+    return isinstance(source, kinds) and not keras
 
 
 def load(source: Any, **options: Any) -> Imported:

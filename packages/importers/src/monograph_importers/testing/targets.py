@@ -160,6 +160,79 @@ def keras_configs(folder: Path) -> list[Path]:
     return [path]
 
 
+def onnx(folder: Path) -> list[Path]:
+    """A graph with weights, computed shapes, a branch and a loop."""
+    import onnx
+    from onnx import parser
+
+    model = parser.parse_model(_ONNX)
+    weights = onnx.numpy_helper.from_array(_arrays()["a.weight"], "w")
+    model.graph.initializer.append(weights)
+    path = folder / "seed.onnx"
+    onnx.save(model, path)
+    return [path]
+
+
+_ONNX = """
+<ir_version: 9, opset_import: ["" : 18]>
+g (float[N, 4] x, bool flag) => (y, z)
+{
+    h = MatMul(x, w)
+    s = Shape(h)
+    f = Reshape<allowzero = 0>(h, s)
+    y = If(flag) <then_branch = yes () => (a) { a = Relu(f) }, else_branch = no () => (b) { b = Neg(f) }>
+    t = Constant<value_int = 3>()
+    go = Constant<value = bool {1}>()
+    z, r = Loop(t, go, y) <body = step (int64 i, bool c, float[N, 32] u) => (d, v, p) {
+        d = Identity(c)
+        v = Tanh(u)
+        p = ReduceSum<keepdims = 0>(u)
+    }>
+}
+"""
+
+
+def stablehlo(folder: Path) -> list[Path]:
+    """A gradient with a loop: as text and as jax writes it, portable artifact and all."""
+    import jax
+    import jax.numpy as jnp
+
+    def fn(w: Any, x: Any) -> Any:
+        return jax.lax.scan(lambda c, r: (jnp.tanh(c + r), c.sum()), x @ w, jnp.ones((3, 4)))[
+            0
+        ].sum()
+
+    lowered = jax.jit(jax.grad(fn)).lower(jnp.ones((5, 4)), jnp.ones((2, 5)))
+    paths = [folder / "seed.mlir", folder / "seed.jaxexport"]
+    paths[0].write_text(lowered.as_text())
+    exported = jax.export.export(jax.jit(jax.grad(fn)))(jnp.ones((5, 4)), jnp.ones((2, 5)))
+    paths[1].write_bytes(exported.serialize())
+    bytecode = folder / "seed.mlirbc"
+    bytecode.write_bytes(exported.mlir_module_serialized)
+    return [*paths, bytecode]
+
+
+def pt2(folder: Path) -> list[Path]:
+    """A small network with tied weights, a buffer and an axis of any length."""
+    import torch
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+            self.two.weight = self.one.weight
+            self.norm = torch.nn.BatchNorm1d(4)
+
+        def forward(self, x: Any) -> Any:
+            return {"y": self.norm(self.two(torch.relu(self.one(x)))), "n": x.sum()}
+
+    batch = torch.export.Dim("batch")
+    made = torch.export.export(Net().eval(), (torch.ones(3, 4),), dynamic_shapes={"x": {0: batch}})
+    path = folder / "seed.pt2"
+    torch.export.save(made, path)
+    return [path]
+
+
 _WEIGHTS, _MODEL = f"{__name__}:weights", f"{__name__}:model"
 
 TARGETS = {
@@ -169,5 +242,8 @@ TARGETS = {
     "npz": Target(_WEIGHTS, npz),
     "keras": Target(_MODEL, keras),
     "keras_config": Target(f"{__name__}:keras_config", keras_configs),
+    "onnx": Target(_MODEL, onnx),
+    "stablehlo": Target(_MODEL, stablehlo),
+    "pt2": Target(_MODEL, pt2),
 }
 """Every parser by name."""
