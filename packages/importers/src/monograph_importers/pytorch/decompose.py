@@ -28,9 +28,10 @@ def overload(target: str) -> Any:
         import torch
 
         base, _, which = name.partition(".")
-        return getattr(getattr(torch.ops.aten, base), which)
+        found = getattr(getattr(torch.ops.aten, base), which)
     except (ImportError, AttributeError):
         return None
+    return found if type(found).__name__ == "OpOverload" else None  # names may be a file's
 
 
 @functools.cache
