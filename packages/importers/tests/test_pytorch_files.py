@@ -66,6 +66,19 @@ def test_weights_are_the_files_pages(whole):
     assert not weight.flags.writeable
 
 
+def test_a_damaged_weight_is_found_before_its_first_use(whole, tmp_path):
+    data = bytearray(whole.read_bytes())
+    weight = mg.load(whole).parameters["0/weight"].tobytes()
+    data[data.index(weight) + 5] ^= 4
+    (tmp_path / "w.pt2").write_bytes(data)
+    imported = mg.load(tmp_path / "w.pt2")
+    for _ in range(2):
+        with pytest.raises(
+            FileFormatError, match=r"w\.pt2: its part data/weights/weight_0 is not what"
+        ):
+            imported.call(np.ones((1, 3), "float32"))
+
+
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1, -30])
 def test_truncated(whole, tmp_path, keep):
     data = whole.read_bytes()
@@ -84,6 +97,7 @@ def test_a_flipped_bit_is_found_or_changes_nothing(whole, tmp_path_factory, at, 
     path.write_bytes(data)
     try:
         got = serialized.program(path)
+        got.verify()
     except FileFormatError:
         return
     want = serialized.program(whole)  # the bit was in a part that is not looked at, or in padding

@@ -26,7 +26,7 @@ class Archive:
     """
 
     def __init__(self, f: BinaryIO, path: Any):
-        self.f, self.path = f, path
+        self.path = path
         try:
             entries = zipfile.ZipFile(f).infolist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, OverflowError) as e:
@@ -40,12 +40,13 @@ class Archive:
         self.entries = {e.filename.partition("/")[2]: e for e in entries}
         if len(self.entries) != len(entries):
             raise damaged(path, "a name occurs twice in it")
-        self.seen: dict[str, np.ndarray] = {}
+        self.parts: dict[str, np.ndarray] = {}
+        self.verified: set[str] = set()
 
     def part(self, name: str) -> np.ndarray:
-        """The bytes of a part, which are the file's pages; looked through once for damage."""
-        if name in self.seen:
-            return self.seen[name]
+        """The bytes of a part, which are the file's pages; `verify` looks through them."""
+        if name in self.parts:
+            return self.parts[name]
         if name not in self.entries:
             raise damaged(self.path, f"it lacks {name}")
         entry = self.entries[name]
@@ -53,23 +54,22 @@ class Archive:
         more = (int.from_bytes(head[i : i + 2], "little") for i in (26, 28))  # name, padding
         start = entry.header_offset + 30 + sum(more)
         found = self.pages[start : start + entry.file_size]
-        sound = len(head) == 30 and found.size == entry.file_size
-        if not sound or self._checksum(start, found.size) != entry.CRC:
-            raise damaged(self.path, f"its part {name} is not what was written")
-        self.seen[name] = found
+        if len(head) != 30 or found.size != entry.file_size:
+            raise damaged(self.path, f"its part {name} ends too soon")
+        self.parts[name] = found
         return found
 
-    def _checksum(self, start: int, size: int) -> int:
-        # read, not mapped: looking at every page would make them all ours
-        crc, left, block = 0, size, memoryview(bytearray(1 << 18))
-        self.f.seek(start)
-        while left and (n := self.f.readinto(block[:left])):  # type: ignore[attr-defined]
-            crc, left = zlib.crc32(block[:n], crc), left - n
-        return crc
+    def verify(self) -> None:
+        """Hold every part that was asked for against its checksum, once: weights before their first use."""
+        for name, found in self.parts.items():
+            if name not in self.verified and zlib.crc32(found.data) != self.entries[name].CRC:
+                raise damaged(self.path, f"its part {name} is not what was written")
+            self.verified.add(name)
 
     def json(self, name: str) -> Any:
         """A part that is JSON."""
         text = self.part(name)
+        self.verify()
         if text.size > _LONGEST:
             raise damaged(self.path, f"{name} has {text.size:,} bytes, more than {_LONGEST:,}")
         raw = text.tobytes()

@@ -28,9 +28,10 @@ def overload(target: str) -> Any:
         import torch
 
         base, _, which = name.partition(".")
-        return getattr(getattr(torch.ops.aten, base), which)
+        found = getattr(getattr(torch.ops.aten, base), which)
     except (ImportError, AttributeError):
         return None
+    return found if type(found).__name__ == "OpOverload" else None  # names may be a file's
 
 
 @functools.cache
@@ -39,7 +40,8 @@ def can(target: str) -> bool:
     op = overload(target)
     if op is None:
         return False
-    return op in _known() or op._can_decompose()
+    # torch has no public word for ops that are written with others; without it they are unsupported
+    return op in _known() or getattr(op, "_can_decompose", lambda: False)()
 
 
 def traced(target: str, args: Any, kwargs: Any) -> tuple[Graph, list[Any]]:

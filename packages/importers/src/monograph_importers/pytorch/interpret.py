@@ -26,6 +26,7 @@ _KNOWN, _KNOWN_INDICES = 4096, 1 << 20
 
 def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
     """The program's results for inputs in its own order; its variables are those of ``scope``."""
+    program.verify()
     p, memory = program, Memory()
     found = variables(scope, p.tensors, p.trainable.__contains__)
     names: dict[str, list[str]] = {}

@@ -70,6 +70,7 @@ class Program:
         hints: lengths of named axes in the example it was exported with.
         problems: what cannot be had of it, as ``(what, where, why)``.
         example: shape and dtype of a value in that example, by its name.
+        verify: raises FileFormatError when tensors are not what was written.
     """
 
     graph: Graph
@@ -84,6 +85,7 @@ class Program:
     hints: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
     example: Callable[[str], tuple[tuple[int, ...], str] | None] = lambda name: None
+    verify: Callable[[], None] = lambda: None
 
 
 def path_of(name: str) -> str:

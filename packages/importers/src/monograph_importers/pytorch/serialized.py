@@ -76,6 +76,7 @@ class _Reader:
             )
         module = top["graph_module"]
         out, metas = Program(_graph(module["graph"]), []), module["graph"]["tensor_values"]
+        out.verify = self.archive.verify
         out.example = lambda name: _example(metas.get(name))
         self.outputs(out, module["signature"]["output_specs"])
         self.inputs(out, module["signature"]["input_specs"], metas, self.rows(model))
