@@ -5,6 +5,9 @@ Other SavedModels go through TensorFlow's own compiler where TensorFlow is insta
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,8 @@ def load(
         PluginError: jaxlib, whose parser reads StableHLO, is not installed.
     """
     folder = Path(source).parent if Path(source).name == _FILE else Path(source)
-    try:
+    with _sound(folder):
         imported = _load(folder, signature)
-    except MonographError:
-        raise
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError) as e:
-        raise FileFormatError(f"{folder}: its parts do not fit together: {e!r}") from None
     if tensorflow or (tensorflow is None and imported.unsupported and _has_tensorflow()):
         from .compiled import through_tensorflow
 
@@ -56,9 +55,18 @@ def load(
     return imported
 
 
-def _has_tensorflow() -> bool:
-    import importlib.util
+@contextlib.contextmanager
+def _sound(folder: Path) -> Iterator[None]:
+    """What goes wrong with a part that is missing or of another kind is the file's fault."""
+    try:
+        yield
+    except MonographError:
+        raise
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError) as e:
+        raise FileFormatError(f"{folder}: its parts do not fit together: {e!r}") from None
 
+
+def _has_tensorflow() -> bool:
     return importlib.util.find_spec("tensorflow") is not None
 
 
@@ -101,7 +109,9 @@ def _load(folder: Path, signature: str) -> Imported:
             values[name] = scope.variable(
                 name, a.shape, dtype=dtype(a.dtype), trainable=trained
             ).value
-        return dict(zip(outputs, Run(program, values).function(program.main, [], refs)))
+        with _sound(folder):
+            results = Run(program, values).function(program.main, [], refs)
+        return dict(zip(outputs, results))
 
     taken = Signature(tuple(_input(k, inputs[k]) for k in placed), tuple(outputs))
     return Imported(run, taken, parameters, lacks, folder.name)
