@@ -5,6 +5,9 @@ Other SavedModels go through TensorFlow's own compiler where TensorFlow is insta
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +46,8 @@ def load(
         PluginError: jaxlib, whose parser reads StableHLO, is not installed.
     """
     folder = Path(source).parent if Path(source).name == _FILE else Path(source)
-    try:
+    with _sound(folder):
         imported = _load(folder, signature)
-    except MonographError:
-        raise
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError) as e:
-        raise FileFormatError(f"{folder}: its parts do not fit together: {e!r}") from None
     if tensorflow or (tensorflow is None and imported.unsupported and _has_tensorflow()):
         from .compiled import through_tensorflow
 
@@ -56,9 +55,18 @@ def load(
     return imported
 
 
-def _has_tensorflow() -> bool:
-    import importlib.util
+@contextlib.contextmanager
+def _sound(folder: Path) -> Iterator[None]:
+    """What goes wrong with a part that is missing or of another kind is the file's fault."""
+    try:
+        yield
+    except MonographError:
+        raise
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError, MemoryError) as e:
+        raise FileFormatError(f"{folder}: its parts do not fit together: {e!r}") from None
 
+
+def _has_tensorflow() -> bool:
     return importlib.util.find_spec("tensorflow") is not None
 
 
@@ -87,24 +95,40 @@ def _load(folder: Path, signature: str) -> Imported:
     lacks = missing(program.unsupported(refs))
     reached = list(program.reached(program.main, refs))
     index = folder / "variables" / "variables"
-    wanted = {n.attrs["shared_name"].text(2) or n.name for n in reached if n.op == "VarHandleOp"}
-    found = bundle.read(index) if wanted or Path(f"{index}.index").exists() else {}
-    if lost := sorted(wanted - found.keys()):
+    variables = [n for n in reached if n.op == "VarHandleOp"]
+    held = (
+        bundle.read(index) if variables or Path(f"{index}.index").exists()
+        else bundle.Checkpoint({}, {})
+    )  # fmt: skip
+    keys = {**_by_name(variables, held), **program.restored()}
+    if lost := sorted(n.name for n in variables if keys.get(n.name) not in held.arrays):
         raise FileFormatError(f"{index}: the variables {', '.join(lost)} are not in the checkpoint")
-    parameters = {name: found[name] for name in sorted(wanted)}
+    paths = {n.name: held.names[keys[n.name]] for n in variables}
+    parameters = {paths[n.name]: held.arrays[keys[n.name]] for n in variables}
     placed = {k: inputs[k].text(1).split(":")[0] for k in sorted(inputs)}
 
     def run(scope: Any, *args: Any) -> Any:
         values: dict[str, Any] = dict(zip(placed.values(), args))
-        for name, a in parameters.items():
-            trained = a.dtype.kind not in "iub"
-            values[name] = scope.variable(
-                name, a.shape, dtype=dtype(a.dtype), trainable=trained
-            ).value
-        return dict(zip(outputs, Run(program, values).function(program.main, [], refs)))
+        held = {
+            path: scope.variable(
+                path, a.shape, dtype=dtype(a.dtype), trainable=a.dtype.kind not in "iub"
+            )
+            for path, a in parameters.items()
+        }
+        values |= {node: held[path].value for node, path in paths.items()}
+        with _sound(folder):
+            results = Run(program, values).function(program.main, [], refs)
+        return dict(zip(outputs, results))
 
     taken = Signature(tuple(_input(k, inputs[k]) for k in placed), tuple(outputs))
     return Imported(run, taken, parameters, lacks, folder.name)
+
+
+def _by_name(variables: Any, held: Any) -> dict[str, str]:
+    """The checkpoint's key for each variable's node, where their names tell."""
+    keys = {name: key for key, name in held.names.items()}
+    found = {n.name: keys.get(n.attrs["shared_name"].text(2) or n.name) for n in variables}
+    return {node: key for node, key in found.items() if key is not None}
 
 
 def _input(name: str, info: Any) -> Input:

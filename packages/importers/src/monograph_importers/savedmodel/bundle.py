@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from monograph.dtypes import dtype
@@ -24,8 +25,15 @@ DTYPES = {
 }  # fmt: skip
 
 
-def read(prefix: Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint by the names of the variables; they are the files' own pages.
+class Checkpoint(NamedTuple):
+    """Arrays by their keys in the file, and a name for each: the variable's own where no other has it."""
+
+    arrays: dict[str, np.ndarray]
+    names: dict[str, str]
+
+
+def read(prefix: Path) -> Checkpoint:
+    """The arrays of a checkpoint; they are the files' own pages.
 
     Args:
         prefix: the path of the index without its suffix.
@@ -41,11 +49,12 @@ def read(prefix: Path) -> dict[str, np.ndarray]:
     shards = _Shards(prefix, max(1, header.integer(1)))
     tensors = {key.decode(errors="replace"): Message(value) for key, value in entries.items()}
     names = _names(shards, tensors.pop(_OBJECTS, None))
-    out = {}
-    for key, entry in tensors.items():
-        if entry.integer(1) != _STRING and entry.integer(1) in DTYPES and not entry.has(7):
-            out[names.get(key, _path(key))] = shards.array(key, entry)
-    return out
+    arrays = {
+        key: shards.array(key, entry)
+        for key, entry in tensors.items()
+        if entry.integer(1) != _STRING and entry.integer(1) in DTYPES and not entry.has(7)
+    }
+    return Checkpoint(arrays, {key: names.get(key, _path(key)) for key in arrays})
 
 
 def _path(key: str) -> str:

@@ -16,7 +16,7 @@ from .wire import Message, signed
 
 
 class Handle(NamedTuple):
-    """A variable, by the name it is shared under."""
+    """A variable, by the name of its node."""
 
     name: str
 
@@ -67,6 +67,32 @@ class Program:
             text = mlir.generic(node.attrs["module"].data(2), where)
             self.modules[node.name] = parse.parse(text, node.name)
         return self.modules[node.name]
+
+    def restored(self) -> dict[str, str]:
+        """The checkpoint's key for each variable's node, as the graph itself restores them."""
+        out = {}
+        calls = [n for n in self.main.nodes.values() if n.op in _CALLS]
+        for inside, call in [(self.main, None), *((self.callee(n), n) for n in calls)]:
+            for node in inside.nodes.values():
+                if node.op != "AssignVariableOp":
+                    continue
+                handle, i = self.source(inside, node.inputs[0])
+                if handle is None and call is not None:
+                    handle, _ = self.source(self.main, call.inputs[i])
+                key = self._restored(inside, node.inputs[1])
+                if handle is not None and key is not None:
+                    out[handle.name] = key
+        return out
+
+    def _restored(self, inside: Function, ref: str) -> str | None:
+        """The key of a value that comes from a checkpoint."""
+        value, i = self.source(inside, ref)
+        while value is not None and value.op == "Identity":
+            value, i = self.source(inside, value.inputs[0])
+        if value is None or value.op != "RestoreV2":
+            return None
+        keys, _ = self.source(inside, value.inputs[1])
+        return None if keys is None else keys.attrs["value"].one(8).texts(8)[i]
 
     def callee(self, node: Node) -> Function:
         name = node.attrs["f"].one(10).text(1) if "f" in node.attrs else ""
@@ -195,7 +221,7 @@ def _read(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
 
 
 def _handle(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
-    return [Handle(node.attrs["shared_name"].text(2) or node.name)]
+    return [Handle(node.name)]
 
 
 Rule = Callable[[Run, Node, list[Any], int], list[Any]]
