@@ -255,8 +255,8 @@ def _is_small(info: Any) -> bool:
 
 
 def _constant(info: Any, value: Any) -> Any:
-    """A value given for an input, in the input's type; a list is an array unless the input is a sequence."""
-    if info.type.HasField("sequence_type") or value is None:
+    """A value given for an input, in the input's type; sequences and optionals are as they are."""
+    if not info.type.HasField("tensor_type"):
         return value
     array = np.asarray(value)
     t = info.type.tensor_type.elem_type
