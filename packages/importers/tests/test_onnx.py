@@ -345,17 +345,35 @@ def test_gradients_go_through_control_flow(engine):
             np.testing.assert_allclose(got, want(x), rtol=1e-5)
 
 
-def test_an_input_that_decides_a_shape_is_given_as_a_constant():
-    g = Graph({})
-    y = g("Reshape", "x", g("Concat", "rows", [-1], axis=0))
+def test_inputs_that_decide_shapes():
+    g = Graph({"w": np.arange(6, dtype="float32")})
+    y = g("Reshape", g("Mul", "x", "w"), g("Concat", "rows", [-1], axis=0))
     model = g.model([("x", 1, [6]), ("rows", 7, [1])], (y, 1))
-    (lack,) = mg.load(model).unsupported
-    assert "depends on the data of the input 'rows'" in str(lack)
-    imported = mg.load(model, constants={"rows": [3]})
-    assert [i.name for i in imported.signature.inputs] == ["x"]
-    assert imported.call(np.arange(6, dtype="float32")).shape == (3, 2)
+    x = np.arange(6, dtype="float32")
+    by_value = mg.load(model)
+    assert not by_value.unsupported
+    for rows in (2, 3):
+        out = by_value.on("torch").call(x, rows=np.array([rows]))
+        assert out.tolist() == (x * x).reshape(rows, -1).tolist()
+    assert list(by_value.store) == ["w"]
+    with pytest.raises(ArgumentError, match="rows is missing"):
+        by_value.call(x)
+    with pytest.raises(ArgumentError, match="'Concat_1' decides a shape and depends on data"):
+        by_value.trace(mg.Spec((6,)), mg.Spec((1,), "int64"))
+    fixed = mg.load(model, constants={"rows": [3]})
+    assert [i.name for i in fixed.signature.inputs] == ["x"]
+    assert fixed.call(x).shape == (3, 2)
     with pytest.raises(ArgumentError, match="has no input ids to give"):
         mg.load(model, constants={"ids": [3]})
+
+
+def test_data_that_decides_a_shape_is_listed():
+    g = Graph({})
+    model = g.model([("x", 1, [2, 3])], (g("NonZero", "x"), 7))
+    (lack,) = mg.load(model).unsupported
+    assert "a shape depends on the data of the input 'x'" in str(lack)
+    x = np.array([[0, 1, 2], [3, 0, 0]], "float32")
+    assert mg.load(model, constants={"x": x}).call().tolist() == np.array(np.nonzero(x)).tolist()
 
 
 def test_weights_of_four_bits():

@@ -24,6 +24,7 @@ from .parts import Body, Step, Taker
 from .tensors import DTYPES, NARROW, STRING, Reader, element_type, storage
 
 LIMIT = 2**31 - 1  # bytes that protobuf parses
+KEPT = 128  # programs for different numbers of inputs that decide shapes
 
 
 @dataclass
@@ -62,10 +63,11 @@ class Model:
         fixed = {k: _constant(infos[k], v) for k, v in constants.items()}
         order = [n for n in main.inputs if n not in fixed]
         signature, lacks = _signature([infos[n] for n in order], self.proto.graph.output)
+        looked_at = {n for n in order if n in self.needs and _is_small(infos[n])}
         lacks += [
             (s.runs_by, f"{s.source} {s.name!r}", "a shape depends on the data of the input "
              f"{n!r}; fix that with mg.load(..., constants={{{n!r}: ...}})")
-            for n, s in self.needs.items() if n in order
+            for n, s in self.needs.items() if n in order and n not in looked_at
         ]  # fmt: skip
         lacks += [("a sparse initializer", self.taker.path, "")] * len(
             self.proto.graph.sparse_initializer
@@ -74,12 +76,45 @@ class Model:
 
         def run(scope: Any, *inputs: Any) -> Any:
             given = {**fixed, **dict(zip(order, inputs))}
+            given |= {n: given[n].numpy() for n in looked_at if isinstance(given[n], mg.Tensor)}
             outs = Run(self.taker, scope, parameters, state).body(
                 main, [given[n] for n in main.inputs], {}
             )
             return outs[0] if len(outs) == 1 else tuple(outs)
 
-        return Imported(run, signature, parameters, _steps.missing(lacks), self.name)
+        parts = run, signature, parameters, _steps.missing(lacks), self.name
+        return ByValue(self, constants, looked_at, *parts) if looked_at else Imported(*parts)
+
+
+class ByValue(Imported):
+    """A model of which some inputs decide shapes: `call` looks at their numbers, and traces anew for others.
+
+    In a trace of your own, `model` takes them as NumPy arrays.
+    """
+
+    def __init__(
+        self, source: Model, constants: Mapping[str, Any], looked_at: set[str], *parts: Any
+    ):
+        super().__init__(*parts)
+        self.source, self.constants, self.looked_at = source, constants, looked_at
+        self.bound: dict[Any, Any] = {}
+
+    def call(self, *args: Any, **named: Any) -> Any:
+        """See `Imported.call`."""
+        given = dict(zip([i.name for i in self.signature.inputs], args)) | named
+        if len(given) < len(args) + len(named) or not self.looked_at <= set(given):
+            return super().call(*args, **named)  # which says what is wrong
+        values = {n: np.asarray(given.pop(n)) for n in sorted(self.looked_at)}
+        key = (self.engine, *[(v.dtype, v.shape, v.tobytes()) for v in values.values()], *given)
+        if key not in self.bound:
+            if len(self.bound) >= KEPT:
+                self.bound.clear()
+            model = self.source.imported({**self.constants, **values}).model
+            names = list(given)
+            self.bound[key] = self.store.bind(
+                lambda scope, *xs: model(scope, **dict(zip(names, xs))), self.engine
+            )
+        return self.bound[key](*given.values())
 
 
 def read(source: Any) -> Model:
@@ -212,9 +247,16 @@ def _signature(inputs: Any, outputs: Any) -> tuple[Signature, list[tuple[str, st
     return Signature(tuple(made), tuple(v.name for v in outputs)), lacks
 
 
+def _is_small(info: Any) -> bool:
+    """Whether an input looks like a shape, a number or a condition: integers, bools, or one axis at most."""
+    t = info.type.tensor_type
+    kind = element_type(t.elem_type)
+    return kind is not None and (not kind.is_inexact or len(t.shape.dim) < 2)
+
+
 def _constant(info: Any, value: Any) -> Any:
-    """A value given for an input, in the input's type; a list is an array unless the input is a sequence."""
-    if info.type.HasField("sequence_type") or value is None:
+    """A value given for an input, in the input's type; sequences and optionals are as they are."""
+    if not info.type.HasField("tensor_type"):
         return value
     array = np.asarray(value)
     t = info.type.tensor_type.elem_type
