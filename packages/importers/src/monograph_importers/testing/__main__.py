@@ -92,7 +92,7 @@ def fuzz(name: str, seconds: float, seed: int = 0, keep: Path | None = None) -> 
     with tempfile.TemporaryDirectory() as folder:
         paths = target.seeds(Path(folder))
         seeds = [p.read_bytes() for p in paths]
-        with Guard(target.reads, paths[0]) as guard:
+        with Guard(target.reads, paths[0], target.megabytes) as guard:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 which = rng.randrange(len(paths))
@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.again:
         with tempfile.TemporaryDirectory() as folder:
             sound = TARGETS[names[0]].seeds(Path(folder))[0]
-            with Guard(TARGETS[names[0]].reads, sound) as guard:
+            with Guard(TARGETS[names[0]].reads, sound, TARGETS[names[0]].megabytes) as guard:
                 print(guard.read(args.again))
         return 0
     return int(bool(sum(len(fuzz(name, args.seconds, args.seed, args.keep)) for name in names)))

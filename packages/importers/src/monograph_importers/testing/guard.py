@@ -43,15 +43,16 @@ class Outcome:
 
 
 class Guard:
-    """A child process that reads files with ``module:function``, at most 256 MB beyond its start.
+    """A child process that reads files with ``module:function``, with little memory beyond its start.
 
     Args:
         reads: the function; what it returns is not used.
         sound: a file that is read first, so that what is imported then does not count.
+        megabytes: how much memory it and its own children may take each.
     """
 
-    def __init__(self, reads: str, sound: Path):
-        self.reads, self.sound = reads, sound
+    def __init__(self, reads: str, sound: Path, megabytes: int = MEGABYTES):
+        self.reads, self.sound, self.megabytes = reads, sound, megabytes
         self.process: subprocess.Popen | None = None
 
     def __enter__(self) -> Guard:
@@ -66,7 +67,7 @@ class Guard:
     def read(self, path: Path) -> Outcome:
         """What becomes of one file; a child that dies is replaced."""
         if self.process is None:
-            start = f"from {__name__} import child; child({self.reads!r})"
+            start = f"from {__name__} import child; child({self.reads!r}, {self.megabytes})"
             self.process = subprocess.Popen(
                 [sys.executable, "-c", start], text=True, bufsize=1, stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -103,7 +104,7 @@ def _attempt(read: Callable[[Path], Any], path: Path) -> Outcome:
     return Outcome(kind, message, sum(os.times()[:4]) - start, refused)
 
 
-def child(reads: str) -> None:
+def child(reads: str, megabytes: int) -> None:
     """What the child process does: a path a line in, an `Outcome` a line out."""
     module, _, function = reads.partition(":")
     read = getattr(importlib.import_module(module), function)
@@ -111,7 +112,7 @@ def child(reads: str) -> None:
         print(json.dumps(vars(_attempt(read, Path(line.rstrip("\n"))))), flush=True)
         if not n:  # what is imported later than this counts
             pages = int(Path("/proc/self/statm").read_text().split()[0])
-            most = pages * resource.getpagesize() + MEGABYTES * 2**20
+            most = pages * resource.getpagesize() + megabytes * 2**20
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             warnings.simplefilter("error")

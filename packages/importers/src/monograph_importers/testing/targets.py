@@ -12,6 +12,8 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
+from .guard import MEGABYTES
+
 
 @dataclass(frozen=True)
 class Target:
@@ -20,10 +22,13 @@ class Target:
     Attributes:
         reads: ``module:function`` of a path, as `Guard` takes it.
         seeds: writes sound files into a folder.
+        megabytes: of memory; more where a library is imported for each file, in a process with
+            limits of its own.
     """
 
     reads: str
     seeds: Callable[[Path], list[Path]]
+    megabytes: int = MEGABYTES
 
 
 def weights(path: Path) -> None:
@@ -243,7 +248,7 @@ TARGETS = {
     "keras": Target(_MODEL, keras),
     "keras_config": Target(f"{__name__}:keras_config", keras_configs),
     "onnx": Target(_MODEL, onnx),
-    "stablehlo": Target(_MODEL, stablehlo),
+    "stablehlo": Target(_MODEL, stablehlo, 2048),
     "pt2": Target(_MODEL, pt2),
 }
 """Every parser by name."""
