@@ -97,7 +97,7 @@ class ByValue(Imported):
     ):
         super().__init__(*parts)
         self.source, self.constants, self.looked_at = source, constants, looked_at
-        self.bound: dict[Any, Any] = {}
+        self.by_value: dict[Any, Any] = {}
 
     def call(self, *args: Any, **named: Any) -> Any:
         """See `Imported.call`."""
@@ -106,15 +106,15 @@ class ByValue(Imported):
             return super().call(*args, **named)  # which says what is wrong
         values = {n: np.asarray(given.pop(n)) for n in sorted(self.looked_at)}
         key = (self.engine, *[(v.dtype, v.shape, v.tobytes()) for v in values.values()], *given)
-        if key not in self.bound:
-            if len(self.bound) >= KEPT:
-                self.bound.clear()
+        if key not in self.by_value:
+            if len(self.by_value) >= KEPT:
+                self.by_value.clear()
             model = self.source.imported({**self.constants, **values}).model
             names = list(given)
-            self.bound[key] = self.store.bind(
+            self.by_value[key] = self.store.bind(
                 lambda scope, *xs: model(scope, **dict(zip(names, xs))), self.engine
             )
-        return self.bound[key](*given.values())
+        return self.by_value[key](*given.values())
 
 
 def read(source: Any) -> Model:
