@@ -267,3 +267,10 @@ def test_complex_zero_to_the_power_of_zero_is_one():
     a, b = np.array([0, 0, 1 + 1j, 2]), np.array([0, 1, 0, 2j])
     got = mg.jit(ops.power, engine="torch")(a.astype("complex128"), b).numpy()
     np.testing.assert_allclose(got, np.power(a.astype("complex128"), b), rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["<c16", ">f4", ">i8", "?"])
+def test_arrays_of_any_byte_order_are_constants(dtype):
+    a = np.ones(2, np.dtype(dtype).newbyteorder(dtype[0] if dtype[0] in "<>" else "="))
+    got = mg.jit(lambda: mg.asarray(a) + 0 if dtype != "?" else mg.asarray(a)).on("torch")()
+    assert got.tolist() == [1, 1]

@@ -35,9 +35,10 @@ def dtype_of(spec: Any) -> torch.dtype:
 
 def owned(array: np.ndarray, device: torch.device) -> torch.Tensor:
     """A tensor with a copy of ``array``."""
-    copy = np.array(array, copy=True, order="C")
-    if copy.dtype.isbuiltin == 1:  # not one of ml_dtypes, which NumPy shows to torch in lanes only
-        return torch.from_numpy(copy).to(device)
+    copy = np.array(array, array.dtype.newbyteorder("="), copy=True, order="C")
+    if copy.dtype.isbuiltin != 2:  # not one of ml_dtypes, which NumPy shows to torch in lanes only
+        # by its name: a dtype that once had another byte order is equal, but torch does not take it
+        return torch.from_numpy(copy.view(copy.dtype.name)).to(device)
     same = torch.from_numpy(copy.view(f"i{copy.itemsize}"))
     return same.view(getattr(torch, copy.dtype.name)).to(device)
 
