@@ -11,6 +11,7 @@ import monograph as mg
 import numpy as np
 from monograph import ops
 
+from ..._sampling import bilinear
 from ..rules import rule
 from .shapes import ints
 
@@ -123,7 +124,6 @@ def deform_conv(
     kernel_shape: Any = None, offset_group: int = 1, pads: Any = None, strides: Any = None,
 ) -> Any:  # fmt: skip
     """A convolution whose windows are moved point by point (Dai et al. 2017), in two dimensions."""
-    from .regions import bilinear
 
     x, w, offset = mg.asarray(x), mg.asarray(w), mg.asarray(offset)
     strides, dilations = strides or [1, 1], dilations or [1, 1]

@@ -3,121 +3,19 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import monograph as mg
 import numpy as np
 from monograph import ops
 
+from ..._sampling import grid_sample, inside, linear, parts, total
 from ..interpret import sized
 from ..rules import rule
 
-Taps = list[tuple[Any, Any]]  # indices along an axis, and their weights
-
-
-def _linear(at: Any) -> Taps:
-    low = mg.floor(at)
-    part = at - low
-    return [(low, 1 - part), (low + 1, part)]
-
-
-def cubic_weight(distance: Any, a: float) -> Any:
-    """Keys' cubic convolution kernel (1981), as NumPy or ours."""
-    xp = np if isinstance(distance, np.ndarray) else mg
-    d = xp.abs(distance)
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return xp.where(d <= 1, near, xp.where(d < 2, far, 0 * d))
-
-
-def _cubic(at: Any) -> Taps:
-    low = mg.floor(at)
-    return [(low + i, cubic_weight(at - (low + i), -0.75)) for i in (-1, 0, 1, 2)]
-
-
-def _nearest(at: Any) -> Taps:
-    there = mg.round(at)
-    return [(there, mg.ones_like(there))]
-
-
-def _reflected(at: Any, low: float, high: float) -> Any:
-    """Mirrored at both ends until it is between them."""
-    span = high - low
-    if span <= 0:
-        return mg.zeros_like(at)
-    gone = mg.remainder(at - low, 2 * span)
-    return low + mg.where(gone > span, 2 * span - gone, gone)
-
-
-def _parts(x: Any, taps: Sequence[Taps]) -> Iterator[tuple[Any, Any]]:
-    """What each combination of taps sees ``[batch, channels, *places]``, and its weight."""
-    wide = mg.moveaxis(x, 1, -1)
-    for combination in itertools.product(*taps):
-        shape = np.broadcast_shapes(*[mg.Spec.of(i).shape for i, _ in combination])
-        rows = np.arange(x.shape[0]).reshape(-1, *[1] * (len(shape) - 1))
-        seen = wide[(rows, *[mg.astype(i, mg.int64) for i, _ in combination])]
-        weight = functools.reduce(lambda a, b: a * b, [w for _, w in combination])
-        yield mg.moveaxis(seen, -1, 1), mg.expand_dims(weight, axis=1)
-
-
-def _inside(taps: Taps, length: int) -> Taps:
-    """Taps beyond the ends count nothing."""
-    return [
-        (mg.clip(i, 0, length - 1), mg.where(mg.logical_or(i < 0, i > length - 1), 0, w)) for i, w in taps
-    ]  # fmt: skip
-
-
-def _sum(parts: Iterator[tuple[Any, Any]]) -> Any:
-    return functools.reduce(
-        lambda a, b: a + b, [seen * mg.astype(w, seen.dtype) for seen, w in parts]
-    )
-
-
-def bilinear(x: Any, rows: Any, columns: Any) -> Any:
-    """``x [batch, channels, height, width]`` at places ``[batch, ...]``; zero outside."""
-    taps = [_inside(_linear(at), n) for at, n in zip((rows, columns), x.shape[2:])]
-    return _sum(_parts(x, taps))
-
-
-_MODES = {
-    "linear": _linear, "bilinear": _linear, "nearest": _nearest, "cubic": _cubic, "bicubic": _cubic,
-}  # fmt: skip
-
-
-@rule("GridSample")
-def grid_sample(
-    x: Any, grid: Any, *, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros"
-) -> Any:
-    """``x [batch, channels, *spatial]`` at places ``grid [batch, *places, axes]`` from -1 to 1, last axis first.
-
-    The standard: Jaderberg et al. 2015, and PyTorch's `grid_sample`.
-    """
-    x, grid = mg.asarray(x), mg.asarray(grid)
-    spatial, taps = x.shape[2:], []
-    for a, n in enumerate(spatial):
-        at = grid[..., len(spatial) - 1 - a]
-        at = (at + 1) / 2 * (n - 1) if align_corners else ((at + 1) * n - 1) / 2
-        low, high = (0.0, n - 1.0) if align_corners else (-0.5, n - 0.5)
-        if mode == "nearest":
-            at = mg.round(at)
-        if padding_mode == "border":
-            at = mg.clip(at, 0, n - 1)
-        elif padding_mode == "reflection":
-            at = _reflected(at, low, high)
-        found = _MODES[mode](at)
-        if padding_mode == "reflection":
-            found = [(_reflected(i, low, high), w) for i, w in found]
-        elif padding_mode == "border":
-            found = [(mg.clip(i, 0, n - 1), w) for i, w in found]
-        taps.append(
-            _inside(found, n)
-            if padding_mode == "zeros"
-            else [(mg.clip(i, 0, n - 1), w) for i, w in found]
-        )
-    return _sum(_parts(x, taps))
+rule("GridSample")(grid_sample)
 
 
 @rule("RoiAlign")
@@ -161,14 +59,14 @@ def _pooled(
         at = first[:, a : a + 1] + size[:, a : a + 1] * step.astype(x.dtype.numpy)
         gone = mg.logical_or(at < -1, at > n)
         taps.append(
-            [(i, mg.where(gone, 0, w)) for i, w in _inside(_linear(mg.clip(at, 0, n - 1)), n)]
+            [(i, mg.where(gone, 0, w)) for i, w in inside(linear(mg.clip(at, 0, n - 1)), n)]
         )
     rows = [(mg.expand_dims(i, axis=2), mg.expand_dims(w, axis=2)) for i, w in taps[0]]
     columns = [(mg.expand_dims(i, axis=1), mg.expand_dims(w, axis=1)) for i, w in taps[1]]
     if mode == "avg":
-        seen = _sum(_parts(x, [rows, columns]))
+        seen = total(parts(x, [rows, columns]))
     else:
-        seen = functools.reduce(mg.maximum, [v * w for v, w in _parts(x, [rows, columns])])
+        seen = functools.reduce(mg.maximum, [v * w for v, w in parts(x, [rows, columns])])
     seen = mg.reshape(seen, (*x.shape[:2], out[1], samples[1], out[0], samples[0]))
     return (mg.mean if mode == "avg" else mg.max)(seen, axis=(3, 5))
 

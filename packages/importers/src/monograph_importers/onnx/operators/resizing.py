@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import monograph as mg
 import numpy as np
 
+from ..._sampling import matrix
 from ..interpret import sized
 from ..rules import rule
-from .regions import cubic_weight
 from .shapes import ints
 
 
@@ -42,22 +41,6 @@ _NEAREST: dict[str, Any] = {
     "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
     "floor": np.floor, "ceil": np.ceil,
 }  # fmt: skip
-
-
-def _matrix(
-    at: np.ndarray, n: int, cubic: bool, a: float, stretch: float, inside: bool
-) -> np.ndarray:
-    """Weights ``[out, n]``; ``stretch`` below 1 widens the kernel, ``inside`` leaves out what is beyond the ends."""
-    reach = math.ceil((2 if cubic else 1) / stretch)
-    taps = np.floor(at)[:, None] + np.arange(1 - reach, reach + 1)
-    distance = (taps - at[:, None]) * stretch
-    weights = cubic_weight(distance, a) if cubic else np.clip(1 - np.abs(distance), 0, 1)
-    if inside:
-        weights = np.where((taps < 0) | (taps > n - 1), 0, weights)
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    out = np.zeros((len(at), n))
-    np.add.at(out, (np.arange(len(at))[:, None], np.clip(taps, 0, n - 1).astype(int)), weights)
-    return out
 
 
 @rule("Resize", since=11, known=(1, 2, 3))
@@ -96,7 +79,7 @@ def resize(
             x = mg.take(x, np.clip(_NEAREST[nearest_mode](at), 0, n - 1).astype(np.int64), axis=a)
         else:
             stretch = min(scale, 1.0) if antialias else 1.0
-            w = _matrix(at, n, mode == "cubic", cubic_coeff_a, stretch, bool(exclude_outside))
+            w = matrix(at, n, mode == "cubic", cubic_coeff_a, stretch, bool(exclude_outside))
             x = mg.moveaxis(mg.tensordot(x, w.astype(x.dtype.numpy), axes=([a], [1])), -1, a)
         if crop and gone.any():
             line = gone.reshape([-1 if i == a else 1 for i in range(x.ndim)])

@@ -8,6 +8,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
+from ..._sampling import matrix
 from ._types import cast
 
 
@@ -46,28 +47,7 @@ def _nearest(n: int, exact: bool = False) -> Callable:
     return rule
 
 
-def _hat(t: np.ndarray) -> np.ndarray:
-    return np.maximum(0, 1 - np.abs(t))
-
-
-def _cubic(t: np.ndarray, a: float = -0.75) -> np.ndarray:
-    t = np.abs(t)
-    near = ((a + 2) * t - (a + 3)) * t * t + 1
-    far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
-    return np.where(t <= 1, near, np.where(t < 2, far, 0))
-
-
-def _weights(size: int, place: np.ndarray, kernel: Callable, reach: int) -> np.ndarray:
-    """``[count, size]``: how much each source counts; beyond the edge stands the edge."""
-    out = np.zeros((len(place), size))
-    first = np.floor(place).astype(int) - reach + 1
-    for k in range(2 * reach):
-        at = np.clip(first + k, 0, size - 1)
-        np.add.at(out, (np.arange(len(place)), at), kernel(place - (first + k)))
-    return out
-
-
-def _smooth(n: int, kernel: Callable, reach: int) -> Callable:
+def _smooth(n: int, cubic: bool = False) -> Callable:
     def rule(x: Any, output_size: Any, align_corners: bool, *scales: Any) -> Any:
         listed = scales and isinstance(scales[0], list)
         factors = scales[0] if listed else list(scales) if any(scales) else None
@@ -77,9 +57,9 @@ def _smooth(n: int, kernel: Callable, reach: int) -> Callable:
         for i, (count, f) in enumerate(zip(counts, found)):
             a = x.ndim - n + i
             place = _source(x.shape[a], count, f, align_corners)
-            if reach == 1 and not align_corners:
+            if not cubic and not align_corners:
                 place = np.maximum(place, 0)
-            w = _weights(x.shape[a], place, kernel, reach).astype(x.dtype.compute.numpy)
+            w = matrix(place, x.shape[a], cubic).astype(x.dtype.compute.numpy)
             x = mg.moveaxis(mg.tensordot(x, cast(mg.asarray(w), x.dtype), axes=((a,), (1,))), -1, a)
         return x
 
@@ -89,6 +69,6 @@ def _smooth(n: int, kernel: Callable, reach: int) -> Callable:
 RULES: dict[str, Callable] = {
     **{f"upsample_nearest{n}d": _nearest(n) for n in (1, 2, 3)},
     **{f"_upsample_nearest_exact{n}d": _nearest(n, True) for n in (1, 2, 3)},
-    "upsample_linear1d": _smooth(1, _hat, 1), "upsample_bilinear2d": _smooth(2, _hat, 1),
-    "upsample_trilinear3d": _smooth(3, _hat, 1), "upsample_bicubic2d": _smooth(2, _cubic, 2),
+    "upsample_linear1d": _smooth(1), "upsample_bilinear2d": _smooth(2),
+    "upsample_trilinear3d": _smooth(3), "upsample_bicubic2d": _smooth(2, cubic=True),
 }  # fmt: skip
