@@ -25,14 +25,16 @@ class Scope:
             ``compute``, ``output``, such as `monograph_dtypes.Policy`); None leaves it to the inputs.
     """
 
-    __slots__ = ("frame", "path", "is_shared", "policy", "transforms", "first")
+    __slots__ = ("frame", "path", "is_shared", "policy", "transforms", "first", "is_frozen")
 
     def __init__(
         self, frame: Frame, path: str = "", is_shared: bool = False, policy: Any = None,
         transforms: tuple[Transform, ...] = (), first: Mapping[str, Any] | None = None,
+        is_frozen: bool = False,
     ):  # fmt: skip
         self.frame, self.path, self.is_shared = frame, path, is_shared
         self.policy, self.transforms, self.first = policy, transforms, first or {}
+        self.is_frozen = is_frozen
 
     def _with(self, **changes: Any) -> Scope:
         now = {k: getattr(self, k) for k in self.__slots__}
@@ -48,6 +50,21 @@ class Scope:
     def with_policy(self, policy: Any) -> Scope:
         """This scope with another policy, which the scopes below it follow; None takes it away."""
         return self._with(policy=policy)
+
+    def frozen(self) -> Scope:
+        """This scope, whose parameters are made as state: no gradient is for them.
+
+        A pretrained part stays as it is while the rest learns.
+
+        >>> import monograph as mg
+        >>> def model(scope, x):
+        ...     y = (scope / "body").frozen().parameter("w", (), 2.0) * x
+        ...     return y * (scope / "head").parameter("w", (), 3.0)
+        >>> store = mg.Store()
+        >>> store.bind(model)(1.0).item(), store.trainable
+        (6.0, ['head/w'])
+        """
+        return self._with(is_frozen=True)
 
     def mapped(self, fn: Transform) -> Scope:
         """This scope, with ``fn(scope, name, value)`` in the place of each parameter's value.
@@ -124,7 +141,7 @@ class Scope:
         """
         policy = self.policy
         kept = policy.param if policy else dtype
-        value = self.variable(name, shape, init, kept, trainable=True).value
+        value = self.variable(name, shape, init, kept, not self.is_frozen).value
         if regularizer is not None:
             self.add_loss(regularizer(value))
         plain = self._with(transforms=())

@@ -156,8 +156,9 @@ class Network:
             options = functions.options(entry.kind, entry.config)
             return entry.function(*args, **kwargs, **options), None
         row, inputs = LAYERS[entry.kind], _cast(entry.config, _flat(args))
+        own = scope.shared(path)
         call = Call(
-            scope.shared(path), entry.config, inputs, masks or [None], kwargs, training,
+            own if entry.config.get("trainable", True) else own.frozen(), entry.config, inputs, masks or [None], kwargs, training,
             specs.get(path, {}), self.old,
         )  # fmt: skip
         y = row.run(call)
