@@ -112,8 +112,11 @@ def test_logits_for_other_sizes(name):
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_five_steps_of_fine_tuning_track_torchs(name):
+STEPS = [*[(name, "torch") for name in MODELS], ("bert", "xla"), ("gpt2", "xla")]
+
+
+@pytest.mark.parametrize(("name", "engine"), STEPS)
+def test_five_steps_of_fine_tuning_track_torchs(name, engine):
     _, inputs, imported = loaded(name)
     module = MODELS[name][0]().eval()
     module.load_state_dict(loaded(name)[0].state_dict())
@@ -130,7 +133,7 @@ def test_five_steps_of_fine_tuning_track_torchs(name):
         return value, grads
 
     store = mg.Store()
-    ours = store.bind(step, "torch")
+    ours = store.bind(step, engine)
     for turn in range(5):
         optimizer.zero_grad()
         want = ((first(module(**inputs)) - 0.5) ** 2).mean()
