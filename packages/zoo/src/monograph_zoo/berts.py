@@ -123,6 +123,33 @@ def bert_for_sequence_classification(
     return nn.dense(scope / "classifier", y, classes)
 
 
+def bert_for_token_classification(
+    scope: mg.Scope, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None, *,
+    classes: int = 2, dropout: float = 0.1, classifier_dropout: float | None = None,
+    training: bool = False, **options: Any,
+) -> Any:  # fmt: skip
+    """Logits of each token ``[batch, length, classes]``; the other arguments are those of `bert`."""
+    x = bert(
+        scope / "bert", input_ids, attention_mask, token_type_ids, dropout=dropout, pooler=False,
+        training=training, **options,
+    )["last_hidden_state"]  # fmt: skip
+    rate = dropout if classifier_dropout is None else classifier_dropout
+    x = nn.dropout(scope / "dropout", x, rate, training=training)
+    return nn.dense(scope / "classifier", x, classes)
+
+
+def bert_for_question_answering(
+    scope: mg.Scope, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None,
+    **options: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Where in the text the answer starts and ends, logits ``[batch, length]``; as `bert` else."""
+    x = bert(
+        scope / "bert", input_ids, attention_mask, token_type_ids, pooler=False, **options
+    )["last_hidden_state"]  # fmt: skip
+    y = nn.dense(scope / "qa_outputs", x, 2)
+    return {"start_logits": y[..., 0], "end_logits": y[..., 1]}
+
+
 def _inputs(sizes: Mapping[str, Any]) -> tuple[Input, ...]:
     text = ("batch", "length")
     return (
@@ -187,5 +214,16 @@ architectures |= {
         bert_for_sequence_classification,
         outputs=("logits",),
         options={"classes": LABELS, "classifier_dropout": ("classifier_dropout", Maybe(0.1))},
+    ),
+    "BertForTokenClassification": architecture(
+        bert_for_token_classification,
+        outputs=("logits",),
+        options={"classes": LABELS, "classifier_dropout": ("classifier_dropout", Maybe(0.1))},
+        unused=(r"^bert\.pooler\.",),
+    ),
+    "BertForQuestionAnswering": architecture(
+        bert_for_question_answering,
+        outputs=("start_logits", "end_logits"),
+        unused=(r"^bert\.pooler\.",),
     ),
 }
