@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,6 +72,14 @@ def keras_config(path: Path) -> None:
     imported = built(source, training=False)
     if not imported.unsupported:
         imported.trace()
+
+
+def savedmodel(path: Path) -> None:
+    """A SavedModel's graph, with the variables of the sound one."""
+    with tempfile.TemporaryDirectory() as made:
+        shutil.copytree(path.with_name("sound") / "variables", Path(made) / "variables")
+        shutil.copyfile(path, Path(made) / "saved_model.pb")
+        model(Path(made))
 
 
 def _arrays() -> dict[str, Any]:
@@ -238,6 +248,14 @@ def pt2(folder: Path) -> list[Path]:
     return [path]
 
 
+def savedmodels(folder: Path) -> list[Path]:
+    """The graph of the repository's own; TensorFlow made it, which is not needed here."""
+    sound, path = Path("packages/importers/tests/savedmodel/model"), folder / "seed.pb"
+    shutil.copytree(sound, folder / "sound")
+    shutil.copyfile(sound / "saved_model.pb", path)
+    return [path]
+
+
 _WEIGHTS, _MODEL = f"{__name__}:weights", f"{__name__}:model"
 
 TARGETS = {
@@ -250,5 +268,6 @@ TARGETS = {
     "onnx": Target(_MODEL, onnx),
     "stablehlo": Target(_MODEL, stablehlo, 2048),
     "pt2": Target(_MODEL, pt2),
+    "savedmodel": Target(f"{__name__}:savedmodel", savedmodels, 2048),
 }
 """Every parser by name."""
