@@ -164,6 +164,7 @@ def importer(recognised):
 
 def test_the_importer_is_found_by_what_it_recognises(formats):
     formats |= {"a": importer([1, 3]), "b": importer([2, 3]), "ill": PluginError("ill is broken")}
+    formats["blind"] = types.SimpleNamespace(recognises=lambda source: source.name)
     assert mg.load(2, example=5) == (2, {"example": 5})
     assert mg.load(3, "a") == (3, {})
     text = "module {\n}"  # several lines are no path
@@ -171,9 +172,10 @@ def test_the_importer_is_found_by_what_it_recognises(formats):
     assert mg.load(text) == (text, {})
     with pytest.raises(ArgumentError, match="may be of the formats a, b"):
         mg.load(3)
-    with pytest.raises(FileFormatError, match=r"type int is of no format.*a, b, ill") as e:
+    with pytest.raises(FileFormatError, match=r"type int is of no format.*a, b, blind, ill") as e:
         mg.load(4)
     assert "ill is broken" in str(e.value)
+    assert "importer 'blind' failed to look at it: AttributeError" in str(e.value)
 
 
 def test_a_file_that_is_not_there(formats, tmp_path):

@@ -295,8 +295,11 @@ def _importer(source: Any, format: str | None) -> Importer:
         except PluginError as e:
             ill.append(str(e))
             continue
-        if importer.recognises(source):
-            found[name] = importer
+        try:
+            if importer.recognises(source):
+                found[name] = importer
+        except Exception as e:  # one that cannot look shall not keep others from it
+            ill.append(f"importer {name!r} failed to look at it: {type(e).__name__}: {e}"[:300])
     if len(found) == 1:
         return next(iter(found.values()))
     what = (

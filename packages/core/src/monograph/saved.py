@@ -26,6 +26,7 @@ from .files import (
 from .graph import Graph, Literal
 from .importing import Imported, Input, Signature
 from .spec import Spec
+from .storage import opened
 from .tracing import inline
 
 KIND, VERSION = "model", 1
@@ -57,11 +58,10 @@ def save(imported: Imported, path: Any, **sizes: int) -> None:
 
 def recognises(source: Any) -> bool:
     """Whether ``source`` is the path of a file of ours."""
-    try:
-        with open(source, "rb") as f:
-            return f.read(len(MAGIC)) == MAGIC
-    except (OSError, TypeError):
+    if not isinstance(source, (str, Path)) or "\n" in str(source) or not Path(source).is_file():
         return False
+    with opened(source) as f:
+        return f.read(len(MAGIC)) == MAGIC
 
 
 def load(source: Any) -> Imported:

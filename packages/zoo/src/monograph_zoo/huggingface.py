@@ -95,7 +95,7 @@ def from_pretrained(
 
 def recognises(source: Any) -> bool:
     """Whether ``source`` is a folder with ``config.json`` beside safetensors files, or that file."""
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path)) or "\n" in str(source):
         return False
     path = Path(source)
     folder = path.parent if path.name == _folder.CONFIG else path

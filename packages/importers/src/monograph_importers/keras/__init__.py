@@ -27,6 +27,8 @@ def recognises(source: Any) -> bool:
             c.__name__ == "Model" and c.__module__.startswith("keras.")
             for c in type(source).__mro__
         )
+    if "\n" in str(source):  # text
+        return False
     path = Path(source)
     if path.suffix == ".keras" or not path.is_file():
         return path.suffix == ".keras"
