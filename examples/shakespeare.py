@@ -63,7 +63,7 @@ def main(argv=None):
     )
     per_epoch = max(1, args.steps // EPOCHS)
     data = windows(ids[:split], per_epoch * BATCH, seed=1)
-    held = windows(ids[split:], 16 * BATCH, seed=2)
+    held = windows(ids[split:], min(16, per_epoch) * BATCH, seed=2)
     console.print(
         f"{len(letters)} letters, {zoo.chinchilla_parameters(len(letters), **SIZE):,} parameters"
     )
