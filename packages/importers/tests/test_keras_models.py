@@ -248,7 +248,7 @@ def test_several_inputs_shared_layers_and_models_in_models(kind, tmp_path):
 
 
 def test_it_is_a_part_of_a_larger_model(tmp_path):
-    model = with_weights(keras.Sequential([keras.Input((4,)), L.Dense(3)]))
+    model = with_weights(keras.Sequential([keras.Input((4,)), L.Dense(3, name="dense")]))
     body = mg.load(saved(model, "keras", tmp_path), format="keras")
     store = mg.Store()
     x = RNG.normal(size=(2, 4)).astype("float32")
