@@ -4,7 +4,8 @@ Any text will do; the figures below are for Tiny Shakespeare (Karpathy 2015, 1.1
 
     python examples/shakespeare.py TEXT [--engine xla] [--steps 1500] [--sample 400]
 
-It prints the loss in bits per letter on the last tenth of the text, which it does not learn from.
+It prints the loss in bits per letter on the last tenth of the text, which it does not learn from: 2.25 after
+eleven minutes on two cores.
 """
 
 import argparse
