@@ -402,3 +402,12 @@ def test_writing_and_reading_hold_no_second_copy(tmp_path, variables):
     finally:
         tracemalloc.stop()
     assert len(found.store) == variables
+
+
+def test_notes_too_long_to_be_read_back_are_refused_and_the_last_file_stays(tmp_path):
+    store, path = mg.Store(), tmp_path / "c.safetensors"
+    store.add("w", [1.0])
+    save_checkpoint(store, path, step=1)
+    with pytest.raises(ArgumentError, match=r"c\.safetensors: .* at most 8,000,000 are read back"):
+        save_checkpoint(store, path, step=2, meta={"text": "x" * 8_000_000})
+    assert load_checkpoint(path).step == 1 and list(tmp_path.iterdir()) == [path]

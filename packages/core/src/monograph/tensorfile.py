@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .dtypes import DType, dtype as as_dtype
-from .errors import DTypeError, FileFormatError, VariableError
+from .errors import ArgumentError, DTypeError, FileFormatError, VariableError
 from .storage import damaged, opened, replacing
 
 CODES = {
@@ -71,6 +71,21 @@ def layout(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], list[np.nd
     return table, body
 
 
+def framed(text: bytes, path: Any) -> bytearray:
+    """A header as it begins a file: its length, and spaces so that what follows is aligned.
+
+    Raises:
+        ArgumentError: it is longer than what is read back.
+    """
+    text += b" " * (-len(text) % 8)
+    if len(text) > LONGEST:
+        raise ArgumentError(
+            f"{path}: names, shapes and notes take {len(text):,} bytes, at most {LONGEST:,} are read "
+            f"back; write fewer arrays to a file, or shorter notes"
+        )
+    return bytearray(len(text).to_bytes(8, "little") + text)
+
+
 def save_safetensors(
     arrays: Mapping[str, Any], path: str | os.PathLike, metadata: Mapping[str, str] | None = None
 ) -> None:
@@ -78,13 +93,13 @@ def save_safetensors(
 
     Raises:
         StorageError: the system refused.
+        ArgumentError: too many arrays or notes for a header.
     """
     table, body = layout({n: np.asarray(a) for n, a in arrays.items()})
     whole = {"__metadata__": dict(metadata), **table} if metadata else table
-    text = json.dumps(whole).encode()
-    text += b" " * (-len(text) % 8)
+    head = framed(json.dumps(whole).encode(), path)
     with replacing(Path(path)) as f:
-        f.write(len(text).to_bytes(8, "little") + text)
+        f.write(head)
         for part in body:
             f.write(part.data)
 

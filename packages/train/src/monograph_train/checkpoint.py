@@ -180,7 +180,7 @@ def save_checkpoint(
         metrics: numbers by name.
 
     Raises:
-        ArgumentError: ``meta`` holds what JSON cannot.
+        ArgumentError: ``meta`` holds what JSON cannot, or too much to be read back.
         StorageError: disk full, no permission; no temporary file is left.
 
     >>> import os, tempfile, monograph as mg
@@ -215,9 +215,7 @@ def save_checkpoint(
     tail = json.dumps(rest)[1:] + "".join(
         f", {json.dumps(name)}: {json.dumps(row)}" for name, row in table.items()
     )
-    head = bytearray(_START + b"0" * 64 + b'", ' + tail.encode() + b"}")
-    head += b" " * (-len(head) % 8)
-    head[:0] = len(head).to_bytes(8, "little")
+    head = tensorfile.framed(_START + b"0" * 64 + b'", ' + tail.encode() + b"}", path)
     head[_DIGEST] = hashlib.sha256(head).hexdigest().encode()
     with storage.replacing(Path(path)) as f:
         f.write(head)
