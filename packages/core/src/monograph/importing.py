@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -61,14 +61,14 @@ class Signature:
 
     inputs: tuple[Input, ...]
     outputs: tuple[str, ...] = ()
-    sizes: Mapping[str, int] = ()  # type: ignore[assignment]
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.inputs))}) -> ({', '.join(self.outputs) or '...'})"
 
     def specs(self, **sizes: int) -> list[Spec | None]:
         """A spec per input; ``sizes`` (else `sizes`, else 2) for the named axes."""
-        known = {**dict(self.sizes), **sizes}
+        known = {**self.sizes, **sizes}
         return [
             None if i.optional
             else Spec([known.get(n, 2) if isinstance(n, str) else n for n in i.shape], i.dtype)

@@ -198,8 +198,8 @@ def parametric(
     Args:
         starts: of ``log A, log B, log E, alpha, beta``.
         mean: divide the objective by the number of runs. That changes no minimum, but L-BFGS's
-            tolerances are absolute: it stops early, which is how the paper got its constants
-            (Besiroglu et al. 2024). They are far from the minimum.
+            tolerances are absolute: it stops early. Started at the paper's constants it stays there,
+            though they are not the minimum of Figure 4's runs.
     """
     from scipy.optimize import minimize
 

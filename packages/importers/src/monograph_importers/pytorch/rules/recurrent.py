@@ -15,9 +15,8 @@ def _lstm_step(gates: Any, hidden: tuple, weights: Any, projection: Any) -> tupl
     h, c = hidden
     i, f, g, o = mg.split(gates + linear(h, *weights), 4, axis=-1)
     c = mg.sigmoid(f) * c + mg.sigmoid(i) * mg.tanh(g)
-    return linear(mg.sigmoid(o) * mg.tanh(c), *projection) if projection else mg.sigmoid(
-        o
-    ) * mg.tanh(c), c
+    y = mg.sigmoid(o) * mg.tanh(c)
+    return linear(y, *projection) if projection else y, c
 
 
 def _gru_step(gates: Any, hidden: tuple, weights: Any, _: Any) -> tuple[Any]:
