@@ -355,3 +355,51 @@ def test_a_program_that_jax_keeps_on_disk_runs_in_another_process(native_cache, 
         assert done.stdout == f"{[6.0 * factor + 1] * 3}\n", done.stderr
         found.append(sorted(p.name for p in kept.iterdir() if p.name.endswith("-cache")))
     assert found[0] and found[0] == found[1], "the second process used what the first had kept"
+
+
+TWIN = """
+#include "monograph_op.h"
+MG_OP(twice_in_c) {
+  for (int64_t i = 0; i < call->out[0].size; i++) MG_OUT(0, float)[i] = 2 * MG_IN(0, float)[i] + 0.5f;
+  return 0;
+}
+"""
+
+
+@mg.composite(
+    native=lambda: mg.custom_op_from_c(TWIN, "twice_in_c", infer=lambda x: x, dtypes="float32"),
+)
+def twice_or_so(x):
+    """2 x; its twin adds a half, to be told apart."""
+    return x + x
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_composite_runs_its_twin_where_it_can(engine, monkeypatch):
+    x = np.float32([1, 2])
+    call = lambda dtype="float32": mg.jit(lambda x: twice_or_so(x)).on(engine)(x.astype(dtype))
+    assert call().tolist() == [2.5, 4.5]
+    assert twice_or_so(mg.tensor(x).on(engine)).tolist() == [2.5, 4.5]  # eager calls, too
+    assert call("int32").tolist() == [2, 4]  # it takes no ints
+    assert mg.grad(lambda x: mg.sum(twice_or_so(x))).on(engine)(x).tolist() == [2, 2]
+    looped = mg.jit(lambda x: mg.fori_loop(0, 2, lambda i, x: twice_or_so(x), x)).on(engine)
+    assert looped(x).tolist() == [5.5, 9.5]
+    monkeypatch.setenv("MONOGRAPH_NATIVE", "0")
+    assert call().tolist() == [2, 4]
+
+
+def test_a_twin_that_does_not_compile_is_told_of_once_and_the_body_runs():
+    @mg.composite(
+        native=lambda: mg.custom_op_from_c(
+            "#include <monograph_op.h>\nMG_OP(thrice) { return nothing; }", "thrice",
+            infer=lambda x: x,
+        )
+    )  # fmt: skip
+    def three_times(x):
+        """3 x."""
+        return x + x + x
+
+    call = mg.jit(lambda x: three_times(x)).on("numpy")
+    with pytest.warns(UserWarning, match="(?s)three_times.*goes without its C function.*nothing"):
+        assert call(np.float32([1])).tolist() == [3]
+    assert call(np.float32([1, 2])).tolist() == [3, 6]

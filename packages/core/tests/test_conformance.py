@@ -208,10 +208,10 @@ def test_an_engine_that_lists_what_it_cannot_compile_is_caught():
 
 def test_an_engine_that_lists_an_op_and_refuses_it_is_caught():
     class Refuses(NumpyEngine):
-        def prepare(self, graph):
+        def prepare(self, graph, device=None):
             if any(node.op is ops.tanh for node in graph.walk()):
                 raise UnsupportedOp(self.name, {"tanh": "here"})
-            return super().prepare(graph)
+            return super().prepare(graph, device)
 
     rows = [r for r in run(Refuses(), ["tanh"], quick=True).rows if r.op == "tanh"]
     assert [r.note for r in rows] == ["lists tanh, yet refuses"]
@@ -231,7 +231,7 @@ def test_an_engine_that_computes_what_it_says_it_lacks_is_caught():
     class Modest(NumpyEngine):
         unsupported_dtypes = frozenset({"complex64"})
 
-        def prepare(self, graph):
+        def prepare(self, graph, device=None):
             return graph
 
         def supports(self, op):

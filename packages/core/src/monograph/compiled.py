@@ -51,7 +51,9 @@ class Compiled:
     def _compile(self, donate: tuple[int, ...]) -> Any:
         engine = self.device.engine
         try:
-            return engine.compile(engine.prepare(self.graph), Options(self.device, donate))
+            return engine.compile(
+                engine.prepare(self.graph, self.device), Options(self.device, donate)
+            )
         except MonographError:
             raise
         except Exception as e:

@@ -102,5 +102,5 @@ def common_device(tensors: Sequence[Tensor]) -> Device:
 def _compile(op: Op, specs: Sequence[Spec], attrs: dict[str, Any], device: Device) -> Any:
     with tracing(None):
         graph: Graph = trace_flat(lambda *xs: op(*xs, **attrs), specs, op.operands, op.name)[0]
-    prepared = device.engine.prepare(graph)
+    prepared = device.engine.prepare(graph, device)
     return device.engine.compile(prepared, Options(device)), graph.output_specs

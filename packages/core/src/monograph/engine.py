@@ -126,8 +126,11 @@ class Engine:
     def supports_dtype(self, d: DType) -> bool:
         return d.name not in self.unsupported_dtypes
 
-    def prepare(self, graph: Graph) -> Graph:
+    def prepare(self, graph: Graph, device: Device | None = None) -> Graph:
         """The graph in ops this engine has: composites it lacks are replaced by their bodies.
+
+        On a CPU (``device``; None is the default one), a composite that the engine does not list
+        becomes its native twin where it has one.
 
         Raises:
             UnsupportedOp: lists every op that is missing.
@@ -135,7 +138,8 @@ class Engine:
         """
         from .rewrite import common_subexpressions, decompose
 
-        out, missing = decompose(graph, self.supports)
+        on_cpu = (device or self.devices[0]).kind == "cpu"
+        out, missing = decompose(graph, self.supports, native=on_cpu)
         if missing:
             raise UnsupportedOp(self.name, missing)
         if not all(self.supports(n.op) for n in graph.nodes):

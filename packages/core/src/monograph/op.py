@@ -93,6 +93,9 @@ class Op:
             once (see `monograph.batching.lanes`); None derives it.
         lower: an op from outside brings its own lowerings, ``{engine's name: table entry}``; an
             engine that has none calls the reference on the host.
+        native: a composite's faster twin, ``() -> Op``, called when first needed: a C function
+            (`monograph.custom_op_from_c`) with the same operands and attributes, which stands for
+            the body on a CPU where there is a compiler (see `monograph.native.twin`).
         outside: whether it was written outside core.
         edition: how many definitions of it were replaced by this one.
     """
@@ -113,6 +116,7 @@ class Op:
         prune: Callable | None = None,
         batch: Callable | None = None,
         lower: Mapping[str, Any] | None = None,
+        native: Callable[[], Op] | None = None,
     ):
         self.name = fn.__name__.rstrip("_")
         self.__doc__, self.__module__, self.__wrapped__ = fn.__doc__, fn.__module__, fn
@@ -120,6 +124,7 @@ class Op:
         self.outside = not f"{fn.__module__}.".startswith("monograph.")
         self.vjp, self.samples, self.ulps, self.multi, self.bits = vjp, samples, ulps, multi, bits
         self.shareable, self.prune, self.batch, self.lower = shareable, prune, batch, lower or {}
+        self.native = native
         self.dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
         self.reference: Any = None if is_composite else fn
         self.body: Any = fn if is_composite else None
@@ -263,15 +268,16 @@ def composite(
     multi: bool = False,
     batch: Callable | None = None,
     lower: Mapping[str, Any] | None = None,
+    native: Callable[[], Op] | None = None,
 ) -> Callable[[Callable], Op]:
     """Declare a composite; the decorated function is its body, written with other ops.
 
     An engine that lists it runs it natively, any other runs the body. ``vjp=None`` differentiates
-    the body; ``infer=None`` traces it.
+    the body; ``infer=None`` traces it. ``native`` is a C function that computes the same (see `Op`).
     """
     return functools.partial(
         Op, infer=infer, vjp=vjp, samples=samples, dtypes=dtypes, ulps=ulps, multi=multi,
-        batch=batch, lower=lower, is_composite=True,
+        batch=batch, lower=lower, native=native, is_composite=True,
     )  # fmt: skip
 
 

@@ -143,8 +143,12 @@ def prune(graph: Graph) -> Graph:
     return rebuild(graph, rewrite)
 
 
-def decompose(graph: Graph, supports: Callable[[Op], bool]) -> tuple[Graph, dict[str, str]]:
+def decompose(
+    graph: Graph, supports: Callable[[Op], bool], native: bool = False
+) -> tuple[Graph, dict[str, str]]:
     """Replace every composite that ``supports`` denies by its body, in nested graphs too.
+
+    With ``native`` by its C function rather, where it has one that works here (`native.twin`).
 
     Returns the graph and what remains unsupported: op name -> the first user line that needs it.
     """
@@ -158,11 +162,18 @@ def decompose(graph: Graph, supports: Callable[[Op], bool]) -> tuple[Graph, dict
         if op.body is None:
             missing.setdefault(op.name, str(user_source()))
             return copy_node(node, xs)
-        body = op.body_graph([v.spec for v in node.inputs], attrs)
-        return body.replay(xs, rewrite)
+        specs = [v.spec for v in node.inputs]
+        if native and op.native is not None:
+            from .native import twin
+
+            fast = twin(op, specs, attrs)
+            if fast is not None and supports(fast):
+                out = fast(*xs, **attrs)
+                return out if fast.multi else (out,)
+        return op.body_graph(specs, attrs).replay(xs, rewrite)
 
     def inner(g: Graph) -> Graph:
-        out, more = decompose(g, supports)
+        out, more = decompose(g, supports, native)
         for name, where in more.items():
             missing.setdefault(name, where)
         return out

@@ -124,7 +124,7 @@ def together(graph: Graph, buffers: Sequence[Buffer], device: Device) -> Trail:
 def compiled(graph: Graph, wanted: Sequence[Value], device: Device) -> Any:
     """An executable of the graph's inputs that yields some of its values."""
     part = Graph(graph.inputs, wanted, name=graph.name)
-    return device.engine.compile(device.engine.prepare(part), Options(device))
+    return device.engine.compile(device.engine.prepare(part, device), Options(device))
 
 
 def outside(op: Op, *values: Value, **attrs: Any) -> Value:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from ..dtypes import dtype as as_dtype
-from ..errors import ArgumentError, DTypeError, GraphError, NativeError
+from ..errors import ArgumentError, DTypeError, GraphError, NativeError, ShapeError
 from ..op import NOT_DIFFERENTIABLE, Op
 from ..spec import Spec
 from ..tracing import at_user_line, user_source
@@ -19,7 +20,7 @@ from . import abi
 from .call import Kernel, Plan
 from .compile import HEADERS, SUFFIXES, NoCompiler, build, exported, words
 
-__all__ = ["HEADERS", "Kernel", "NoCompiler", "Plan", "abi", "build", "custom_op_from_c"]
+__all__ = ["HEADERS", "Kernel", "NoCompiler", "Plan", "abi", "build", "custom_op_from_c", "twin"]
 
 _LIBRARIES = (".so", ".dylib", ".dll")
 _loaded: dict[str, str] = {}  # path of a library that is loaded -> digest of its content
@@ -208,3 +209,29 @@ def _checked(infer: Callable, name: str, dtypes: Any, multi: bool) -> Callable:
         return out
 
     return rule
+
+
+_twins: dict[Op, Op | None] = {}
+
+
+def twin(op: Op, specs: Sequence[Spec], attrs: Mapping[str, Any]) -> Op | None:
+    """The C function that stands for a composite on a CPU; None where it does not.
+
+    That is where there is no compiler, where it does not compile (said once, as a warning), for operands
+    it is not written for, and with ``MONOGRAPH_NATIVE=0``.
+    """
+    if os.environ.get("MONOGRAPH_NATIVE", "1") == "0" or op.native is None:
+        return None
+    if op not in _twins:
+        try:
+            _twins[op] = op.native()
+        except NoCompiler:
+            _twins[op] = None
+        except NativeError as e:
+            _twins[op] = None
+            warnings.warn(f"op {op.name!r} goes without its C function: {e}", stacklevel=2)
+    found = _twins[op]
+    try:
+        return found if found is None or found.infer_specs(specs, dict(attrs)) else None
+    except (DTypeError, ShapeError):
+        return None

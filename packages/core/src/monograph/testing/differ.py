@@ -142,5 +142,5 @@ def on_engine(graph: Graph, arrays: Sequence[Any], engine: str) -> list[np.ndarr
 
     device = resolve(engine)
     e = device.engine
-    run = e.compile(e.prepare(graph), Options(device))
+    run = e.compile(e.prepare(graph, device), Options(device))
     return [np.asarray(e.get(b)) for b in run(*[e.put(x, device) for x in arrays])]

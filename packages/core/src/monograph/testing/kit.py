@@ -218,7 +218,7 @@ def _alone(e: Engine, job: Job) -> Row | tuple:
 def _compute(e: Engine, graph: Graph, arrays: Sequence[np.ndarray]) -> tuple[list, list[int]]:
     """Results, and which inputs are no longer what was put in."""
     device = e.devices[0]
-    exe = e.compile(e.prepare(graph), Options(device))
+    exe = e.compile(e.prepare(graph, device), Options(device))
     # strided views: an engine must not assume that what it is handed lies in one piece
     buffers = [e.put(np.repeat(a[..., None], 2, -1)[..., 0], device) for a in arrays]
     outs = [np.array(e.get(b)) for b in exe(*buffers)]
