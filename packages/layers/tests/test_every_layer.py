@@ -4,6 +4,7 @@ import monograph as mg
 import monograph_layers as nn
 import numpy as np
 import pytest
+from monograph_layers.authoring import LAYERS
 from monograph_layers.testing import EXAMPLES
 
 ENGINES = [e.name for e in mg.engines() if e.ok and e.name in ("numpy", "xla", "torch")]
@@ -46,7 +47,7 @@ def in_float64(store):
 
 def test_every_layer_has_an_example_and_an_example_in_its_documentation():
     shown = {e.layer.__name__ for e in EXAMPLES}
-    layers = nn._layer.LAYERS
+    layers = {n: f for n, f in LAYERS.items() if f.__module__.startswith("monograph_layers.")}
     assert set(layers) - shown == set(), "add them to monograph_layers.testing.EXAMPLES"
     assert [n for n, f in layers.items() if ">>>" not in (f.__doc__ or "")] == []
     assert [n for n in layers if getattr(nn, n, None) is not layers[n]] == [], "export them"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import monograph as mg
 
-from ._layer import refuse
+from .authoring import refuse
 
 F = TypeVar("F", bound=Callable)
 

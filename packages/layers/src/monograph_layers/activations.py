@@ -12,7 +12,7 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer
+from .authoring import layer
 from .initializers import Init, zeros
 from .regularizers import Regularizer
 

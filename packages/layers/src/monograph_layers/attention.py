@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import monograph as mg
 
-from ._layer import layer, refuse
+from .authoring import layer, refuse
 from .heads import AttentionCache, attend, lower, masked_softmax
 from .initializers import Init, glorot_uniform, ones, zeros
 from .positions import relative_encoding, rotated

@@ -7,9 +7,9 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import each, layer, refuse
 from ._rank import ranks
 from .activations import Activation, activate
+from .authoring import each, layer, refuse
 from .initializers import Init, glorot_uniform, zeros
 from .regularizers import Regularizer
 

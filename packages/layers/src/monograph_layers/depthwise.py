@@ -7,9 +7,9 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import each, layer
 from ._rank import ranks
 from .activations import Activation
+from .authoring import each, layer
 from .convolution import biased, edges, spatial_axes
 from .initializers import Init, glorot_uniform, zeros
 from .regularizers import Regularizer

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import monograph as mg
 
-from ._layer import KEPT
+from .authoring import KEPT
 
 
 class AttentionCache(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer, refuse
 from .activations import Activation, activate
+from .authoring import layer, refuse
 from .initializers import Init, glorot_uniform, uniform, zeros
 from .regularizers import Regularizer
 

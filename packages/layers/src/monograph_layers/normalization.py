@@ -8,7 +8,7 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer, refuse
+from .authoring import layer, refuse
 from .initializers import Init, ones, zeros
 from .regularizers import Regularizer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer, refuse
+from .authoring import layer, refuse
 from .initializers import Init, glorot_uniform
 
 

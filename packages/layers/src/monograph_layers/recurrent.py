@@ -22,8 +22,8 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer, refuse
 from .activations import Activation, activate
+from .authoring import layer, refuse
 from .initializers import Init, glorot_uniform, ones, orthogonal, zeros
 from .regularization import dropout as drop
 from .regularizers import Regularizer

@@ -12,8 +12,8 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer, refuse
 from .activations import SELU_ALPHA, SELU_SCALE
+from .authoring import layer, refuse
 from .regularizers import l1_l2
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ._layer import each, layer, refuse
 from ._rank import ranks
+from .authoring import each, layer, refuse
 from .convolution import spatial_axes
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import monograph as mg
 
-from ._layer import layer, refuse
 from ._rank import ranks
+from .authoring import layer, refuse
 from .convolution import spatial_axes
 
 

@@ -1,4 +1,4 @@
-"""`layer`: what every layer has in common, so that no layer repeats it."""
+"""For those who write layers: `layer`, what every layer has in common, so that no layer repeats it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,89 @@
+"""What the tests of graph networks share."""
+
+import warnings
+
+import monograph as mg
+import numpy as np
+import pytest
+
+ENGINES = [e.name for e in mg.engines() if e.ok and e.name in ("numpy", "xla", "torch")]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """The name of every engine that works here."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def pyg():
+    """PyG's layers, ``torch_geometric.nn``; importing it warns of torch's own deprecations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip("torch_geometric.nn", reason="the reference")
+
+
+@pytest.fixture
+def rng():
+    """Random numbers, the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def agrees():
+    """`agreement`, for tests."""
+    return agreement
+
+
+def agreement(engine, layer, inputs, weights, reference, tolerance=1e-5):
+    """A layer's result and all gradients of ``sum(sin(result))`` are those of a torch function.
+
+    Args:
+        layer: ``(scope, *inputs) -> result``.
+        inputs: float arrays.
+        weights: path below the layer's scope -> ``(torch parameter, how to lay it out)``, the second a
+            function of arrays such as ``np.transpose``, which its gradient goes through, too.
+        reference: ``(*tensors) -> tensor``, of the inputs.
+        tolerance: of the largest magnitude.
+    """
+    import torch
+
+    store = mg.Store(seed=0)
+    names = [f"input/{i}" for i in range(len(inputs))]
+
+    def result(scope):
+        xs = [scope.parameter(n, x.shape, 0.0, x.dtype) for n, x in zip(names, inputs)]
+        return layer(scope / "layer", *xs)
+
+    def both(scope):
+        out, grads = scope.value_and_grad(
+            lambda: (lambda y: (mg.sum(mg.sin(y)), y))(result(scope)), has_aux=True
+        )()
+        return out[1], grads
+
+    store.bind(result, engine).trace()
+    made = {p.removeprefix("layer/") for p in store.trainable if p.startswith("layer/")}
+    assert made == set(weights), f"its parameters are {sorted(made)}"
+    for name, x in zip(names, inputs):
+        store[name] = x
+    for path, (parameter, laid_out) in weights.items():
+        value = laid_out(parameter.detach().numpy())
+        assert value.shape == store.spec(f"layer/{path}").shape, path
+        store[f"layer/{path}"] = np.ascontiguousarray(value)
+    got, grads = store.bind(both, engine)()
+
+    tensors = [torch.tensor(x, requires_grad=True) for x in inputs]
+    want = reference(*tensors)
+    torch.sin(want).sum().backward()
+    close(got.numpy(), want.detach().numpy(), tolerance, "result")
+    for name, tensor in zip(names, tensors):
+        close(grads[name].numpy(), tensor.grad.numpy(), tolerance, f"gradient by {name}")
+    for path, (parameter, laid_out) in weights.items():
+        wanted = laid_out(parameter.grad.numpy())
+        close(grads[f"layer/{path}"].numpy(), wanted, tolerance, f"gradient by {path}")
+
+
+def close(got, want, tolerance, what):
+    assert got.shape == want.shape, what
+    scale = max(1.0, np.abs(want).max(initial=0))
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance * scale, err_msg=what)
