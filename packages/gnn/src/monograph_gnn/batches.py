@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import monograph as mg
@@ -243,11 +243,8 @@ def unpadded(g: GraphBatch) -> GraphBatch:
     nodes, edges = int(g.graph_offsets[-1]), int(g.index.offsets[-1])
     if (nodes, edges, graphs) == (g.num_nodes, g.index.num_edges, g.num_graphs):
         return g
-    i = g.index
-    index = EdgeIndex(
-        i.senders[:edges], i.receivers[:edges], i.offsets[: nodes + 1], i.targets[:edges],
-        i.order[:edges], i.sender_offsets[: nodes + 1], loops=i.loops,
-    )  # fmt: skip
+    i = g.index.first(edges)
+    index = replace(i, offsets=i.offsets[: nodes + 1], sender_offsets=i.sender_offsets[: nodes + 1])
     first = lambda n: lambda x: np.asarray(x)[:n]  # noqa: E731
     return GraphBatch(
         mg.tree.map(first(nodes), g.nodes), index, mg.tree.map(first(edges), g.edges),

@@ -79,6 +79,12 @@ class EdgeIndex:
         offsets = mg.asarray(self.sender_offsets)
         return offsets[1:] - offsets[:-1]
 
+    def first(self, num_edges: int) -> EdgeIndex:
+        """The same in arrays of ``num_edges``; what is left out must be padding."""
+        s, r, offsets, targets, order, sender_offsets = self.arrays
+        cut = [x[:num_edges] for x in (s, r, targets, order)]
+        return EdgeIndex(cut[0], cut[1], offsets, cut[2], cut[3], sender_offsets, self.loops)
+
     def __repr__(self) -> str:
         nodes = f"{self.num_senders} -> {self.num_receivers}"
         if self.num_senders == self.num_receivers:

@@ -51,8 +51,7 @@ def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, A
             lambda x: x.numpy(), mg.jit(_insert, static_argnums=1).on("numpy")(index, keep)
         )
     n = int(made.offsets[-1])  # loops that were replaced left padding
-    parts = [x[:n] if x.shape[0] == made.num_edges else x for x in made.arrays]
-    return EdgeIndex(*(*parts, True)), places[:n]
+    return made.first(n), places[:n]
 
 
 def _insert(index: EdgeIndex, keep: bool) -> tuple[EdgeIndex, Any]:
