@@ -6,6 +6,7 @@ import argparse
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,31 @@ def list_ops(argv: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"doctor": doctor, "ops": list_ops}
+def tune(argv: list[str]) -> int:
+    """Show what was measured on this machine and chosen (engine="auto"), or forget it."""
+    from . import choices
+
+    parser = argparse.ArgumentParser(prog="monograph tune", description=tune.__doc__)
+    parser.add_argument(
+        "--show", action="store_true", help="list the choices (what happens anyway)"
+    )
+    parser.add_argument("--clear", action="store_true", help="forget them: all is measured anew")
+    given = parser.parse_args(argv)
+    if given.clear:
+        print(f"{choices.clear()} choices forgotten, in {choices.folder()}")
+        return 0
+    found = list(choices.every())
+    rows = [("what", "kind", "chosen", "seconds, each candidate", "made")]
+    for c in found:
+        seconds = (f"{n} {'slower' if s is None else f'{s:.3g}'}" for n, s in c.seconds.items())
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(c.made))
+        rows.append((c.what, c.kind, c.chosen, ", ".join(seconds), made))
+    _table(rows)
+    print(f"\n{len(found)} choices in {choices.folder()}; MONOGRAPH_TUNE=0 switches them off")
+    return 0
+
+
+COMMANDS = {"doctor": doctor, "ops": list_ops, "tune": tune}
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -28,6 +28,7 @@ class Bound:
         self.donate = {donate_argnums} if isinstance(donate_argnums, int) else {*donate_argnums}
         self._device = None if engine is None else resolve(engine)
         self._cache: dict[Any, _Entry] = {}
+        self._chosen: dict[Any, Device] = {}  # by engine="auto"
 
     def on(self, engine: Any) -> Bound:
         """The same model and store on another engine; the variables move there when called."""
@@ -41,6 +42,8 @@ class Bound:
             )
         device = self._device or _selected.get() or resolve()
         leaves, in_tree = tree.flatten(args)
+        if device.kind == "auto":
+            device = self._fastest(args, leaves, in_tree)
         found = unwrap(leaves, device) or zip(*[feed(x, device) for x in leaves])
         specs, buffers = map(list, found)
         guarded = bool(guarding.on and guarding.current() is not None)
@@ -50,6 +53,26 @@ class Bound:
             donate = self._donated(args) if self.donate and not guarded else ()
             entry = self._cache[key] = _Entry(self, specs, in_tree, device, guarded, donate)
         return entry.run(buffers, leaves)
+
+    def _fastest(self, args: tuple, leaves: list, in_tree: Any) -> Device:
+        """Where ``engine="auto"`` runs this call; measured for the first of its kind, on copies of state."""
+        specs = [Spec.of(x) for x in leaves]
+        key = (in_tree, *specs)
+        found = self._chosen.get(key)
+        if found is None:
+            from . import auto
+
+            donate = self._donated(args)
+            make = lambda device: _Entry(self, specs, in_tree, device, False, donate)  # noqa: E731
+            graph, frame, _ = record(self, specs, in_tree)
+            slots = self.store.slots
+            inputs = [*leaves, *[slots[p].read() for p in frame.inputs]]
+            places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
+            written = [*donate, *[places[p] for p in frame.written]]
+            found, entry = auto.choose(graph, make, inputs, written)
+            self._chosen[key] = found
+            self._cache[(found, *key)] = entry
+        return found
 
     def _donated(self, args: tuple) -> tuple[int, ...]:
         """Places of the leaves of donated arguments."""
@@ -91,6 +114,10 @@ class _Entry:
         else:
             self.compiled = Compiled(graph, device, (*donate, *sorted(written)))
         self.out_specs = graph.output_specs[: len(graph.outputs) - len(self.writes)]
+
+    def execute(self, buffers: list) -> Any:
+        """The program by itself; nothing is written to the store."""
+        return self.compiled.execute(buffers)
 
     def run(self, buffers: list, leaves: list) -> Any:
         device = self.device

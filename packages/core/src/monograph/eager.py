@@ -26,9 +26,9 @@ _LIMIT = 4096
 def home() -> Device:
     """Where eager values are made."""
     found = _selected.get()
-    if found is not None:
-        return found
-    return resolve() if os.environ.get("MONOGRAPH_ENGINE") else resolve("numpy")
+    if found is None:
+        found = resolve() if os.environ.get("MONOGRAPH_ENGINE") else resolve("numpy")
+    return resolve("numpy") if found.kind == "auto" else found
 
 
 def run(op: Op, operands: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]:

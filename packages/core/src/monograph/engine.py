@@ -1,4 +1,4 @@
-"""The engine interface, and choosing one: ``name[:device[,device...]]``.
+"""The engine interface, and choosing one: ``name[:device[,device...]]``, or ``auto``.
 
 An engine turns a `Graph` into something callable and moves arrays in and out. Its table ``LOWER``
 maps ops to whatever its `compile` makes of them; what it can do is *derived* from that table.
@@ -69,11 +69,13 @@ class Engine:
         LOWER: op -> lowering; what an entry looks like is the engine's own business. A
             `monograph.outside.Table` also answers for ops that were written outside core.
         unsupported_dtypes: names of dtypes it cannot hold.
+        libraries: distributions whose versions decide how fast it is.
     """
 
     name: str = ""
     LOWER: Mapping[Op, Any] = {}
     unsupported_dtypes: frozenset[str] = frozenset()
+    libraries: tuple[str, ...] = ()
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -192,6 +194,10 @@ def get_engine(name: str) -> Engine:
         from .numpy_engine import NumpyEngine
 
         made: Engine = NumpyEngine()
+    elif name == "auto":
+        from .auto import Auto
+
+        made = Auto()
     else:
         try:
             made = plugins.load("monograph.engines", name)()

@@ -58,12 +58,15 @@ class Jitted:
         # the last plain call's device, specs and compilation: the usual next one's too
         self._last: Any = _NOTHING
         self._others: dict[Any, Jitted] = {}
+        self._chosen: dict[Any, Device] = {}  # by engine="auto"
         self._hits = self._misses = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if _current.get() is not None:
             return self.fn(*args, **kwargs)
         device = self._device or _selected.get() or resolve()
+        if device.kind == "auto":
+            device = self._fastest(args, kwargs)
         if guarding.on and guarding.current() is not None:
             return self._general(device, args, kwargs, guarded=True)
         if self._plain and not kwargs:
@@ -86,10 +89,7 @@ class Jitted:
             args, kwargs, static = self._partition(args, kwargs)
         leaves, in_tree = tree.flatten_call(args, kwargs)
         specs, buffers = unwrap(leaves, device) or self._feed(leaves, args, kwargs, device)
-        if self._plain and not kwargs and in_tree[2][0][2] == (tree.LEAF,) * len(args):
-            key = (device, *specs)  # the usual call's key is the one that __call__ looks for
-        else:
-            key = (device, in_tree, *[(k, _typed(v)) for k, v in static], *specs)
+        key = self._key(device, args, kwargs, in_tree, static, specs)
         key = ("guarded", *key) if guarded else key
         found = self._recall(key)
         if found is None:
@@ -98,6 +98,33 @@ class Jitted:
             kind = guarded_class() if guarded else Compiled
             found = self._keep(key, kind(graph, device, self._donated(args)))
         return found.run(buffers, leaves)
+
+    def _key(
+        self, device: Device | None, args: tuple, kwargs: dict, in_tree: Any, static: tuple,
+        specs: Sequence[Spec],
+    ) -> tuple:  # fmt: skip
+        if self._plain and not kwargs and in_tree[2][0][2] == (tree.LEAF,) * len(args):
+            return (device, *specs)  # the usual call's key is the one that __call__ looks for
+        return (device, in_tree, *[(k, _typed(v)) for k, v in static], *specs)
+
+    def _fastest(self, args: tuple, kwargs: dict) -> Device:
+        """Where ``engine="auto"`` runs this call; measured for the first of its kind."""
+        static: tuple = ()
+        if self._static:
+            args, kwargs, static = self._partition(args, kwargs)
+        leaves, in_tree = tree.flatten_call(args, kwargs)
+        specs = [Spec.of(x) for x in leaves]
+        key = self._key(None, args, kwargs, in_tree, static, specs)
+        found = self._chosen.get(key)
+        if found is None:
+            from . import auto
+
+            graph = self._trace(specs, in_tree, static, argument_names(args, kwargs))
+            donated = self._donated(args)
+            found, made = auto.choose(graph, lambda d: Compiled(graph, d, donated), leaves, donated)
+            self._chosen[key] = found
+            self._keep((found, *key[1:]), made)
+        return found
 
     def _partition(self, args: tuple, kwargs: dict) -> tuple[tuple, dict, tuple]:
         """Arguments without the static ones (None in their places), and those by place or name."""
@@ -206,6 +233,7 @@ class Jitted:
         """Forget every compilation."""
         self._last = _NOTHING
         self._cache.clear()
+        self._chosen.clear()
         self._hits = self._misses = 0
 
     def __repr__(self) -> str:
@@ -245,6 +273,7 @@ def jit(fn: Callable | None = None, **options: Any) -> Any:
     Args:
         fn: takes arrays and numbers, in any tuples, lists and dicts, and returns such.
         engine: where to run, e.g. ``"xla"``; None follows `mg.engine` and ``MONOGRAPH_ENGINE``.
+            ``"auto"`` measures every engine in the first call and stays on the fastest.
         static_argnums, static_argnames: arguments handed over as Python values; hashable, and each
             combination is compiled anew.
         donate_argnums: arguments the engine may overwrite. A tensor given there is used up: what is

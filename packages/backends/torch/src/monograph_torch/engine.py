@@ -23,6 +23,7 @@ class TorchEngine(Engine):
     """PyTorch on the CPU and on every CUDA device."""
 
     name = "torch"
+    libraries = ("torch",)
     LOWER: Mapping[Op, Any] = LOWER
     unsupported_dtypes = frozenset({"float8_e4m3b11fnuz"})
 

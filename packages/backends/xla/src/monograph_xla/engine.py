@@ -28,6 +28,7 @@ class XlaEngine(Engine):
     """XLA on every device that jax finds; the CPU first when there is nothing else."""
 
     name = "xla"
+    libraries = ("jax", "jaxlib")
     LOWER: Mapping[Op, Any] = LOWER
 
     @cached_property

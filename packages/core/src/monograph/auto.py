@@ -1,0 +1,197 @@
+"""``engine="auto"``: a graph is run on every engine that can, and stays on the fastest.
+
+Measured in the first call, on its own arguments; what these runs return is thrown away and what they
+overwrite are copies, so the numbers are those of the engine that stays. The choice is kept on disk by
+graph, machine and versions (see `choices`): the next process does not measure.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import choices, plugins
+from .engine import PREFERENCE, Device, Engine, get_engine, resolve
+from .errors import EngineError, GraphError, MonographError, UnsupportedOp
+from .graph import Graph
+from .tensor import Tensor, feed
+
+_log = logging.getLogger("monograph.auto")
+
+ROUNDS, ENOUGH, SLOWER = 7, 2.0, 1.5
+"""Runs of each engine at most; seconds for all; and an engine that many times slower than the best so
+far is not run again."""
+
+SMALL = 1e7
+"""Floating-point operations up to which NumPy may be quickest, for want of overhead."""
+
+
+class Auto(Engine):
+    """Stands for the choice in the place of an engine; compiled functions ask it (`choose`)."""
+
+    name = "auto"
+
+    @functools.cached_property
+    def devices(self) -> tuple[Device, ...]:
+        return (Device(self, "auto"),)
+
+    def prepare(self, graph: Graph, device: Device | None = None) -> Graph:
+        raise EngineError(
+            "engine 'auto' measures on a call's arguments: use it with mg.jit, Store.bind or a Trainer; "
+            "a graph by itself is compiled for an engine by name"
+        )
+
+    def put(self, array: Any, device: Device) -> Any:
+        raise EngineError("engine 'auto' holds no arrays; leave device= out, or name an engine")
+
+
+def candidates(graph: Graph) -> list[Device]:
+    """The default device of every engine that works here; NumPy for what takes it no time."""
+    names = list(plugins.names("monograph.engines"))
+    if not names or graph.cost().flops < SMALL:
+        names.append("numpy")
+    return [d for name in names if (d := _works(name))]
+
+
+def choose(
+    graph: Graph,
+    compiled: Callable[[Device], Any],
+    arguments: Sequence[Any],
+    donated: Sequence[int],
+) -> tuple[Device, Any]:
+    """The device on which ``graph`` runs fastest, and what was compiled for it.
+
+    Args:
+        compiled: compiles it for a device; the result's ``execute(buffers)`` runs it.
+        arguments: tensors or host arrays, one per input.
+        donated: positions whose buffers a run may overwrite: each run is given copies.
+
+    Raises:
+        UnsupportedOp: no engine has all operations; that of the first engine.
+    """
+    if not choices.enabled():
+        return (device := _first()), compiled(device)
+    devices = {str(d): d for d in candidates(graph)}
+    libraries = tuple(sorted({n for d in devices.values() for n in _libraries(d.engine)}))
+    key = digest(graph)
+    if key and (found := choices.recall("engine", key, tuple(devices), libraries)):
+        try:
+            return devices[found], compiled(devices[found])
+        except MonographError as e:
+            _log.info("%s does not compile %s any more: %s", found, graph.name, e)
+    programs: dict[str, Any] = {}
+    refused: list[MonographError] = []
+    for name, device in devices.items():
+        try:
+            programs[name] = compiled(device)
+        except (EngineError, UnsupportedOp) as e:
+            refused.append(e)
+    seconds = _measured(programs, devices, arguments, set(donated), refused)
+    if not any(seconds.values()):
+        raise refused[0]
+    chosen = choices.fastest(seconds)
+    if key:
+        choices.keep("engine", key, _title(graph), dict.fromkeys(devices) | seconds, libraries)
+    _log.info("%s runs on %s: %s", graph.name, chosen, seconds)
+    return devices[chosen], programs[chosen]
+
+
+def _first() -> Device:
+    """What runs where nothing is measured: the engine that there would be without a choice."""
+    return next((d for n in (*PREFERENCE, "numpy") if (d := _works(n))), resolve("numpy"))
+
+
+def _works(name: str) -> Device | None:
+    try:
+        return get_engine(name).devices[0]
+    except MonographError as e:
+        _log.info("auto leaves out %s: %s", name, e)
+        return None
+
+
+def _measured(
+    programs: dict[str, Any], devices: dict[str, Device], arguments: Sequence[Any],
+    donated: set[int], refused: list[MonographError],
+) -> dict[str, float | None]:  # fmt: skip
+    """Median seconds of a run on each, in turns; None for one that failed."""
+    kept: dict[str, list[Any]] = {}
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    out: dict[str, float | None] = dict.fromkeys(programs)
+    spent = time.perf_counter()
+    racing = list(programs)
+    for turn in range(ROUNDS + 1):
+        for name in list(racing):
+            device = devices[name]
+            try:
+                if name not in kept:
+                    kept[name] = [
+                        None if i in donated else feed(x, device)[1]
+                        for i, x in enumerate(arguments)
+                    ]
+                buffers = [
+                    _copy(arguments[i], device) if i in donated else b
+                    for i, b in enumerate(kept[name])
+                ]
+                took = seconds_of(programs[name], buffers, device)
+            except MonographError as e:
+                refused.append(e)
+                racing.remove(name)
+                continue
+            if turn:  # the first run warms up
+                times[name].append(took)
+                out[name] = statistics.median(times[name])
+        best = min((s for s in out.values() if s is not None), default=None)
+        if best is not None:
+            racing = [n for n in racing if (out[n] or best) <= SLOWER * best]
+        if turn and (len(racing) < 2 or time.perf_counter() - spent > ENOUGH):
+            break
+    return out
+
+
+def seconds_of(program: Any, buffers: list[Any], device: Device) -> float:
+    """How long one run takes, results included."""
+    started = time.perf_counter()
+    device.engine.wait(program.execute(buffers))
+    return time.perf_counter() - started
+
+
+def _copy(x: Any, device: Device) -> Any:
+    return device.engine.put(x.numpy() if isinstance(x, Tensor) else x, device)
+
+
+def _libraries(engine: Engine) -> tuple[str, ...]:
+    return ("monograph", "numpy", *engine.libraries)
+
+
+def _title(graph: Graph) -> str:
+    shapes = ", ".join(map(str, graph.input_specs[:4]))
+    more = f", {len(graph.input_specs) - 4} more" if len(graph.input_specs) > 4 else ""
+    return f"{graph.name}({shapes}{more}), {len(graph.nodes)} nodes"
+
+
+def digest(graph: Graph) -> str | None:
+    """A name for what a graph computes, the same in every process; None for one with Python in it."""
+    from .files import encode_graph
+
+    arrays: list[Any] = []
+    places: dict[Any, int] = {}
+    try:
+        d = encode_graph(graph, arrays, places)
+    except GraphError:
+        return None
+    h = hashlib.sha256(json.dumps(_without_lines(d), sort_keys=True).encode())
+    for literal in places:
+        h.update(literal.digest)
+    return h.hexdigest()
+
+
+def _without_lines(d: Any) -> Any:
+    if isinstance(d, dict):
+        return {k: _without_lines(v) for k, v in d.items() if k != "line"}
+    return [_without_lines(x) for x in d] if isinstance(d, list) else d

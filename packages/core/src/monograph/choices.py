@@ -1,0 +1,159 @@
+"""What was measured on this machine and chosen: one small JSON file per choice, listed by `tune`.
+
+A choice holds for the machine, the versions and the thing measured; another version measures anew.
+Files are data: a name that is no candidate any more is passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .errors import MonographError
+from .storage import replacing
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice.
+
+    Attributes:
+        kind: what was chosen, such as ``"engine"``.
+        what: for a reader: what it was chosen for.
+        chosen: the fastest of `seconds`.
+        seconds: median time of each candidate; None for one that was given up as slower.
+        machine: processor and number of cores.
+        versions: of the libraries that took part.
+        made: seconds since 1970.
+    """
+
+    kind: str
+    what: str
+    chosen: str
+    seconds: Mapping[str, float | None]
+    machine: str
+    versions: Mapping[str, str]
+    made: float
+
+
+_UNREADABLE = (OSError, ValueError, TypeError, LookupError)  # what `_read` raises of other files
+
+
+def enabled() -> bool:
+    """Whether choices are kept: not with ``MONOGRAPH_TUNE=0``, where nothing is measured either."""
+    return os.environ.get("MONOGRAPH_TUNE", "1") != "0"
+
+
+def folder() -> Path:
+    """``$MONOGRAPH_CACHE/choices`` or ``~/.cache/monograph/choices``."""
+    base = os.environ.get("MONOGRAPH_CACHE")
+    return (Path(base) if base else Path("~/.cache/monograph").expanduser()) / "choices"
+
+
+@functools.cache
+def machine() -> str:
+    """The processor's name and how many of its cores this process may use."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+@functools.cache
+def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions, by distribution."""
+    out = {}
+    for name in libraries:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            out[name] = metadata.version(name)
+    return out
+
+
+def recall(
+    kind: str, key: str, candidates: Sequence[str], libraries: tuple[str, ...]
+) -> str | None:
+    """What was chosen here before of just these candidates and versions; None asks to measure."""
+    try:
+        found = _read(_path(kind, key, candidates, libraries))
+    except _UNREADABLE:
+        return None
+    return found.chosen if found.chosen in candidates else None
+
+
+def fastest(seconds: Mapping[str, float | None]) -> str:
+    """The name with the least time.
+
+    >>> fastest({"a": 2.0, "b": 1.0, "c": None})
+    'b'
+    """
+    timed = {name: s for name, s in seconds.items() if s is not None}
+    return min(timed, key=timed.__getitem__)
+
+
+def keep(
+    kind: str, key: str, what: str, seconds: Mapping[str, float | None], libraries: tuple[str, ...]
+) -> None:
+    """Write down what was measured. A folder that cannot be written to is no error."""
+    made = Choice(
+        kind, what, fastest(seconds), dict(seconds), machine(), versions(libraries),
+        round(time.time()),
+    )  # fmt: skip
+    with contextlib.suppress(OSError, MonographError):
+        path = _path(kind, key, tuple(seconds), libraries)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with replacing(path) as f:
+            f.write(json.dumps(asdict(made), indent=1).encode())
+
+
+def every() -> Iterator[Choice]:
+    """All that is kept, the latest first; files that are no choices are passed over."""
+    found = []
+    for path in folder().glob("*.json"):
+        with contextlib.suppress(*_UNREADABLE):
+            found.append(_read(path))
+    yield from sorted(found, key=lambda c: -c.made)
+
+
+def clear() -> int:
+    """Forget everything; returns how many choices that were."""
+    n = 0
+    for path in folder().glob("*.json"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            n += 1
+    return n
+
+
+def _path(kind: str, key: str, candidates: Sequence[str], libraries: tuple[str, ...]) -> Path:
+    known = [kind, key, *sorted(candidates), machine(), json.dumps(versions(libraries))]
+    return folder() / f"{kind}-{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}.json"
+
+
+_MOST = 100_000  # bytes of a file that can be a choice
+
+
+def _read(path: Path) -> Choice:
+    with open(path, "rb") as f:
+        text = f.read(_MOST + 1)
+    if len(text) > _MOST:
+        raise ValueError("too long")
+    d = json.loads(text)
+    seconds = {str(k): None if s is None else float(s) for k, s in dict(d["seconds"]).items()}
+    known = {str(k): str(v) for k, v in dict(d["versions"]).items()}
+    return Choice(
+        str(d["kind"]), str(d["what"]), str(d["chosen"]), seconds, str(d["machine"]), known,
+        float(d["made"]),
+    )  # fmt: skip
