@@ -6,9 +6,9 @@ from typing import Any
 
 import monograph as mg
 import monograph_layers as nn
-from monograph_layers.authoring import layer
 from monograph_layers.initializers import Init, glorot_uniform, zeros
 
+from .authoring import layer
 from .index import EdgeIndex
 from .loops import add_self_loops as with_self_loops, fill_edges
 from .propagation import aggregate, edge_softmax, neighbor_sum, received, sent

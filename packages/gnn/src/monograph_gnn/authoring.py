@@ -1,0 +1,40 @@
+"""For those who write layers over graphs: `layer`, which knows what an index is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import monograph as mg
+import monograph_layers.authoring
+from monograph_layers.authoring import refuse
+
+from .index import EdgeIndex
+
+F = TypeVar("F", bound=Callable)
+
+
+def layer(fn: F) -> F:
+    """Make ``fn(scope, index, x, ...)`` a layer; anything but an `EdgeIndex` is refused by name.
+
+    >>> @layer
+    ... def degrees(scope, index):
+    ...     return index.in_degrees
+    >>> store = mg.Store()
+    >>> store.bind(lambda scope: degrees(scope / "d", [[0, 1], [1, 2]]), engine="numpy")()
+    Traceback (most recent call last):
+    monograph.errors.ArgumentError: ...degrees 'd': a list is no EdgeIndex; gnn.edge_index(senders, receivers,...
+    """
+
+    @functools.wraps(fn)
+    def checked(scope: mg.Scope, index: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(index, EdgeIndex):
+            kind = type(index).__name__
+            how = "gnn.edge_index(senders, receivers, num_nodes) makes one"
+            if isinstance(getattr(index, "index", None), EdgeIndex):
+                how = f"a {kind} has one as .index"
+            refuse(scope, fn.__name__, f"a {kind} is no EdgeIndex; {how}", mg.errors.ArgumentError)
+        return fn(scope, index, *args, **kwargs)
+
+    return monograph_layers.authoring.layer(checked)  # type: ignore[return-value]
