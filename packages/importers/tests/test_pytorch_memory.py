@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 torch = pytest.importorskip("torch")
 
 from monograph_importers.pytorch.decompose import overload  # noqa: E402
-from monograph_importers.pytorch.interpret import _Run  # noqa: E402
+from monograph_importers.pytorch.interpret import Run  # noqa: E402
 from monograph_importers.pytorch.memory import Memory, writes  # noqa: E402
 from monograph_importers.pytorch.program import Graph, Node, Ref  # noqa: E402
 
@@ -55,7 +55,7 @@ def test_writes_show_as_in_torch(shape, steps):
     memory = Memory()
     memory.put("x", mg.tensor(x.numpy()))
     graph = Graph(["x"], nodes, [Ref(n) for n in theirs])
-    ours = _Run(None).graph(graph, memory)
+    ours = Run(None).graph(graph, memory)
     for name, value in zip(theirs, ours):
         np.testing.assert_array_equal(
             np.asarray(value), theirs[name].numpy(), err_msg=f"{name}: {nodes}"
