@@ -54,15 +54,11 @@ class Memory:
     def write(self, name: str, value: Any) -> None:
         """Another value in the same memory."""
         self.get(name)
-        view = self.views.get(name)
-        if view is None or self._copied(view):
-            self.views.pop(name, None)
-            self.version[name] = self.version.get(name, 0) + 1
-        else:
-            owner = self._owner(name)
+        owner = self._parted(name)
+        if owner != name:
             self.values[owner] = _put(self.values[owner], self._places(name), value)
-            self.version[owner] = self.version.get(owner, 0) + 1
-            self.seen[name] = self.version[owner]
+        self.version[owner] = self.version.get(owner, 0) + 1
+        self.seen[name] = self.version[owner]
         self.values[name] = value
 
     def written(self, names: Iterable[str]) -> bool:
@@ -74,28 +70,44 @@ class Memory:
             name = self.views[name].of
         return name
 
+    def _parted(self, name: str) -> str:
+        """The owner of the memory that a write changes; a copy on the way to it is one from now on."""
+        while name in self.views:
+            view = self.views[name]
+            if self._copied(view):
+                self.version[name] = self.version.get(self._owner(name), 0)
+                del self.views[name]
+            else:
+                name = view.of
+        return name
+
     def _places(self, name: str) -> Any:
-        """The positions of a value's elements in its owner's, as NumPy arrays."""
+        """The positions of a value's elements in its owner's, or in a copy on the way, as NumPy arrays."""
         view = self.views.get(name)
-        if view is None:
-            shape = self.values[name].shape
-            return np.arange(int(np.prod(shape))).reshape(shape)
-        return _read(view, self._places(view.of))
+        if view is not None:
+            places = self._places(view.of)
+            if not _is_copy(view, places):
+                return _read(view, places)
+        shape = self.values[name].shape
+        return np.arange(int(np.prod(shape))).reshape(shape)
 
     def _copied(self, view: _View) -> bool:
-        """Whether torch made a copy, for the result could not be read off the memory by strides."""
-        if not view.kind:
-            return False
-        places = self._places(view.of)
-        if view.kind == "contiguous":
-            return bool((np.diff(places.ravel()) != 1).any())
-        return not _is_strided(_read(view, places))
+        return bool(view.kind) and _is_copy(view, self._places(view.of))
 
 
 def _read(view: _View, places: Any) -> Any:
     with tracing(None), mg.engine("numpy"):
         found = view.read(mg.tree.map(mg.tensor, places))
         return mg.tree.map(lambda x: x.numpy(), found)
+
+
+def _is_copy(view: _View, places: np.ndarray) -> bool:
+    """Whether torch made a copy, for the result could not be read off the memory by strides."""
+    if not view.kind:
+        return False
+    if view.kind == "contiguous":
+        return bool((np.diff(places.ravel()) != 1).any())
+    return not _is_strided(_read(view, places))
 
 
 def _is_strided(places: np.ndarray) -> bool:
