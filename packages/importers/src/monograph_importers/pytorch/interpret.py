@@ -9,6 +9,7 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph.cost import flops
 from monograph.errors import ArgumentError, MonographError
 from monograph.graph import Value
 from monograph.tracing import at, tracing, user_source
@@ -20,15 +21,22 @@ from .program import Graph, Node, Program, Ref, rebuild
 from .rules import DRAWS, LOOSE, WRITES, base_of, find, is_view, resolved
 
 # values that are known are computed at once up to this size, larger ones are part of the graph;
-# indices and masks, on whose values shapes may depend, up to the second
-_KNOWN, _KNOWN_INDICES = 4096, 1 << 20
+# indices and masks, on whose values shapes may depend, up to the second;
+# and neither where that takes more operations, or numbers on the way, than the third
+_KNOWN, _KNOWN_INDICES, _WORK = 4096, 1 << 20, 1 << 24
+
+# what Python says where a program's values are of other kinds and sizes than a rule expects
+_WRONG = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
     """The program's results for inputs in its own order; its variables are those of ``scope``."""
     program.verify()
-    memory, found = started(program, scope, inputs)
-    outputs = Run(scope).graph(program.graph, memory)
+    recording = Run(scope)
+    memory, found = recording.started(program, inputs)
+    outputs = recording.graph(program.graph, memory)
     names: dict[str, list[str]] = {}
     for name, path in program.variables.items():
         names.setdefault(path, []).append(name)
@@ -40,30 +48,31 @@ def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
     return rebuild(program.out_spec, iter([outputs[i] for i in program.results]))
 
 
-def started(
-    program: Program, scope: mg.Scope, inputs: Sequence[Any]
-) -> tuple[Memory, dict[str, Any]]:
-    """The memory that a program begins with, and its variables by path."""
-    memory, first = Memory(), dict[str, str]()
-    found = variables(scope, program.tensors, program.trainable.__contains__)
-    for name, path in program.variables.items():
-        if path in first:  # tied
-            memory.view(name, memory.get(first[path]), first[path])
-        else:
-            memory.put(name, found[path] if path in program.trainable else found[path].value)
-            first[path] = name
-    for name, value in program.fixed.items():
-        memory.put(name, constant(value))
-    for given, x in zip(program.inputs, inputs):
-        memory.put(given.name, x)
-    return memory, found
-
-
 class Run:
     """One recording."""
 
     def __init__(self, scope: mg.Scope):
         self.scope = scope
+
+    def memory(self) -> Memory:
+        """For the values of one graph."""
+        return Memory()
+
+    def started(self, program: Program, inputs: Sequence[Any]) -> tuple[Memory, dict[str, Any]]:
+        """The memory that a program begins with, and its variables by path."""
+        memory, first = self.memory(), dict[str, str]()
+        found = variables(self.scope, program.tensors, program.trainable.__contains__)
+        for name, path in program.variables.items():
+            if path in first:  # tied
+                memory.view(name, memory.get(first[path]), first[path])
+            else:
+                memory.put(name, found[path] if path in program.trainable else found[path].value)
+                first[path] = name
+        for name, value in program.fixed.items():
+            memory.put(name, constant(value))
+        for given, x in zip(program.inputs, inputs):
+            memory.put(given.name, x)
+        return memory, found
 
     def graph(self, graph: Graph, memory: Memory) -> list[Any]:
         """The values of a graph's outputs; its inputs are in ``memory``."""
@@ -81,10 +90,11 @@ class Run:
         """
         try:
             self.compute(node, memory)
-        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as e:
+        except _WRONG as e:
             if isinstance(e, MonographError):
                 raise
-            raise ArgumentError(f"{user_source()}: {node.target}: {e}") from e
+            why = str(e) or type(e).__name__
+            raise ArgumentError(f"{user_source()}: {node.target}: {why}") from e
 
     def compute(self, node: Node, memory: Memory) -> None:
         """The same, with errors as they come."""
@@ -126,12 +136,11 @@ class Run:
         op = base_of(target)
         if op in DRAWS and DRAWS[op](*args, **kwargs):
             return rule(*args, **kwargs, key=self.scope.key())
-        if all(_is_known(x) for x in flat([*args, *kwargs.values()])):
+        out = rule(*args, **kwargs)
+        if all(map(_is_known, flat([*args, *kwargs.values()]))) and _is_small(out):
             with tracing(None), mg.engine("numpy"):
-                out = rule(*args, **kwargs)
-            if all(map(_is_small, flat([out]))):
-                return out
-        return rule(*args, **kwargs)
+                return rule(*args, **kwargs)
+        return out
 
     def decomposed(self, target: str, *args: Any, **kwargs: Any) -> Any:
         """An op without a rule, by what torch makes of it."""
@@ -154,7 +163,7 @@ class Run:
         """A body of control flow."""
 
         def fn(*args: Any) -> tuple[Any, ...]:
-            memory = Memory()
+            memory = self.memory()
             for name, x in zip(graph.inputs, args):
                 memory.put(name, x)
             return tuple(self.graph(graph, memory))
@@ -189,10 +198,20 @@ def _is_known(x: Any) -> bool:
     return not isinstance(x, Value) and not callable(x)
 
 
-def _is_small(x: Any) -> bool:
-    if not isinstance(x, mg.Array):
-        return True
-    return x.size <= (_KNOWN if x.dtype.is_inexact else _KNOWN_INDICES)
+def _is_small(out: Any) -> bool:
+    """Whether a result that was recorded can be computed at once, for little."""
+    values = [x for x in flat([out]) if isinstance(x, Value)]
+    if any(x.size > (_KNOWN if x.dtype.is_inexact else _KNOWN_INDICES) for x in values):
+        return False
+    todo, seen = [x.node for x in values], set()
+    while todo:
+        node = todo.pop()
+        if node not in seen and node.inputs:
+            seen.add(node)
+            todo += [x.node for x in node.inputs]
+            if flops(node) > _WORK or any(x.size > _WORK for x in node.outputs):
+                return False
+    return bool(values)
 
 
 def flat(xs: Any) -> Iterator[Any]:

@@ -1,4 +1,8 @@
-"""What a program lacks: seen by its ops, and by recording it once on examples, past every step that fails."""
+"""What a program lacks: seen by its ops, and by recording it once on examples, past every step that fails.
+
+The recording of a program from a file ends, with what was found so far, when it takes too much effort: what such a
+program lacks further on is said when it is traced.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import functools
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import monograph as mg
-from monograph.tracing import without_line
+from monograph.tracing import current, without_line
 
 from . import decompose
-from .interpret import Run, flat, started
+from .interpret import Run, flat
 from .memory import Memory, writes
 from .program import Graph, Node, Program, Ref
 from .rules import DRAWS, base_of, find, resolved
@@ -27,9 +32,9 @@ def lacks(program: Program, inputs: Sequence[Any]) -> Iterator[tuple[str, str, s
         found[id(node)].append(why)
 
     def dry(scope: mg.Scope, *given: Any) -> tuple[()]:
-        memory, _ = started(program, scope, given)
-        with contextlib.suppress(_Missing):
-            _Dry(scope, found).graph(program.graph, memory)
+        recording = _Dry(scope, found, program.effort)
+        with contextlib.suppress(_Missing, _Spent):
+            recording.graph(program.graph, recording.started(program, given)[0])
         return ()
 
     mg.Outline().bind(dry, "numpy").trace(*inputs)
@@ -76,6 +81,14 @@ class _Missing(Exception):
     """A value that a step needs is not there, since one before it failed."""
 
 
+class _Spent(Exception):
+    """The effort is at its end."""
+
+
+# what a step, and torch's taking an op apart, count as, in numbers computed
+_STEP, _APART = 1 << 10, 1 << 18
+
+
 class _Dry(Run):
     """A recording of which nothing is kept but the steps that fail.
 
@@ -83,17 +96,32 @@ class _Dry(Run):
     that has none there is missing, and steps that need it may be fine.
     """
 
-    def __init__(self, scope: mg.Scope, found: dict[int, list[str]]):
+    def __init__(self, scope: mg.Scope, found: dict[int, list[str]], effort: float):
         super().__init__(scope)
-        self.found, self.begun = found, set[int]()
+        self.found, self.effort, self.begun = found, effort, set[int]()
+
+    def spend(self, n: int) -> None:
+        self.effort -= n
+        if self.effort < 0:
+            raise _Spent
+
+    def memory(self) -> Memory:
+        return Memory(self.spend)
 
     def graph(self, graph: Graph, memory: Memory) -> list[Any]:
         self.begun.add(id(graph))
         return super().graph(graph, memory)
 
     def step(self, graph: Graph, node: Node, memory: Memory) -> None:
+        constants: dict = current().constants  # type: ignore[union-attr]
+        before = len(constants)
         try:
-            return super().step(graph, node, memory)
+            self.spend(_STEP)
+            super().step(graph, node, memory)
+            made = islice(constants.values(), before, None)
+            return self.spend(sum(v.size for _, v in made))
+        except _Spent:
+            raise
         except _Missing:
             pass
         except Exception as e:
@@ -103,7 +131,7 @@ class _Dry(Run):
         self.stand_in(graph, names, memory)
         for body in node.args:
             if isinstance(body, Graph) and id(body) not in self.begun:
-                inner = Memory()
+                inner = self.memory()
                 self.stand_in(body, body.inputs, inner)
                 with contextlib.suppress(_Missing):
                     self.graph(body, inner)
@@ -120,5 +148,16 @@ class _Dry(Run):
             raise _Missing
         return super().argument(x, memory)
 
+    def value(self, target: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        out = super().value(target, args, kwargs)
+        self.spend(sum(x.size for x in flat([out]) if isinstance(x, mg.Tensor)))
+        return out
+
     def decomposed(self, target: str, *args: Any, **kwargs: Any) -> Any:
-        return Run(self.scope).decomposed(target, *args, **kwargs)  # one step: it fails as a whole
+        before = decompose.count()
+        try:
+            return Run(self.scope).decomposed(
+                target, *args, **kwargs
+            )  # one step: it fails as a whole
+        finally:
+            self.spend((decompose.count() - before) * _APART)

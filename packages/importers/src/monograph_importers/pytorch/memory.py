@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,9 +21,14 @@ class _View(NamedTuple):
 
 
 class Memory:
-    """The values of one run of a graph."""
+    """The values of one run of a graph.
 
-    def __init__(self) -> None:
+    Args:
+        spend: told of how many positions are to be computed.
+    """
+
+    def __init__(self, spend: Callable[[int], None] = lambda n: None) -> None:
+        self.spend = spend
         self.values: dict[str, Any] = {}
         self.views: dict[str, _View] = {}
         self.version: dict[str, int] = {}  # how often memory was written, by its owner's name
@@ -89,7 +95,8 @@ class Memory:
             if not _is_copy(view, places):
                 return _read(view, places)
         shape = self.values[name].shape
-        return np.arange(int(np.prod(shape))).reshape(shape)
+        self.spend(size := math.prod(shape))
+        return np.arange(size).reshape(shape)
 
     def _copied(self, view: _View) -> bool:
         return bool(view.kind) and _is_copy(view, self._places(view.of))

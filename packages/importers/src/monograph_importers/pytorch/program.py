@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class Program:
         out_spec: how they nest, as `nested` takes it.
         hints: lengths of named axes in the example it was exported with.
         problems: what cannot be had of it, as ``(what, where, why)``.
+        effort: how much may be done to find more of those, as `lacks` counts it.
         verify: raises FileFormatError when tensors are not what was written.
     """
 
@@ -90,6 +92,7 @@ class Program:
     out_spec: Any = None
     hints: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
+    effort: float = math.inf
     verify: Callable[[], None] = lambda: None
 
 

@@ -29,6 +29,10 @@ _DTYPES = {
 }  # fmt: skip
 
 
+# numbers that are computed to find out what a file lacks: it is looked into for a second at most
+_EFFORT = 1 << 23
+
+
 def program(path: Any, model: str = "model") -> Program:
     """The program in a ``.pt2`` file; tensors are the file's own pages.
 
@@ -76,7 +80,7 @@ class _Reader:
             )
         module = top["graph_module"]
         out, metas = Program(_graph(module["graph"]), []), module["graph"]["tensor_values"]
-        out.verify = self.archive.verify
+        out.verify, out.effort = self.archive.verify, _EFFORT
         self.outputs(out, module["signature"]["output_specs"])
         self.inputs(out, module["signature"]["input_specs"], metas, self.rows(model))
         out.out_spec = nested(module["module_call_graph"][0]["signature"]["out_spec"])
