@@ -13,6 +13,8 @@ from monograph.tracing import tracing
 from .program import Graph, Node, Ref
 from .rules import WRITES, is_view, resolved
 
+_VIEW = 1 << 10  # positions that a view counts as, however few it has
+
 
 class _View(NamedTuple):
     of: str
@@ -24,13 +26,14 @@ class Memory:
     """The values of one run of a graph.
 
     Args:
-        spend: told of how many positions are to be computed.
+        spend: told of how many positions are to be computed, or what takes as long.
     """
 
     def __init__(self, spend: Callable[[int], None] = lambda n: None) -> None:
         self.spend = spend
         self.values: dict[str, Any] = {}
-        self.views: dict[str, _View] = {}
+        self.views: dict[str, _View] = {}  # each after the one it looks at
+        self.owners: dict[str, str] = {}  # by the views' names
         self.version: dict[str, int] = {}  # how often memory was written, by its owner's name
         self.seen: dict[str, int] = {}
 
@@ -43,6 +46,7 @@ class Memory:
     ) -> None:
         """A value that looks at another's memory: ``value = read(that of ``of``)``."""
         self.values[name], self.views[name] = value, _View(of, read, kind)
+        self.owners[name] = self._owner(of)
         self.seen[name] = self.version.get(self._owner(name), 0)
 
     def get(self, name: str) -> Any:
@@ -72,9 +76,7 @@ class Memory:
         return any(self.version.get(n) for n in names)
 
     def _owner(self, name: str) -> str:
-        while name in self.views:
-            name = self.views[name].of
-        return name
+        return self.owners.get(name, name)
 
     def _parted(self, name: str) -> str:
         """The owner of the memory that a write changes; a copy on the way to it is one from now on."""
@@ -83,6 +85,10 @@ class Memory:
             if self._copied(view):
                 self.version[name] = self.version.get(self._owner(name), 0)
                 del self.views[name]
+                self.owners = {}
+                for view_name, view in self.views.items():
+                    self.spend(1)
+                    self.owners[view_name] = self._owner(view.of)
             else:
                 name = view.of
         return name
@@ -90,6 +96,7 @@ class Memory:
     def _places(self, name: str) -> Any:
         """The positions of a value's elements in its owner's, or in a copy on the way, as NumPy arrays."""
         view = self.views.get(name)
+        self.spend(_VIEW)
         if view is not None:
             places = self._places(view.of)
             if not _is_copy(view, places):

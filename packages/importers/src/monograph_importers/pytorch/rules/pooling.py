@@ -156,7 +156,8 @@ def _adaptive_max(n: int) -> Callable:
         sizes, counts = x.shape[-n:], several(output_size, n)
         cells = [_cells(s, c) for s, c in zip(sizes, counts)]
         most = math.prod(max(map(len, axis)) for axis in cells)
-        place = np.full(made(*counts, most), -1, np.int64)
+        made(*counts, max(most, 256))  # each is looked for by Python
+        place = np.full((*counts, most), -1, np.int64)
         for at in np.ndindex(*counts):
             inside = itertools.product(*(cells[i][j] for i, j in enumerate(at)))
             found = [int(np.ravel_multi_index(p, sizes)) for p in inside]
