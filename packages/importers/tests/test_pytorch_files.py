@@ -17,7 +17,7 @@ from monograph.errors import FileFormatError, MonographError, StorageError
 
 torch = pytest.importorskip("torch")
 
-from monograph_importers.pytorch import serialized  # noqa: E402
+from monograph_importers.pytorch import interpret, serialized  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +154,76 @@ def test_code_in_names_and_expressions_is_text(whole, tmp_path):
     imported = mg.load(changed(whole, tmp_path / "code.pt2", "model.json", change))
     assert {u.op for u in imported.unsupported} == {"aten.os.system", "os.system"}
     assert not (tmp_path / "ran").exists()
+
+
+def _step(target, out, *args, kind="as_tensor"):
+    """A node as the schema has it; numbers and lists of them are arguments, so are names of values."""
+    tags = {int: "as_int", str: "as_tensor", list: "as_ints"}
+    body = {"as_name": out} if kind == "as_sym_int" else {"name": out}
+    return {
+        "target": target if target.startswith("_") else f"torch.ops.{target}", "metadata": {},
+        "inputs": [
+            {"name": "", "kind": 1, "arg": a if isinstance(a, dict)
+             else {tags[type(a)]: {"name": a} if isinstance(a, str) else a}} for a in args
+        ],
+        "outputs": [{"as_tensors": [body]} if kind == "as_tensors" else {kind: body}],
+    }  # fmt: skip
+
+
+def _size(target, *args):
+    return [_step(target, "n", *args, kind="as_sym_int")]
+
+
+_LONG = _step("aten.expand.default", "long", "input", [2**40, 3])
+GREEDY = {
+    "arange": ([_step("aten.arange.default", "a", 2**40)], "1,099,511,627,776 numbers"),
+    "eye": ([_step("aten.eye.default", "a", 2**30)], "numbers would be made"),
+    "as_strided": ([_step("aten.as_strided.default", "a", "input", [2**20, 2**20], [0, 0])], "numbers would be made"),
+    "pieces": ([_LONG, _step("aten.unbind.int", "u", "long", kind="as_tensors")], "numbers would be made"),
+    "mask": ([_step("aten.arange.default", "m", 2**20), _step("aten.gt.Scalar", "g", "m", 0),
+              _step("aten.view.default", "k", "g", [2**20, 1]),
+              _step("aten.ones.default", "n", [1, 2**20]), _step("aten.masked_select.default", "a", "n", "k")],
+             "numbers would be made"),
+    "power": (_size("_operator.pow", 10, 10**9), "more than 64 bits"),
+    "shift": (_size("_operator.lshift", 1, 10**12), "more than 64 bits"),
+    "list": (_size("_operator.mul", [0], 10**12), "list in the place of a number"),
+    "text": (_size("_operator.mod", {"as_string": "%1000000000000d"}, 1), "str in the place of a number"),
+}  # fmt: skip
+
+
+def greedy(whole, path, nodes):
+    def change(table):
+        graph = table["graph_module"]["graph"]
+        graph["nodes"] = [*nodes, *graph["nodes"]]
+
+    return mg.load(changed(whole, path, "models/model.json", change))
+
+
+@pytest.mark.parametrize("what", GREEDY)
+def test_what_asks_for_more_than_there_is_is_unsupported(whole, tmp_path, what):
+    nodes, why = GREEDY[what]
+    (found,) = greedy(whole, tmp_path / "greedy.pt2", nodes).unsupported
+    assert found.op == nodes[-1]["target"].removeprefix("torch.ops.") and why in found.why
+
+
+def test_a_long_file_is_not_looked_through_to_its_end(whole, tmp_path, monkeypatch):
+    steps = []
+    monkeypatch.setattr(
+        interpret.Run, "compute", lambda self, node, memory: steps.append(node) or memory.put(node.outputs, 1)
+    )  # fmt: skip
+    last = _step("aten.os.system", "z", "input")
+    many = [_step("aten.relu.default", f"s{i}", "input") for i in range(20_000)]
+    (found,) = greedy(whole, tmp_path / "long.pt2", [*many, last]).unsupported
+    assert found.op == "aten.os.system" and 4000 < len(steps) < 10_000
+
+
+def test_known_numbers_are_computed_up_to_a_limit(whole, tmp_path, monkeypatch):
+    steps, compute = [], interpret.Run.compute
+    monkeypatch.setattr(
+        interpret.Run, "compute", lambda self, *args: steps.append(args) or compute(self, *args)
+    )
+    many = [_step("aten.arange.default", f"s{i}", 2**20) for i in range(100)]
+    assert greedy(whole, tmp_path / "known.pt2", many).unsupported == () and len(steps) < 10
 
 
 def test_a_bomb_and_parts_that_overlap(whole, tmp_path):

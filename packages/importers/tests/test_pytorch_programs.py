@@ -286,6 +286,86 @@ def test_everything_that_is_missing_is_said_at_once():
         imported.call(np.ones((3, 3), "float32"))
 
 
+class InBranch(nn.Module):
+    def forward(self, x):
+        y = torch.cond(  # BRANCHES; torch knows no other line of what is in them
+            x.sum() > 0,
+            lambda x: torch.linalg.matrix_exp(x),
+            lambda x: torch.matrix_exp(x * 2),
+            (x,),
+        )
+        return y + torch.matrix_exp(y)
+
+
+class InLoop(nn.Module):
+    def forward(self, x):
+        from torch._higher_order_ops import while_loop
+
+        def body(i, x):
+            return i + 1, torch.matrix_exp(x)
+
+        n = torch.zeros((), dtype=torch.int64)
+        return while_loop(lambda i, x: i < 3, body, (n, x))[1]  # LOOP
+
+
+def test_what_a_decomposition_lacks_is_found_in_bodies_too(tmp_path):
+    for imported in from_file(InBranch(), tmp_path, torch.randn(3, 3)):
+        first, second = imported.unsupported
+        assert (first.op, first.count, first.why) == ("aten.linalg_matrix_exp.default", 1, "")
+        assert (second.op, second.count) == ("aten.matrix_exp.default", 2)  # one after the branches
+        assert second.why == "its decomposition needs aten.linalg_matrix_exp.default"
+        for row in imported.unsupported:
+            assert row.where.startswith(f"{__file__}:{line_with('# BRAN' + 'CHES')}")
+        with pytest.raises(UnsupportedModel, match=r"(?s)linalg_matrix_exp.*matrix_exp.*needs"):
+            imported.call(np.ones((3, 3), "float32"))
+    for imported in from_file(InLoop(), tmp_path, torch.randn(3, 3)):
+        (found,) = imported.unsupported
+        assert found.count == 1 and f":{line_with('# LO' + 'OP')}" in found.where
+
+
+class Picks(nn.Module):
+    def forward(self, x, w):
+        a = x[x > 0].sum()  # MASK
+        places = torch.nonzero(w)  # PLACES
+        n = w.sum().to(torch.int64).item()  # NUMBER
+        torch._check(n >= 0)
+        torch._check(n < w.shape[0])
+        picked = torch.masked_select(w, w > a)  # AFTER BOTH
+        return a + places.sum() + w[:n].sum(), picked, places[:, 0] + 1
+
+
+@pytest.mark.parametrize("dynamic", [None, {"x": None, "w": {0: "n"}}])
+def test_every_place_where_data_decides_a_shape_is_said_at_once(dynamic):
+    imported = mg.load(Picks(), example=(torch.randn(4), torch.randn(20)), dynamic=dynamic)
+    found = {u.where.split(":")[1].split(" ")[0]: u for u in imported.unsupported}
+    lines = [line_with("# " + mark) for mark in ("MASK", "PLACES", "NUMBER", "AFTER BOTH")]
+    assert sorted(found) == sorted(map(str, lines)), "and not what comes of them"
+    assert all(u.count == 1 and u.where.startswith(__file__) for u in found.values())
+    assert "depends on data" in found[str(lines[0])].why
+    assert not found[str(lines[0])].why.startswith(__file__)
+    with pytest.raises(UnsupportedModel) as e:
+        imported.call(np.ones(4, "float32"), np.ones(20, "float32"))
+    assert e.value.missing == imported.unsupported and len(e.value.missing) == 4
+
+
+def test_a_branch_on_what_is_missing_is_looked_into():
+    class Branches(nn.Module):
+        def forward(self, x):
+            n = torch.nonzero(x)
+            return torch.cond(n.sum() > 0, lambda x: x + torch.nonzero(x).sum(), torch.neg, (x,))
+
+    imported = mg.load(Branches(), example=torch.randn(3))
+    assert [(u.op, u.count) for u in imported.unsupported] == [("aten.nonzero.default", 2)]
+
+
+def test_looking_for_what_is_missing_leaves_no_trace():
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    imported = mg.load(module, example=torch.randn(2, 3), training=True)
+    assert imported.unsupported == () and not imported.store.slots
+    assert imported.on("numpy").unsupported is imported.unsupported
+    assert mg.trace(lambda x: x * len(imported.unsupported), mg.Spec(())).nodes
+
+
 def test_an_op_without_a_rule_goes_through_torchs_decomposition(tmp_path):
     class Rare(nn.Module):
         def forward(self, x, y):

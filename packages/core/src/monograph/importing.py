@@ -105,7 +105,7 @@ class Imported:
         run: ``(scope, *inputs) -> results``, asks ``scope`` for its variables by their paths in
             ``parameters``, and for other inputs of `signature` in their order.
         parameters: first values by path, weights and state alike; they may be a file's own pages.
-        unsupported: what cannot be run; `call`, `model` and `graph` then say all of it.
+        unsupported: what cannot be run, or a function that finds it out.
         name: what the source calls the model.
 
     Attributes:
@@ -115,11 +115,24 @@ class Imported:
 
     def __init__(
         self, run: Callable[..., Any], signature: Signature, parameters: Mapping[str, np.ndarray],
-        unsupported: Sequence[Unsupported] = (), name: str = "model",
+        unsupported: Sequence[Unsupported] | Callable[[], Sequence[Unsupported]] = (),
+        name: str = "model",
     ):  # fmt: skip
         self.run, self.signature, self.parameters = run, signature, dict(parameters)
-        self.unsupported, self.name, self.engine = tuple(unsupported), name, None
+        self.name, self.engine = name, None
+        found = unsupported if callable(unsupported) else lambda: unsupported
+        self._unsupported = functools.cache(
+            lambda: tuple(found())
+        )  # once, also for those on other engines
         self._shared: dict[str, Any] = {}  # the store, with those on other engines
+
+    @property
+    def unsupported(self) -> tuple[Unsupported, ...]:
+        """What cannot be run, all of it; `call`, `model` and `graph` say so before anything runs.
+
+        It is found out when it is first asked for.
+        """
+        return self._unsupported()
 
     def model(self, scope: Scope, *args: Any, **named: Any) -> Any:
         """The model with its variables in ``scope``: whole, or as a part of a larger model.

@@ -166,6 +166,13 @@ def at_line(error: MonographError, source: Any) -> MonographError:
     return error
 
 
+def without_line(error: BaseException) -> str:
+    """An error's message without the file and line in front, for a table that has them beside it."""
+    message = str(error)
+    found = _LOCATED.match(message)
+    return message[found.end() :] if found else message
+
+
 _LOCATED = re.compile(r"[^\n]+?:\d+: ")
 
 

@@ -114,9 +114,13 @@ def arange(
         raise at_user_line(ArgumentError("arange needs a step that is not 0"))
     d = (default_int if whole else default_float) if dtype is None else as_dtype(dtype)
     n = len(range(start, stop, step)) if whole else max(0, math.ceil((stop - start) / step))
-    # Python's integers first: a float64 would round large ones
-    line = np.asarray(range(start, start + n * step, step) if whole and n else [])
-    line = line if whole else start + step * np.arange(n)
+    end = start + n * step
+    if not whole:
+        line = start + step * np.arange(n)
+    elif max(abs(start), abs(end)) < 2**63:
+        line = np.arange(start, end, step, dtype=np.int64)
+    else:  # unsigned ones; a float64 would round them
+        line = np.asarray(range(start, end, step))
     return _at_home(line.astype(d.numpy), device)
 
 

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from monograph.importing import Imported, Signature
+from monograph.importing import Imported, Signature, Unsupported
 
 
 def recognises(source: Any) -> bool:
@@ -62,12 +62,16 @@ def load(source: Any, **options: Any) -> Imported:
 def imported(program: Any, name: str) -> Imported:
     """A `program.Program` as a model."""
     from .._steps import missing
-    from .interpret import lacks, run
+    from .interpret import run
+    from .lacks import lacks
     from .program import leaves
 
     signature = Signature(tuple(program.inputs), tuple(leaves(program.out_spec)), program.hints)
-    bound = functools.partial(run, program)
-    return Imported(bound, signature, program.tensors, missing(lacks(program)), name)
+
+    def unsupported() -> tuple[Unsupported, ...]:
+        return missing(lacks(program, signature.specs()))
+
+    return Imported(functools.partial(run, program), signature, program.tensors, unsupported, name)
 
 
 __all__ = ["load", "recognises"]

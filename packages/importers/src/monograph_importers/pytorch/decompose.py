@@ -7,6 +7,8 @@ from typing import Any
 
 import monograph as mg
 from monograph import Spec
+from monograph.errors import ArgumentError
+from monograph.tracing import user_source
 
 from .program import Graph
 
@@ -45,11 +47,25 @@ def can(target: str) -> bool:
 
 
 def traced(target: str, args: Any, kwargs: Any) -> tuple[Graph, list[Any]]:
-    """An op's decomposition for these arguments, and the arrays among them: its inputs."""
+    """An op's decomposition for these arguments, and the arrays among them: its inputs.
+
+    Raises:
+        ArgumentError: torch has none, or it fails.
+    """
+    if not can(target):
+        raise ArgumentError(f"{user_source()}: nothing runs {target}")
     leaves, shape = mg.tree.flatten((list(args), kwargs))
-    arrays = [x for x in leaves if isinstance(x, (mg.Array, mg.Spec))]
-    key = tuple(Spec.of(x) if isinstance(x, (mg.Array, mg.Spec)) else (type(x), x) for x in leaves)
-    return _traced(target, key, shape), arrays
+    arrays = [x for x in leaves if isinstance(x, mg.Array)]
+    key = tuple(Spec.of(x) if isinstance(x, mg.Array) else (type(x), x) for x in leaves)
+    try:
+        return _traced(target, key, shape), arrays
+    except Exception as e:  # torch's own
+        raise ArgumentError(f"{user_source()}: torch's decomposition of it fails: {e}") from e
+
+
+def count() -> int:
+    """How many ops were taken apart so far, which takes torch tens of milliseconds each."""
+    return _traced.cache_info().misses
 
 
 @functools.lru_cache(256)

@@ -121,8 +121,6 @@ def program(exported: Any, names: Mapping[str, str] = {}) -> Program:
     signature, out = exported.graph_signature, Program(Graph([], [], []), [])
     out.graph = graph(exported.graph_module)
     metas = {n.name: n.meta.get("val") for n in exported.graph.nodes if n.op == "placeholder"}
-    out.example = lambda name: _example(found.get(name))
-    found = {n.name: n.meta.get("val") for n in exported.graph.nodes}
     moving = {s.target for s in signature.output_specs if s.kind.name == "BUFFER_MUTATION"}
     written = {name for name, _ in writes(out.graph)}
     places: dict[tuple, str] = {}
@@ -200,12 +198,14 @@ def _dtype(torch_dtype: Any) -> Any:
     return mg.dtypes.dtype(str(torch_dtype).removeprefix("torch."))
 
 
-def _example(tensor: Any) -> tuple[tuple[int, ...], str] | None:
-    """Shape and dtype of a value in the example the program was exported with."""
-    if not isinstance(tensor, torch_tensor()):
+def _example(value: Any) -> Any:
+    """The spec of a value in the example, as `Graph` has it."""
+    if isinstance(value, (list, tuple)):
+        return [_example(v) for v in value]
+    if not isinstance(value, torch_tensor()):
         return None
-    shape = (n if isinstance(n, int) else int(n.node.hint or 2) for n in tensor.shape)
-    return tuple(shape), str(tensor.dtype).removeprefix("torch.")
+    shape = [n if isinstance(n, int) else n.node.hint for n in value.shape]
+    return None if None in shape else mg.Spec(shape, _dtype(value.dtype))
 
 
 def _shape(tensor: Any, hints: dict[str, int], names: Mapping[str, str]) -> tuple[int | str, ...]:
@@ -215,7 +215,8 @@ def _shape(tensor: Any, hints: dict[str, int], names: Mapping[str, str]) -> tupl
             out.append(n)
         else:
             out.append(name := names.get(str(n), str(n)))
-            hints[name] = int(n.node.hint if n.node.has_hint() else 2)
+            if n.node.has_hint():
+                hints[name] = int(n.node.hint)
     return tuple(out)
 
 
@@ -226,6 +227,7 @@ def graph(module: Any) -> Graph:
     inputs: list[str] = []
     nodes: list[Node] = []
     outputs: Any = None
+    metas = {n.name: n.meta.get("val") for n in module.graph.nodes}
 
     def argument(x: Any) -> Any:
         if isinstance(x, (list, tuple)):
@@ -256,7 +258,13 @@ def graph(module: Any) -> Graph:
         elif node.op == "output":
             outputs = argument(node.args[0])
     single = not isinstance(outputs, list)
-    return Graph(inputs, nodes, [outputs] if single else outputs, single)
+    return Graph(
+        inputs,
+        nodes,
+        [outputs] if single else outputs,
+        single,
+        lambda name: _example(metas.get(name)),
+    )
 
 
 def _scope(path: str) -> str:

@@ -1,75 +1,103 @@
-"""Runs a `Program` with Monograph's ops while they are recorded, and says beforehand what it lacks."""
+"""Runs a `Program` with Monograph's ops while they are recorded."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph.cost import flops
 from monograph.errors import ArgumentError, MonographError
 from monograph.graph import Value
 from monograph.tracing import at, tracing, user_source
 
 from .._steps import variables
 from . import decompose
-from .memory import Memory, writes
+from .memory import Memory
 from .program import Graph, Node, Program, Ref, rebuild
 from .rules import DRAWS, LOOSE, WRITES, base_of, find, is_view, resolved
 
 # values that are known are computed at once up to this size, larger ones are part of the graph;
-# indices and masks, on whose values shapes may depend, up to the second
-_KNOWN, _KNOWN_INDICES = 4096, 1 << 20
+# indices and masks, on whose values shapes may depend, up to the second;
+# and neither where that takes more operations, or numbers on the way, than the third
+_KNOWN, _KNOWN_INDICES, _WORK = 4096, 1 << 20, 1 << 24
+
+# what Python says where a program's values are of other kinds and sizes than a rule expects
+_WRONG = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError,
+)  # fmt: skip
 
 
 def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
     """The program's results for inputs in its own order; its variables are those of ``scope``."""
     program.verify()
-    p, memory = program, Memory()
-    found = variables(scope, p.tensors, p.trainable.__contains__)
+    recording = Run(scope)
+    memory, found = recording.started(program, inputs)
+    outputs = recording.graph(program.graph, memory)
     names: dict[str, list[str]] = {}
-    for name, path in p.variables.items():
-        same = names.setdefault(path, [])
-        if same:  # tied
-            memory.view(name, memory.get(same[0]), same[0])
-        else:
-            memory.put(name, found[path] if path in p.trainable else found[path].value)
-        same.append(name)
-    for name, value in p.fixed.items():
-        memory.put(name, constant(value))
-    for given, x in zip(p.inputs, inputs):
-        memory.put(given.name, x)
-    outputs = _Run(scope).graph(p.graph, memory)
+    for name, path in program.variables.items():
+        names.setdefault(path, []).append(name)
     for path, tied in names.items():
-        if path not in p.trainable and memory.written(tied):
+        if path not in program.trainable and memory.written(tied):
             found[path].assign(memory.get(tied[0]))
-    for i, path in p.writes:
+    for i, path in program.writes:
         found[path].assign(outputs[i])
-    return rebuild(p.out_spec, iter([outputs[i] for i in p.results]))
+    return rebuild(program.out_spec, iter([outputs[i] for i in program.results]))
 
 
-class _Run:
+class Run:
     """One recording."""
 
     def __init__(self, scope: mg.Scope):
         self.scope = scope
 
+    def memory(self) -> Memory:
+        """For the values of one graph."""
+        return Memory()
+
+    def started(self, program: Program, inputs: Sequence[Any]) -> tuple[Memory, dict[str, Any]]:
+        """The memory that a program begins with, and its variables by path."""
+        memory, first = self.memory(), dict[str, str]()
+        found = variables(self.scope, program.tensors, program.trainable.__contains__)
+        for name, path in program.variables.items():
+            if path in first:  # tied
+                memory.view(name, memory.get(first[path]), first[path])
+            else:
+                memory.put(name, found[path] if path in program.trainable else found[path].value)
+                first[path] = name
+        for name, value in program.fixed.items():
+            memory.put(name, constant(value))
+        for given, x in zip(program.inputs, inputs):
+            memory.put(given.name, x)
+        return memory, found
+
     def graph(self, graph: Graph, memory: Memory) -> list[Any]:
         """The values of a graph's outputs; its inputs are in ``memory``."""
         for node in graph.nodes:
-            with at(node.source):
-                try:
-                    self.step(node, memory)
-                except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as e:
-                    if isinstance(e, MonographError):
-                        raise
-                    raise ArgumentError(f"{user_source()}: {node.target}: {e}") from e
+            # what an op is taken apart into is on the line of the op
+            with at(node.source) if node.source else contextlib.nullcontext():
+                self.step(graph, node, memory)
         return [self.argument(x, memory) for x in graph.outputs]
 
-    def step(self, node: Node, memory: Memory) -> None:
-        """One node: its value under its names."""
+    def step(self, graph: Graph, node: Node, memory: Memory) -> None:
+        """One node of a graph: its value under its names.
+
+        Raises:
+            MonographError: at the node's line.
+        """
+        try:
+            self.compute(node, memory)
+        except _WRONG as e:
+            if isinstance(e, MonographError):
+                raise
+            why = str(e) or type(e).__name__
+            raise ArgumentError(f"{user_source()}: {node.target}: {why}") from e
+
+    def compute(self, node: Node, memory: Memory) -> None:
+        """The same, with errors as they come."""
         target, written = resolved(node.target)
         args = [self.argument(a, memory) for a in node.args]
         kwargs = {k: self.argument(a, memory) for k, a in node.kwargs.items()}
@@ -108,16 +136,18 @@ class _Run:
         op = base_of(target)
         if op in DRAWS and DRAWS[op](*args, **kwargs):
             return rule(*args, **kwargs, key=self.scope.key())
-        if all(_is_known(x) for x in _flat([*args, *kwargs.values()])):
+        out = rule(*args, **kwargs)
+        if all(map(_is_known, flat([*args, *kwargs.values()]))) and _is_small(out):
             with tracing(None), mg.engine("numpy"):
-                out = rule(*args, **kwargs)
-            if all(map(_is_small, _flat([out]))):
-                return out
-        return rule(*args, **kwargs)
+                return rule(*args, **kwargs)
+        return out
 
     def decomposed(self, target: str, *args: Any, **kwargs: Any) -> Any:
         """An op without a rule, by what torch makes of it."""
         graph, arrays = decompose.traced(target, args, kwargs)
+        lacking = sorted({n.target for n in graph.walk() if find(resolved(n.target)[0]) is None})
+        if lacking:
+            raise ArgumentError(f"{user_source()}: its decomposition needs {', '.join(lacking)}")
         out = self.function(graph)(*arrays)
         return out[0] if graph.is_single else out
 
@@ -133,7 +163,7 @@ class _Run:
         """A body of control flow."""
 
         def fn(*args: Any) -> tuple[Any, ...]:
-            memory = Memory()
+            memory = self.memory()
             for name, x in zip(graph.inputs, args):
                 memory.put(name, x)
             return tuple(self.graph(graph, memory))
@@ -151,7 +181,7 @@ def _reader(rule: Any, rest: Any, kwargs: Any, i: int | None) -> Callable[[Any],
 
 def _alike(x: Any, of: Any) -> bool:
     """Whether a result can be the same memory: of the same dtype."""
-    a, b = ([v for v in _flat([t]) if isinstance(v, mg.Array)] for t in (x, of))
+    a, b = ([v for v in flat([t]) if isinstance(v, mg.Array)] for t in (x, of))
     return bool(a and b) and a[0].dtype is b[0].dtype
 
 
@@ -168,82 +198,26 @@ def _is_known(x: Any) -> bool:
     return not isinstance(x, Value) and not callable(x)
 
 
-def _is_small(x: Any) -> bool:
-    if not isinstance(x, mg.Array):
-        return True
-    return x.size <= (_KNOWN if x.dtype.is_inexact else _KNOWN_INDICES)
+def _is_small(out: Any) -> bool:
+    """Whether a result that was recorded can be computed at once, for little."""
+    values = [x for x in flat([out]) if isinstance(x, Value)]
+    if any(x.size > (_KNOWN if x.dtype.is_inexact else _KNOWN_INDICES) for x in values):
+        return False
+    todo, seen = [x.node for x in values], set()
+    while todo:
+        node = todo.pop()
+        if node not in seen and node.inputs:
+            seen.add(node)
+            todo += [x.node for x in node.inputs]
+            if flops(node) > _WORK or any(x.size > _WORK for x in node.outputs):
+                return False
+    return bool(values)
 
 
-def _flat(xs: Any) -> Iterator[Any]:
+def flat(xs: Any) -> Iterator[Any]:
+    """The leaves of nested lists and tuples, None among them."""
     for x in xs:
         if isinstance(x, (list, tuple)):
-            yield from _flat(x)
+            yield from flat(x)
         else:
             yield x
-
-
-def lacks(program: Program) -> Iterator[tuple[str, str, str]]:
-    """``(op, where, why)`` of every step that cannot run."""
-    yield from program.problems
-    kinds = {i.name: "input" for i in program.inputs} | {
-        n: "parameter" for n, path in program.variables.items() if path in program.trainable
-    }
-    for name, node in writes(program.graph):
-        if name in kinds:
-            why = f"it writes into the {kinds[name]} {name}; let the model work on a copy"
-            yield node.target, _where(node), why
-    for node in program.graph.walk():
-        target, _ = resolved(node.target)
-        if find(target) is not None:
-            if why := _misfit(target, node):
-                yield node.target, _where(node), why
-        elif not decompose.can(target):
-            yield node.target, _where(node), ""
-        else:
-            yield from _lacks_below(program, node, target)
-        if target == "higher_order.wrap_with_autocast" and node.args[2]:
-            yield node.target, _where(node), "mixed precision of torch; export without autocast"
-
-
-def _where(node: Node) -> str:
-    return str(node.source or node.outputs)
-
-
-def _lacks_below(program: Program, node: Node, target: str) -> Iterator[tuple[str, str, str]]:
-    """What of an op's decomposition has no rule, for the sizes of the example."""
-
-    def example(x: Any) -> Any:
-        if isinstance(x, list):
-            return [example(i) for i in x]
-        if not isinstance(x, Ref):
-            return x
-        found = program.example(x.name)
-        return x if found is None else mg.Spec(*found)
-
-    args, kwargs = [example(a) for a in node.args], {k: example(v) for k, v in node.kwargs.items()}
-    if any(isinstance(x, Ref) for x in _flat([*args, *kwargs.values()])):
-        return  # a size, or inside a body: seen when it runs
-    try:
-        graph, _ = decompose.traced(target, args, kwargs)
-    except Exception as e:  # torch's own
-        yield node.target, _where(node), f"torch's decomposition of it fails: {e}"
-        return
-    for inner in graph.walk():
-        if find(resolved(inner.target)[0]) is None:
-            yield node.target, _where(node), f"its decomposition needs {inner.target}"
-
-
-_signature = functools.cache(inspect.signature)
-
-
-def _misfit(target: str, node: Node) -> str:
-    """What of a call its rule does not take."""
-    rule = find(target)
-    if not inspect.isfunction(rule):  # Python's own arithmetic
-        return ""
-    key = {"key": None} if base_of(target) in DRAWS else {}
-    try:
-        _signature(rule).bind(*node.args, **node.kwargs, **key)
-    except TypeError as e:
-        return f"called with other arguments than are known: {e}"
-    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from monograph.tracing import tracing
 from .program import Graph, Node, Ref
 from .rules import WRITES, is_view, resolved
 
+_VIEW = 1 << 10  # positions that a view counts as, however few it has
+
 
 class _View(NamedTuple):
     of: str
@@ -20,11 +23,17 @@ class _View(NamedTuple):
 
 
 class Memory:
-    """The values of one run of a graph."""
+    """The values of one run of a graph.
 
-    def __init__(self) -> None:
+    Args:
+        spend: told of how many positions are to be computed, or what takes as long.
+    """
+
+    def __init__(self, spend: Callable[[int], None] = lambda n: None) -> None:
+        self.spend = spend
         self.values: dict[str, Any] = {}
-        self.views: dict[str, _View] = {}
+        self.views: dict[str, _View] = {}  # each after the one it looks at
+        self.owners: dict[str, str] = {}  # by the views' names
         self.version: dict[str, int] = {}  # how often memory was written, by its owner's name
         self.seen: dict[str, int] = {}
 
@@ -37,6 +46,7 @@ class Memory:
     ) -> None:
         """A value that looks at another's memory: ``value = read(that of ``of``)``."""
         self.values[name], self.views[name] = value, _View(of, read, kind)
+        self.owners[name] = self._owner(of)
         self.seen[name] = self.version.get(self._owner(name), 0)
 
     def get(self, name: str) -> Any:
@@ -54,15 +64,11 @@ class Memory:
     def write(self, name: str, value: Any) -> None:
         """Another value in the same memory."""
         self.get(name)
-        view = self.views.get(name)
-        if view is None or self._copied(view):
-            self.views.pop(name, None)
-            self.version[name] = self.version.get(name, 0) + 1
-        else:
-            owner = self._owner(name)
+        owner = self._parted(name)
+        if owner != name:
             self.values[owner] = _put(self.values[owner], self._places(name), value)
-            self.version[owner] = self.version.get(owner, 0) + 1
-            self.seen[name] = self.version[owner]
+        self.version[owner] = self.version.get(owner, 0) + 1
+        self.seen[name] = self.version[owner]
         self.values[name] = value
 
     def written(self, names: Iterable[str]) -> bool:
@@ -70,32 +76,52 @@ class Memory:
         return any(self.version.get(n) for n in names)
 
     def _owner(self, name: str) -> str:
+        return self.owners.get(name, name)
+
+    def _parted(self, name: str) -> str:
+        """The owner of the memory that a write changes; a copy on the way to it is one from now on."""
         while name in self.views:
-            name = self.views[name].of
+            view = self.views[name]
+            if self._copied(view):
+                self.version[name] = self.version.get(self._owner(name), 0)
+                del self.views[name]
+                self.owners = {}
+                for view_name, view in self.views.items():
+                    self.spend(1)
+                    self.owners[view_name] = self._owner(view.of)
+            else:
+                name = view.of
         return name
 
     def _places(self, name: str) -> Any:
-        """The positions of a value's elements in its owner's, as NumPy arrays."""
+        """The positions of a value's elements in its owner's, or in a copy on the way, as NumPy arrays."""
         view = self.views.get(name)
-        if view is None:
-            shape = self.values[name].shape
-            return np.arange(int(np.prod(shape))).reshape(shape)
-        return _read(view, self._places(view.of))
+        self.spend(_VIEW)
+        if view is not None:
+            places = self._places(view.of)
+            if not _is_copy(view, places):
+                return _read(view, places)
+        shape = self.values[name].shape
+        self.spend(size := math.prod(shape))
+        return np.arange(size).reshape(shape)
 
     def _copied(self, view: _View) -> bool:
-        """Whether torch made a copy, for the result could not be read off the memory by strides."""
-        if not view.kind:
-            return False
-        places = self._places(view.of)
-        if view.kind == "contiguous":
-            return bool((np.diff(places.ravel()) != 1).any())
-        return not _is_strided(_read(view, places))
+        return bool(view.kind) and _is_copy(view, self._places(view.of))
 
 
 def _read(view: _View, places: Any) -> Any:
     with tracing(None), mg.engine("numpy"):
         found = view.read(mg.tree.map(mg.tensor, places))
         return mg.tree.map(lambda x: x.numpy(), found)
+
+
+def _is_copy(view: _View, places: np.ndarray) -> bool:
+    """Whether torch made a copy, for the result could not be read off the memory by strides."""
+    if not view.kind:
+        return False
+    if view.kind == "contiguous":
+        return bool((np.diff(places.ravel()) != 1).any())
+    return not _is_strided(_read(view, places))
 
 
 def _is_strided(places: np.ndarray) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,12 +40,19 @@ class Node:
 
 @dataclass(slots=True)
 class Graph:
-    """Nodes in the order they run; a body of control flow is one too."""
+    """Nodes in the order they run; a body of control flow is one too.
+
+    Attributes:
+        is_single: it gives a tensor, not a tuple of one.
+        example: the spec of a value by its name in the example the program was exported with, several
+            in a list; None where it is no tensor, or its sizes depend on data.
+    """
 
     inputs: list[str]
     nodes: list[Node]
     outputs: list[Any]
-    is_single: bool = False  # it gives a tensor, not a tuple of one
+    is_single: bool = False
+    example: Callable[[str], Any] = field(default=lambda name: None, compare=False, repr=False)
 
     def walk(self) -> Iterator[Node]:
         """Its nodes and those of the graphs inside."""
@@ -69,7 +77,7 @@ class Program:
         out_spec: how they nest, as `nested` takes it.
         hints: lengths of named axes in the example it was exported with.
         problems: what cannot be had of it, as ``(what, where, why)``.
-        example: shape and dtype of a value in that example, by its name.
+        effort: how much may be done to find more of those, as `lacks` counts it.
         verify: raises FileFormatError when tensors are not what was written.
     """
 
@@ -84,7 +92,7 @@ class Program:
     out_spec: Any = None
     hints: dict[str, int] = field(default_factory=dict)
     problems: list[tuple[str, str, str]] = field(default_factory=list)
-    example: Callable[[str], tuple[tuple[int, ...], str] | None] = lambda name: None
+    effort: float = math.inf
     verify: Callable[[], None] = lambda: None
 
 

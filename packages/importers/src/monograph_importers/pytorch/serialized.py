@@ -29,6 +29,10 @@ _DTYPES = {
 }  # fmt: skip
 
 
+# numbers that are computed to find out what a file lacks: it is looked into for a second at most
+_EFFORT = 1 << 23
+
+
 def program(path: Any, model: str = "model") -> Program:
     """The program in a ``.pt2`` file; tensors are the file's own pages.
 
@@ -76,8 +80,7 @@ class _Reader:
             )
         module = top["graph_module"]
         out, metas = Program(_graph(module["graph"]), []), module["graph"]["tensor_values"]
-        out.verify = self.archive.verify
-        out.example = lambda name: _example(metas.get(name))
+        out.verify, out.effort = self.archive.verify, _EFFORT
         self.outputs(out, module["signature"]["output_specs"])
         self.inputs(out, module["signature"]["input_specs"], metas, self.rows(model))
         out.out_spec = nested(module["module_call_graph"][0]["signature"]["out_spec"])
@@ -175,12 +178,14 @@ def _dtype(code: Any) -> Any:
     return mg.dtypes.dtype(_DTYPES[code])
 
 
-def _example(meta: Any) -> tuple[tuple[int, ...], str] | None:
-    """Shape and dtype of a value in the example the program was exported with."""
-    if meta is None:
-        return None
-    hints: dict[str, int] = {}
-    return tuple(hints.get(n, n) for n in _shape(meta, hints)), _dtype(meta["dtype"]).name  # type: ignore[arg-type]
+def _example(meta: Any) -> mg.Spec | None:
+    """The spec of a value in the example, as `Graph` has it."""
+    try:
+        hints: dict[str, int] = {}
+        shape = [n if isinstance(n, int) else hints[n] for n in _shape(meta, hints)]
+        return mg.Spec(shape, _dtype(meta["dtype"]))
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+        return None  # no tensor, of sizes that depend on data, or damaged: it is a hint and no more
 
 
 def _shape(meta: dict[str, Any], hints: dict[str, int]) -> tuple[int | str, ...]:
@@ -195,7 +200,8 @@ def _shape(meta: dict[str, Any], hints: dict[str, int]) -> tuple[int | str, ...]
         # an expression is a name here, never evaluated
         name = re.sub(r"Symbol\('(\w+)'[^)]*\)|Integer\((-?\d+)\)", r"\1\2", n["expr_str"])
         out.append(name)
-        hints[name] = int((n.get("hint") or {}).get("as_int") or 2)
+        if n.get("hint"):
+            hints[name] = int(n["hint"]["as_int"])
     return tuple(out)
 
 
@@ -218,9 +224,9 @@ def _graph(g: dict[str, Any]) -> Graph:
             else f"%{i}"
         )
     outputs = [_argument(a) for a in g["outputs"]]
-    return Graph(
-        inputs, [_call(n) for n in g["nodes"]], outputs, bool(g.get("is_single_tensor_return"))
-    )
+    nodes, single = [_call(n) for n in g["nodes"]], bool(g.get("is_single_tensor_return"))
+    metas = g["tensor_values"]
+    return Graph(inputs, nodes, outputs, single, lambda name: _example(metas.get(name)))
 
 
 def _call(n: dict[str, Any]) -> Node:

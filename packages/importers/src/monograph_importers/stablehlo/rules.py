@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from monograph.errors import DTypeError, FileFormatError
+from monograph.tracing import without_line
 
 from . import control, custom, elementwise, folds, lapack, products, shapes, sorting  # noqa: F401
 from .constants import dtype
@@ -65,8 +64,5 @@ def lacks_dtype(element: str) -> str | None:
     try:
         dtype(element)
     except DTypeError as e:
-        return "quantised" if element.startswith("!quant") else _LOCATED.sub("", str(e), count=1)
+        return "quantised" if element.startswith("!quant") else without_line(e)
     return None
-
-
-_LOCATED = re.compile(r"^[^\n]+?:\d+: ")  # the importer's line says nothing

@@ -228,7 +228,7 @@ def stablehlo(folder: Path) -> list[Path]:
 
 
 def pt2(folder: Path) -> list[Path]:
-    """A small network with tied weights, a buffer and an axis of any length."""
+    """A small network with tied weights, a buffer and an axis of any length; sizes, views, writes, branches."""
     import torch
 
     class Net(torch.nn.Module):
@@ -243,9 +243,21 @@ def pt2(folder: Path) -> list[Path]:
 
     batch = torch.export.Dim("batch")
     made = torch.export.export(Net().eval(), (torch.ones(3, 4),), dynamic_shapes={"x": {0: batch}})
-    path = folder / "seed.pt2"
-    torch.export.save(made, path)
-    return [path]
+
+    class Sized(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            picked = x[torch.arange(x.shape[0]) % 3 > 0]
+            y = torch.nn.functional.pad(x.clone(), (1, 1), mode="reflect")
+            y[:, 1:3].mul_(torch.linspace(0, 1, 2))
+            a, b = y.view(-1, 2, 3).unbind(1)
+            z = torch.cond(x.sum() > 0, lambda v: v * 2 + torch.eye(3)[0], lambda v: v - 1, (a,))
+            return picked, z, b.repeat(2, 1), torch.nn.functional.cosine_similarity(a, b)
+
+    sized = torch.export.export(Sized(), (torch.ones(3, 4),))
+    paths = [folder / "seed.pt2", folder / "sized.pt2"]
+    for path, program in zip(paths, (made, sized)):
+        torch.export.save(program, path)
+    return paths
 
 
 def savedmodels(folder: Path) -> list[Path]:

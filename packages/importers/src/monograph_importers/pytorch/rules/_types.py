@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import monograph as mg
 import numpy as np
 from monograph.dtypes import DType, default_float, dtype as named, promote
+from monograph.errors import ArgumentError
+from monograph.tracing import user_source
 
 _NUMBER = {bool: "bool", int: "int64", float: "float32", complex: "complex64"}
+
+
+_MOST = 1 << 24  # numbers in an array that a rule makes while the graph is recorded
+
+
+def made(*lengths: int) -> tuple[int, ...]:
+    """The lengths of an array that a rule is about to make, or of a list of tensors.
+
+    Raises:
+        ArgumentError: it is larger than a sound program asks for.
+    """
+    if (n := math.prod(lengths)) > _MOST:
+        raise ArgumentError(
+            f"{user_source()}: an array of {n:,} numbers would be made while the graph is recorded; "
+            f"{_MOST:,} is the most"
+        )
+    return lengths
 
 
 def is_array(x: Any) -> bool:

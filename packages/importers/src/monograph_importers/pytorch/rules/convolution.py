@@ -8,6 +8,8 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
+from ._types import made
+
 
 def channels_last(x: Any) -> Any:
     """``[batch, channels, *spatial]`` with the channels last."""
@@ -90,7 +92,9 @@ def _window_places(
     rows = []
     for n, k, d, s in zip(padded, kernel, dilation, stride):
         windows = (n - d * (k - 1) - 1) // s + 1
+        made(k, windows)
         rows.append(np.arange(k)[:, None] * d + np.arange(windows) * s)
+    made(rows[0].size, rows[1].size)
     place = rows[0][:, None, :, None] * padded[1] + rows[1][None, :, None, :]
     return place.reshape(place.shape[0] * place.shape[1], -1), padded
 

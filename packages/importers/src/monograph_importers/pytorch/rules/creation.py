@@ -8,7 +8,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ._types import cast, is_array
+from ._types import cast, is_array, made
 
 
 def _full(size: Any, fill_value: Any, *, dtype: Any = None, **_: Any) -> Any:
@@ -47,19 +47,21 @@ def _fill(x: Any, value: Any) -> Any:
 
 def _arange(start: Any, end: Any, step: Any = 1, *, dtype: Any = None, **_: Any) -> Any:
     whole = all(isinstance(v, int) for v in (start, end, step))
+    made(int(abs((end - start) / step)))
     return mg.arange(start, end, step, dtype=dtype or ("int64" if whole else "float32"))
 
 
 def _linspace(start: Any, end: Any, steps: int, *, dtype: Any = None, **_: Any) -> Any:
-    return mg.linspace(start, end, steps, dtype=dtype or "float32")
+    return mg.linspace(start, end, *made(steps), dtype=dtype or "float32")
 
 
 def _eye(n: int, m: int | None = None, *, dtype: Any = None, **_: Any) -> Any:
-    return mg.eye(n, m, dtype=dtype or "float32")
+    return mg.eye(*made(n, n if m is None else m), dtype=dtype or "float32")
 
 
 def _triangle_indices(of: Callable) -> Callable:
     def rule(row: int, col: int, offset: int = 0, *, dtype: Any = None, **_: Any) -> Any:
+        made(row, col)
         return mg.asarray(np.stack(of(row, offset, col)).astype(dtype or "int64"))
 
     return rule

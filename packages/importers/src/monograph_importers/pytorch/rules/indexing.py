@@ -8,7 +8,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ._types import axis, cast, is_array
+from ._types import axis, cast, is_array, made
 
 
 def key_of(indices: Any) -> tuple:
@@ -73,7 +73,7 @@ def _embedding_bag(
     padding_idx: int = -1,
 ) -> tuple[Any, ...]:  # fmt: skip
     bags = offsets.shape[0] - int(include_last_offset)
-    place = mg.arange(indices.shape[0])
+    place = mg.arange(*made(indices.shape[0]))
     starts = offsets[:bags]
     bag = mg.sum(cast(mg.expand_dims(place, axis=1) >= starts, "int64"), axis=1) - 1
     used = indices != padding_idx
@@ -106,8 +106,9 @@ def _nonzero(x: Any) -> Any:
 
 
 def _masked_select(x: Any, mask: Any) -> Any:
-    x, mask = mg.broadcast_arrays(x, mask)
-    return x[known(mask)]
+    shape, mask = np.broadcast_shapes(x.shape, mask.shape), known(mask)
+    wide = np.broadcast_to(mask, made(*shape)) if isinstance(mask, np.ndarray) else mask
+    return mg.broadcast_to(x, shape)[wide]
 
 
 def _one_hot(x: Any, num_classes: int = -1) -> Any:
@@ -143,6 +144,7 @@ def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
 def _pdist(x: Any, p: float = 2.0) -> Any:
     from .reductions import _norm
 
+    made(x.shape[0], x.shape[0])
     a, b = np.triu_indices(x.shape[0], 1)
     return _norm(mg.take(x, a, axis=0) - mg.take(x, b, axis=0), p, -1)
 

@@ -10,6 +10,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
+from ._types import made
 from .convolution import backward, several
 
 
@@ -44,6 +45,7 @@ def _windows(sizes: Any, geometry: list[tuple]) -> np.ndarray:
     """The position in the plane of each window's elements ``[*windows, elements]``; -1 is padding."""
     place = np.zeros((1,) * (2 * len(sizes)), np.int64)
     outside = np.zeros_like(place, bool)
+    made(*(g[0] * g[5] for g in geometry))
     for i, (n, (k, s, p, _, d, count)) in enumerate(zip(sizes, geometry)):
         at = np.arange(count)[:, None] * s - p + np.arange(k) * d
         shape = [1] * (2 * len(sizes))
@@ -109,6 +111,7 @@ def _avg_pool(n: int) -> Callable:
         if divisor_override:
             return total / divisor_override
         count = np.ones((), np.int64)
+        made(*(c for *_, c in g))
         for size, (w, step, p, _, _, c) in zip(x.shape[-n:], g):
             start = np.arange(c) * step - p
             if count_include_pad:
@@ -123,6 +126,7 @@ def _avg_pool(n: int) -> Callable:
 
 def _cells(size: int, count: int) -> list[range]:
     """What each of ``count`` cells of an adaptive pooling covers."""
+    made(count)
     return [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
@@ -138,7 +142,7 @@ def _adaptive_avg(n: int) -> Callable:
                     axis=a + 1,
                 )
                 continue
-            share = np.zeros((count, size), x.dtype.numpy)
+            share = np.zeros(made(count, size), x.dtype.numpy)
             for row, cell in zip(share, _cells(size, count)):
                 row[cell.start : cell.stop] = 1 / len(cell)
             x = mg.moveaxis(mg.tensordot(x, mg.asarray(share), axes=((a,), (1,))), -1, a)
@@ -152,6 +156,7 @@ def _adaptive_max(n: int) -> Callable:
         sizes, counts = x.shape[-n:], several(output_size, n)
         cells = [_cells(s, c) for s, c in zip(sizes, counts)]
         most = math.prod(max(map(len, axis)) for axis in cells)
+        made(*counts, max(most, 256))  # each is looked for by Python
         place = np.full((*counts, most), -1, np.int64)
         for at in np.ndindex(*counts):
             inside = itertools.product(*(cells[i][j] for i, j in enumerate(at)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import monograph as mg
 
-from ._types import cast
+from ._types import cast, made
 
 
 def dropped(x: Any, p: float, key: Any) -> Any:
@@ -71,7 +71,7 @@ def _bernoulli(x: Any, p: Any = None, *, generator: Any = None, key: Any) -> Any
 
 
 def _randperm(n: int, *, dtype: Any = None, key: Any, **_: Any) -> Any:
-    return cast(mg.random.permutation(key, n), dtype or "int64")
+    return cast(mg.random.permutation(key, *made(n)), dtype or "int64")
 
 
 def _normal(x: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None, key: Any) -> Any:

@@ -9,7 +9,7 @@ import monograph as mg
 import numpy as np
 
 from ..._sampling import matrix
-from ._types import cast
+from ._types import cast, made
 
 
 def _sizes(
@@ -39,7 +39,10 @@ def _nearest(n: int, exact: bool = False) -> Callable:
             counts, factors = _sizes(x, n, output_size, scale_factors)
         for i, (count, f) in enumerate(zip(counts, factors)):
             a = x.ndim - n + i
-            size, step = x.shape[a], np.arange(count, dtype=np.float32) + np.float32(exact / 2)
+            size, step = (
+                x.shape[a],
+                np.arange(*made(count), dtype=np.float32) + np.float32(exact / 2),
+            )
             place = np.floor(step * np.float32(1 / f if f else size / count)).astype(np.int64)
             x = mg.take(x, np.minimum(place, size - 1), axis=a)
         return x
@@ -56,6 +59,7 @@ def _smooth(n: int, cubic: bool = False) -> Callable:
             found = factors
         for i, (count, f) in enumerate(zip(counts, found)):
             a = x.ndim - n + i
+            made(count, x.shape[a])
             place = _source(x.shape[a], count, f, align_corners)
             if not cubic and not align_corners:
                 place = np.maximum(place, 0)

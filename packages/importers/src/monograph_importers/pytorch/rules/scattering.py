@@ -8,7 +8,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ._types import axis, cast, is_array
+from ._types import axis, cast, is_array, made
 from .indexing import key_of, known
 
 
@@ -27,7 +27,7 @@ def _index_put(x: Any, indices: Any, values: Any, accumulate: bool = False) -> A
 def _places(x: Any, dim: int, index: Any) -> tuple:
     """The key of an element per entry of ``index``: its own place, but along ``dim``."""
     d = axis(dim, x.ndim)
-    own = np.ogrid[tuple(slice(n) for n in index.shape)]
+    own = np.ogrid[tuple(slice(*made(n)) for n in index.shape)]
     return tuple(known(index) if i == d else own[i] for i in range(x.ndim))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ._types import axis, cast, is_array, result_type
+from ._types import axis, cast, is_array, made, result_type
 
 
 def _same(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -83,6 +83,9 @@ def _narrow(x: Any, dim: int, start: int, length: int) -> Any:
     return _slice(x, dim, start, start + length)
 
 
+_PIECE = 256  # numbers that a tensor of a list counts as: it is a node of the graph
+
+
 def _pieces(x: Any, sizes: Any, dim: int = 0) -> list[Any]:
     ends = np.cumsum(sizes).tolist()
     return [_slice(x, dim, e - n, e) for n, e in zip(sizes, ends)]
@@ -92,6 +95,8 @@ def _split(x: Any, split_size: Any, dim: int = 0) -> list[Any]:
     if isinstance(split_size, list):
         return _pieces(x, split_size, dim)
     n = x.shape[dim]
+    if split_size:
+        made(n // split_size, _PIECE)
     return _pieces(x, [min(split_size, n - i) for i in range(0, n, split_size)] or [0], dim)
 
 
@@ -100,6 +105,7 @@ def _chunk(x: Any, chunks: int, dim: int = 0) -> list[Any]:
 
 
 def _unbind(x: Any, dim: int = 0) -> list[Any]:
+    made(x.shape[dim], _PIECE)
     return [_select(x, dim, i) for i in range(x.shape[dim])]
 
 
@@ -141,7 +147,7 @@ def _diagonal_places(x: Any, offset: int, dim1: int, dim2: int) -> tuple[Any, tu
     """The two axes last, and the key of the diagonal there."""
     a, b = axis(dim1, x.ndim), axis(dim2, x.ndim)
     n = max(0, min(x.shape[a] + min(offset, 0), x.shape[b] - max(offset, 0)))
-    i = np.arange(n)
+    i = np.arange(*made(n))
     return mg.moveaxis(x, (a, b), (-2, -1)), (..., i - min(offset, 0), i + max(offset, 0))
 
 
@@ -159,6 +165,7 @@ def _diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: in
 def _as_strided(x: Any, size: Any, stride: Any, storage_offset: Any = None) -> Any:
     # of a tensor that fills its memory in order, as exported programs have them
     place = np.full((), storage_offset or 0)
+    made(*size)
     for n, s in zip(size, stride):
         place = place[..., None] + np.arange(n) * s
     return mg.take(mg.reshape(x, (-1,)), place, axis=0)
@@ -166,7 +173,9 @@ def _as_strided(x: Any, size: Any, stride: Any, storage_offset: Any = None) -> A
 
 def _unfold(x: Any, dimension: int, size: int, step: int) -> Any:
     d = axis(dimension, x.ndim)
+    made(x.shape[d])
     starts = np.arange(0, x.shape[d] - size + 1, step)
+    made(len(starts), size)
     return mg.moveaxis(mg.take(x, starts[:, None] + np.arange(size), axis=d), d + 1, -1)
 
 
@@ -185,6 +194,7 @@ def _indexed_pad(place: Callable) -> Callable:
         for k in range(len(padding) // 2):
             d = x.ndim - 1 - k
             n = x.shape[d]
+            made(padding[2 * k] + n + padding[2 * k + 1])
             where = np.arange(-padding[2 * k], n + padding[2 * k + 1])
             x = mg.take(x, place(where, n), axis=d)
         return x

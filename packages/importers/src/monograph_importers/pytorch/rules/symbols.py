@@ -7,19 +7,38 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import monograph as mg
+
 
 def _item(x: Any) -> Any:
     """The number of a tensor that is known; others have none yet."""
     return x.item()
 
 
+def _bounded(fn: Callable) -> Callable:
+    """``fn`` for numbers of 64 bits, as torch has them: Python's grow without end, and so do its lists."""
+
+    def rule(*xs: Any) -> Any:
+        for x in xs:
+            if not isinstance(x, (int, float, complex, mg.Array)):
+                raise TypeError(f"{type(x).__name__} in the place of a number")
+            if isinstance(x, int) and x.bit_length() > 64:
+                raise OverflowError("a number of more than 64 bits")
+        if fn in (operator.pow, operator.lshift) and isinstance(xs[1], int) and xs[1] > 64:
+            raise OverflowError(f"a number of more than 64 bits: {fn.__name__}{xs}")
+        return fn(*xs)
+
+    return rule
+
+
 _NAMES = (
     "add", "sub", "mul", "floordiv", "mod", "truediv", "pow", "neg", "eq", "ne", "lt", "le", "gt",
-    "ge", "and_", "or_", "xor", "not_", "getitem", "abs", "pos", "lshift", "rshift", "invert", "index",
+    "ge", "and_", "or_", "xor", "not_", "abs", "pos", "lshift", "rshift", "invert", "index",
 )  # fmt: skip
 
 RULES: dict[str, Callable] = {
-    **{f"_operator.{n}": getattr(operator, n) for n in _NAMES},
+    **{f"_operator.{n}": _bounded(getattr(operator, n)) for n in _NAMES},
+    "_operator.getitem": operator.getitem,
     **{f"math.{n}": getattr(math, n) for n in ("ceil", "floor", "trunc", "sqrt", "log2")},
     "builtins.round": round, "builtins.max": max, "builtins.min": min, "builtins.abs": abs,
     "torch.sym_float": float, "torch.sym_int": int, "torch.sym_not": operator.not_,
