@@ -25,6 +25,7 @@ PROJECTS = {
     path: nox.project.load_toml(ROOT / path / "pyproject.toml") for path in [*PACKAGES, EXAMPLE]
 }
 CORE, DTYPES, XLA = Path("packages/core"), Path("packages/dtypes"), Path("packages/backends/xla")
+IMPORTERS = Path("packages/importers")
 SOURCES = [str(path / "src") for path in PACKAGES]
 PYTHONS = nox.project.python_versions(PROJECTS[CORE])
 PARALLEL = ["-n", "auto", "--maxprocesses", "4"]
@@ -65,10 +66,13 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(TOOLS, name)
 
 
-def install(session: nox.Session, *requirements: str, editable: list[Path] | None = None) -> None:
+def install(
+    session: nox.Session, *requirements: str, editable: list[Path] | None = None,
+    pins: Path = Path("constraints.txt"),
+) -> None:  # fmt: skip
     """One pip command, because sibling packages are unpublished and must be named together."""
     siblings = [arg for path in editable or () for arg in ("-e", f"./{path.as_posix()}")]
-    session.install("-c", "constraints.txt", *requirements, *siblings)
+    session.install("-c", str(pins), *requirements, *siblings)
 
 
 def everywhere(session: nox.Session, *args: str) -> None:
@@ -102,6 +106,18 @@ def tests_xla(session: nox.Session) -> None:
     install(session, *group("test"), editable=[CORE, DTYPES, XLA])
     tests = [str(path / "tests") for path in (DTYPES, XLA)]
     session.run("pytest", *(session.posargs or [*PARALLEL, *tests]))
+
+
+@nox.session(python=PYTHONS[0], default=False)
+def tensorflow(session: nox.Session) -> None:
+    """Tests of SavedModels that go through TensorFlow, which takes two gigabytes that no other needs."""
+    # it wants an older h5py than all else was tested with
+    pins = Path(session.create_tmp(), "constraints.txt")
+    lines = Path("constraints.txt").read_text().splitlines(keepends=True)
+    pins.write_text("".join(line for line in lines if not line.startswith("h5py==")))
+    tools = [*group("test"), *group("tensorflow")]
+    install(session, *tools, editable=[CORE, DTYPES, XLA, IMPORTERS], pins=pins)
+    session.run("pytest", *(session.posargs or [str(IMPORTERS / "tests/test_tensorflow.py")]))
 
 
 @nox.session

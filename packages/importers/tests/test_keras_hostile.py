@@ -12,6 +12,7 @@ import monograph as mg
 import numpy as np
 import pytest
 from monograph.errors import FileFormatError, MonographError
+from monograph_importers import hdf5
 from monograph_importers.hdf5 import read
 from monograph_importers.keras import archive, built
 from monograph_importers.testing.__main__ import mutated
@@ -84,6 +85,24 @@ def virtual(f):
     f.create_virtual_dataset("model_weights/d/d/kernel", layout)
 
 
+def packed_often(f):
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_chunk((3, 2))
+    for _ in range(5):
+        made.set_deflate(9)
+    kind, space = h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((3, 2))
+    h5py.h5d.create(f["model_weights/d/d"].id, b"kernel", kind, space, made)
+
+
+def in_two(f):
+    f["model_weights/e"] = f["model_weights/d"]
+
+
+def wide(f):
+    for n in range(20_000):
+        f[f"model_weights/{n}"] = f["model_weights/d/d/kernel"]
+
+
 def deep(f):
     group = f
     for _ in range(60):
@@ -106,7 +125,10 @@ TREES = {
         lambda f: f.create_dataset(K, (2**26,), "float32", chunks=(2**20,), compression="gzip", fillvalue=0)
     ),
     "a group in itself": lambda f: f.__setitem__("model_weights/d/again", f["model_weights"]),
+    "a group in two": in_two,
     "deep groups": deep,
+    "very many names": wide,
+    "packed again and again": replaced(packed_often),
     "a list of names that is no text": lambda f: f["model_weights/d"].attrs.__setitem__("weight_names", [1, 2]),
     "names that are not there": lambda f: f["model_weights/d"].attrs.__setitem__("weight_names", ["../../x", "y"]),
     "one name": lambda f: f["model_weights/d"].attrs.__setitem__("weight_names", ["d/bias"]),
@@ -122,6 +144,63 @@ def test_trees(what, tmp_path):
     with pytest.raises(FileFormatError) as e:
         mg.load(path)
     assert str(path) in str(e.value)
+
+
+def test_an_array_in_two_places_is_read(tmp_path):
+    path = h5_model(tmp_path / "a.h5", change=lambda f: f.__setitem__("tied", f[K]))
+    arrays = read(path).arrays
+    assert arrays["tied"].make().tolist() == arrays[K].make().tolist() == [[1, 1]] * 3
+
+
+def test_packed_arrays_are_read(tmp_path):
+    arrays = {
+        "a": np.random.default_rng(0).normal(size=(100, 30)), "b": np.arange(7, dtype=">i2"), "c": np.ones((3, 0)),
+    }  # fmt: skip
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        for name, a in arrays.items():
+            f.create_dataset(
+                name, data=a, maxshape=(None,) * a.ndim, compression="gzip", shuffle=True
+            )
+        f.create_dataset("d", (), "float32", fillvalue=3)
+    found = {name: a.make() for name, a in read(tmp_path / "a.h5").arrays.items()}
+    assert found.pop("d") == 3
+    for name, a in arrays.items():
+        np.testing.assert_array_equal(found[name], a, strict=False)
+
+
+def test_parts_that_are_there_only_once(tmp_path):
+    """The parts of one array, which two more say to have too, and which are cut off for those."""
+    path, parts = tmp_path / "a.h5", []
+    with h5py.File(path, "w") as f:
+        for name in "abc":
+            ones = f.create_dataset(name, data=np.ones((16, 4000), "float32"), chunks=(1, 4000))
+            parts.append([ones.id.get_chunk_info(n).byte_offset for n in range(16)])
+    raw = path.read_bytes()
+    end, last = parts[2][0], len(raw).to_bytes(8, "little")
+    assert len(raw) == parts[2][15] + 16_000
+    for more in parts[1:]:
+        for there, here in zip(more, parts[0]):
+            raw = raw.replace(there.to_bytes(8, "little"), here.to_bytes(8, "little"))
+    path.write_bytes(raw[:end].replace(last, end.to_bytes(8, "little")))
+    with h5py.File(path) as f:
+        assert f["c"][:].sum() == 64_000
+    with pytest.raises(FileFormatError, match="lies over other arrays"):
+        read(path)
+
+
+def test_time_goes_by_what_is_in_a_file(tmp_path, monkeypatch):
+    """A thousand groups take longer than what one has at first, and each brings some more."""
+    path, child = tmp_path / "a.h5", tmp_path / "child.py"
+    with h5py.File(path, "w") as f:
+        for n in range(1000):
+            f.create_group(f"{n}")
+    text, times = hdf5.CHILD.read_text(), "PER_BYTE = 0.5, 7e-4"
+    monkeypatch.setattr(hdf5, "CHILD", child)
+    child.write_text(text.replace(times, "PER_BYTE = 0.02, 7e-4"))
+    assert len(read(path).attributes) == 1001
+    child.write_text(text.replace(times, "PER_BYTE = 0.02, 0"))
+    with pytest.raises(FileFormatError, match="takes longer"):
+        read(path)
 
 
 def changed(**config):

@@ -59,6 +59,30 @@ def external(tmp_path, location, offset=0, length=None, write="weights.bin"):
 X = np.ones((2, 30), "float32")
 
 
+def many_nodes(n):
+    return [h.make_node("Relu", [f"{i}" if i else "x"], [f"{i + 1}"]) for i in range(n)]
+
+
+def many_in_branches():
+    """Two branches, each with too few to be noticed alone."""
+    branch = h.make_graph(
+        many_nodes(26_000), "branch", [], [h.make_tensor_value_info("26000", 1, None)]
+    )
+    return [h.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
+
+
+@pytest.mark.parametrize("what", ["nodes", "branches", "initializers"])
+def test_more_parts_than_any_model_has(what):
+    made = {
+        "nodes": lambda: model(many_nodes(50_001)),
+        "branches": lambda: model(many_in_branches()),
+        "initializers": lambda: model([], [numpy_helper.from_array(W[0, :1], "w")] * 50_002),
+    }
+    m = made[what]()
+    with pytest.raises(FileFormatError, match="50,000"):
+        mg.load(m.SerializeToString())
+
+
 def test_a_path_bytes_and_a_proto_are_one_model(tmp_path):
     m, path = linear(), tmp_path / "m.onnx"
     path.write_bytes(m.SerializeToString())

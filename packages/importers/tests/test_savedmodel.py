@@ -153,29 +153,3 @@ def test_any_bytes_are_a_message_or_an_error(data):
         message.integer(1), message.text(2), message.one(3).many(1), message.ints(4), message.map(5)
     except FileFormatError:
         pass
-
-
-@pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None, reason="tensorflow is not installed"
-)
-def test_other_graphs_through_tensorflow(tmp_path):
-    import tensorflow as tf
-
-    class Model(tf.Module):
-        def __init__(self):
-            self.w = tf.Variable([[1.0, -2.0]], name="w")
-
-        @tf.function(
-            input_signature=[tf.TensorSpec((None, 1), tf.float32, name="x")], autograph=False
-        )
-        def __call__(self, x):
-            return {"y": tf.nn.relu(x @ self.w)}
-
-    made = Model()
-    tf.saved_model.save(made, str(tmp_path / "m"), signatures=made.__call__)
-    assert "Relu" in {u.op for u in savedmodel.load(tmp_path / "m", tensorflow=False).unsupported}
-    model = savedmodel.load(tmp_path / "m")
-    for n in (1, 3):
-        x = np.linspace(-1, 1, n, dtype="float32")[:, None]
-        np.testing.assert_allclose(model.call(x)["y"].numpy(), made(x)["y"].numpy(), rtol=1e-6)
-    assert list(model.parameters) == ["w"]

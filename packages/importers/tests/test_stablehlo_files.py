@@ -177,6 +177,20 @@ def test_everything_missing_is_listed():
         model.trace()
 
 
+def test_a_copy_of_a_dialect_that_jaxlib_lacks():
+    """TensorFlow's compiler writes it; of its properties jaxlib prints what it makes of them."""
+    text = """
+    module { func.func @main(%x: tensor<2xf32>) -> tensor<2xf32> {
+      %y = "mhlo.copy"(%x) : (tensor<2xf32>) -> tensor<2xf32>
+      return %y : tensor<2xf32> } }"""
+    assert mg.load(text).call(np.array([1, 2], "float32")).tolist() == [1, 2]
+    made = mlir.generic(text.encode(), "text").replace(
+        '"mhlo.copy"(%arg0)', '"mhlo.copy"(%arg0) <#loc>'
+    )
+    assert "<#loc>" in made
+    assert [op.name for op in parse(made, "text").functions["main"].walk()][1] == "mhlo.copy"
+
+
 def function(name, body, result="%x", shape="2xf32"):
     return f"func.func @{name}(%x: tensor<{shape}>) -> tensor<{shape}> {{ {body} return {result} : tensor<{shape}> }}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -69,16 +70,17 @@ def read(path: Path, member: Member | None = None) -> Tree:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise damaged(path, "reading it as HDF5 comes to no end") from None
-    head, _, body = done.stdout.partition(b"\n")
-    try:
-        found = json.loads(head)
-    except ValueError:
-        raise damaged(path, f"libhdf5 dies of it (exit status {done.returncode})") from None
+    if done.returncode == -getattr(signal, "SIGPROF", 0):
+        raise damaged(path, "reading it as HDF5 takes longer than what there is in it may take")
+    if done.returncode:
+        raise damaged(path, f"libhdf5 dies of it (exit status {done.returncode})")
+    end = done.stdout.rfind(b"\n")
+    found = json.loads(memoryview(done.stdout)[end + 1 :].tobytes())
     if found.get("missing"):
         raise PluginError("reading HDF5 needs h5py: pip install 'monograph-importers[keras]'")
     if "error" in found:
         raise damaged(path, f"it is no sound HDF5 file: {found['error']}")
-    blocks = np.frombuffer(body, np.uint8)
+    blocks = np.frombuffer(done.stdout, np.uint8)[:end]
     arrays = {n: _array(path, n, row, inside, blocks) for n, row in found["arrays"].items()}
     return Tree(arrays, found["attributes"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import re
 from collections import Counter
@@ -179,7 +180,22 @@ def _parsed(source: Any) -> tuple[Any, Reader, str]:
         raise damaged(path, f"it is no ONNX model ({e})") from None
     if not proto.HasField("graph"):
         raise damaged(path, "it is no ONNX model (there is no graph in it)")
+    if (parts := _parts(proto)) > wire.MOST:
+        raise FileFormatError(
+            f"{path}: {parts:,} nodes and initializers or more, at most {wire.MOST:,}"
+        )
     return proto, Reader(path, folder, data, places), name
+
+
+def _parts(proto: Any) -> int:
+    """How many nodes and initializers there are, in all graphs; counting ends when it is too many."""
+    graphs, n = [proto.graph, *proto.functions], 0
+    while graphs and n <= wire.MOST:
+        graph = graphs.pop()
+        n += len(graph.node) + len(getattr(graph, "initializer", ()))
+        if n <= wire.MOST:
+            graphs += [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return n
 
 
 def _twice(what: str, named: Any) -> list[str]:
@@ -196,7 +212,7 @@ def _find_weights(body: Body, parameters: dict[str, np.ndarray], state: set[str]
     needs = check.needs(body)
     used = {n for s in body.steps for n in (*s.inputs, *(r for b in s.bodies for r in b.reads()))}
     for name, a in list(body.constants.items()):
-        kind = _dtype(a)
+        kind = _dtype(a.dtype)
         if name not in used or name in needs or not a.ndim or name in body.literals:
             continue
         if kind is not None and kind.is_float:
@@ -210,9 +226,10 @@ def _find_weights(body: Body, parameters: dict[str, np.ndarray], state: set[str]
             _find_weights(inner, parameters, state)
 
 
-def _dtype(a: np.ndarray) -> Any:
+@functools.cache
+def _dtype(kind: np.dtype) -> Any:
     try:
-        return mg.Spec.of(a).dtype
+        return mg.dtypes.dtype(kind)
     except mg.errors.DTypeError:  # of four bits, or of a package that is not installed
         return None
 

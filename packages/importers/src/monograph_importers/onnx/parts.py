@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -226,10 +227,15 @@ class Taker:
 
 def schema(step: Step, opsets: dict[str, int]) -> Any:
     """What onnx knows of an operator in a version of its operator set; None if nothing."""
+    return _schema(step.op, opsets.get(step.domain, 1), step.domain)
+
+
+@functools.lru_cache(1024)
+def _schema(op: str, version: int, domain: str) -> Any:
     import onnx
 
     try:
-        return onnx.defs.get_schema(step.op, opsets.get(step.domain, 1), step.domain)
+        return onnx.defs.get_schema(op, version, domain)
     except onnx.defs.SchemaError:
         return None
 

@@ -15,6 +15,7 @@ GRAPH, INITIALIZER, RAW_DATA = (
     5,
     9,
 )  # ModelProto.graph, GraphProto.initializer, TensorProto.raw_data
+MOST = 50_000  # nodes and initializers of a model
 SMALL = 1024  # raw data up to this many bytes stays in the message
 
 
@@ -90,6 +91,8 @@ def cut(data: Any) -> tuple[bytes, dict[int, tuple[int, int]]]:
 
     def tensor(f: Field) -> bytes:
         nonlocal seen
+        if seen > MOST:
+            raise ValueError(f"it has more than {MOST:,} initializers")
         out = []
         for g in fields(data, f.value, f.end):
             if g.number == RAW_DATA and g.sized and g.end - g.value > SMALL:

@@ -51,7 +51,7 @@ def load(
     if tensorflow or (tensorflow is None and imported.unsupported and _has_tensorflow()):
         from .compiled import through_tensorflow
 
-        return through_tensorflow(folder, signature, imported.signature)
+        return through_tensorflow(folder, signature, imported)
     return imported
 
 

@@ -100,6 +100,13 @@ class Program:
             raise FileFormatError(f"{self.name}: {node.name} calls {name!r}, which is not there")
         return self.functions[name]
 
+    def functions_of(self, node: Node) -> Iterator[Function]:
+        """What a node calls, branches and bodies of loops too."""
+        for value in node.attrs.values():
+            for name in (value.one(10).text(1), *(f.text(1) for f in value.one(1).many(9))):
+                if name in self.functions:
+                    yield self.functions[name]
+
     def source(self, function: Function, ref: str) -> tuple[Node | None, int]:
         """Which node makes a value, and which of its results it is; None for an argument."""
         base, *rest = ref.split(":")
@@ -124,7 +131,8 @@ class Program:
             yield node
             todo += [(inside, r) for r in node.inputs]
             if node.op in _CALLS:
-                called = self.callee(node)
+                self.callee(node)  # which must be there
+            for called in self.functions_of(node):
                 todo += [(called, r) for r in called.results]
 
     def unsupported(self, refs: list[str]) -> Iterator[tuple[str, str, str]]:

@@ -100,7 +100,8 @@ def _limit(data: bytes) -> None:
     room = now + 2**27 + 32 * len(data)
     resource.setrlimit(resource.RLIMIT_AS, (room, room))
     spent = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(spent.ru_utime + spent.ru_stime) + 1 + len(data) // 2**17
+    # a megabyte of bytecode takes half a second, one of text less
+    seconds = int(spent.ru_utime + spent.ru_stime) + 1 + len(data) // 2**19
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

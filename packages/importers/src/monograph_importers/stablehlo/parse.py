@@ -162,9 +162,12 @@ class _Reader:
         op.operands = self.many(")", lambda: self.word(_VALUE, "a value"))
         if self.take("["):
             self.many("]", lambda: self.word(_LABEL, "a label"))
-        if self.take("<"):
+        if self.sees("<{"):
+            self.need("<")
             op.attributes = self.dictionary()
             self.need(">")
+        elif self.sees("<"):  # of an operation that jaxlib does not know
+            self.balanced()
         if self.take("("):
             op.regions = self.many(")", self.region)
         if self.sees("{"):

@@ -177,6 +177,9 @@ def _optimization_barrier(step: Step, *xs: Any) -> Any:
     return list(out) if isinstance(out, tuple) else out
 
 
+RULES["mhlo.copy"] = lambda step, x: x  # TensorFlow's compiler writes it into loops
+
+
 # the shape dialect, and arithmetic on indices around it
 
 

@@ -24,6 +24,9 @@ files that were found are kept in --keep, to be read again:
     python -m monograph_importers.testing gguf --again out/findings/gguf-0.gguf
 """
 
+LARGE = 0.02
+"""The part of the files that are made to be of megabytes."""
+
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 
 
@@ -65,6 +68,13 @@ def _digits(data: bytearray, rng: random.Random, seeds: Sequence[bytes]) -> None
         data[at : at + 1] = str(rng.choice(EDGES)).encode()
 
 
+def _grow(data: bytearray, rng: random.Random, seeds: Sequence[bytes]) -> None:
+    """A piece of it, or zeros, again and again: a few megabytes of many small things."""
+    at, n = rng.randrange(len(data)), rng.choice((1, 16, 256, 4096))
+    piece = rng.choice((bytes(n), bytes(data[at : at + n])))
+    data[at:at] = piece * (rng.choice((1, 5)) * 1_000_000 // len(piece))
+
+
 MUTATIONS: tuple[Callable[[bytearray, random.Random, Sequence[bytes]], None], ...] = (
     _flip, _replace, _cut, _drop, _splice, _number, _digits,
 )  # fmt: skip
@@ -73,6 +83,8 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random, Sequence[bytes]], None], ..
 def mutated(seeds: Sequence[bytes], rng: random.Random) -> bytes:
     """One of the seeds with one to eight mutations, most of them at its ends, where headers are."""
     data = bytearray(rng.choice(seeds))
+    if data and rng.random() < LARGE:
+        _grow(data, rng, seeds)
     for _ in range(rng.choice((1, 1, 1, 2, 4, 8))):
         rng.choice(MUTATIONS)(data, rng, seeds)
         if not data:

@@ -102,7 +102,7 @@ class _Header:
 
     def text(self) -> str:
         self.left -= 1
-        (n,) = self.numbers("Q")
+        n = int.from_bytes(self.take(8), "little")
         if n > 2**24 or self.left < 0:
             raise damaged(self.path, "it has a text, or a list of them, that is absurdly long")
         return str(self.take(n), "utf-8", "replace")
