@@ -264,26 +264,25 @@ def take_graphs(
 
 def _concatenated(graphs: Sequence[GraphBatch]) -> GraphBatch:
     """Graphs without padding, one after another: what is sorted in each is sorted in all."""
-    nodes = _starts([g.num_nodes for g in graphs])
-    edges = _starts([g.index.num_edges for g in graphs])
-    total = sum(g.num_nodes for g in graphs), sum(g.index.num_edges for g in graphs)
-    if max(total) >= 2**31:
-        raise at_user_line(
-            ArgumentError(f"{max(total):,} nodes or edges are more than an int32 counts")
-        )
-
-    def moved(name: str, starts: np.ndarray, last: int | None = None) -> np.ndarray:
-        parts = [getattr(g.index, name)[:last] + np.int32(s) for g, s in zip(graphs, starts)]
-        return np.concatenate(parts)
-
+    nodes = np.asarray([g.num_nodes for g in graphs])
+    edges = np.asarray([g.index.num_edges for g in graphs])
+    if (most := max(nodes.sum(), edges.sum())) >= 2**31:
+        raise at_user_line(ArgumentError(f"{most:,} nodes or edges are more than an int32 counts"))
+    by_edge = np.repeat(_starts(nodes).astype("int32"), edges)
+    edge_by_edge, edge_by_node = (
+        np.repeat(_starts(edges).astype("int32"), n) for n in (edges, nodes)
+    )
+    joined = lambda name: np.concatenate([getattr(g.index, name) for g in graphs])  # noqa: E731
+    ends = lambda name: np.concatenate([getattr(g.index, name)[:-1] for g in graphs])  # noqa: E731
     index = EdgeIndex(
-        moved("senders", nodes), moved("receivers", nodes), _ended(moved("offsets", edges, -1), total[1]),
-        moved("targets", nodes), moved("order", edges),
-        _ended(moved("sender_offsets", edges, -1), total[1]), all(g.index.loops for g in graphs),
+        joined("senders") + by_edge, joined("receivers") + by_edge,
+        _ended(ends("offsets") + edge_by_node, edges.sum()), joined("targets") + by_edge,
+        joined("order") + edge_by_edge, _ended(ends("sender_offsets") + edge_by_node, edges.sum()),
+        all(g.index.loops for g in graphs),
     )  # fmt: skip
     return GraphBatch(
         _joined("nodes", graphs), index, _joined("edges", graphs), _joined("graphs", graphs),
-        *_whose(np.concatenate([np.diff(g.graph_offsets) for g in graphs])),
+        *_whose(np.concatenate([g.graph_offsets[1:] - g.graph_offsets[:-1] for g in graphs])),
         np.int32(sum(g.num_graphs for g in graphs)),
     )  # fmt: skip
 
@@ -432,7 +431,7 @@ def unbatch(g: GraphBatch) -> list[GraphBatch]:
                 np.zeros(b - a, "int32"),
                 _offsets(b - a),
                 np.int32(1),
-            )  # fmt: skip
+            )
         )
     return out
 
