@@ -95,7 +95,9 @@ def _rows(path: Path, delimiter: str | None, comments: str | None, header: bool)
     if not rows.size:
         return np.zeros((0, 2), str)
     if rows.shape[1] < 2:
-        raise ValueError(f"a line is a sender and a receiver, the first is {rows[0, 0]!r} alone")
+        raise ValueError(
+            f"a line is a sender and a receiver, the first is {str(rows[0, 0])!r} alone"
+        )
     return np.char.strip(rows)
 
 
@@ -137,7 +139,7 @@ def write_edges(
         out, delimiter=delimiter or _DELIMITERS.get(path.suffix.lower(), " "), lineterminator="\n",
         quoting=csv.QUOTE_NONNUMERIC,
     )  # fmt: skip
-    columns = values.reshape(len(ends), -1).tolist()
+    columns = (values[:, None] if values.ndim == 1 else values).tolist()
     writer.writerows([*pair, *more] for pair, more in zip(ends, columns))
     with replacing(path) as f:
         f.write(out.getvalue().encode())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
+import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +23,7 @@ SCHEMES = ("https",)
 """What an address may begin with, also one that a server sends on to."""
 
 _CHUNK = 1 << 20
-_RATIO = 1000  # text shrinks to a tenth, and runs of one byte, which no dataset is, to a thousandth
+_RATIO, _SMALL = 500, 64 << 20  # text shrinks to a tenth, repeated lines to a hundredth
 
 
 class Source(NamedTuple):
@@ -109,17 +111,19 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
-        _check_address(newurl)
+        try:
+            _check_address(newurl)
+        except ArgumentError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _check_address(url: str) -> None:
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in SCHEMES:
-        raise at_user_line(
-            ArgumentError(
-                f"{url}: files are taken by {' or '.join(SCHEMES)} only, not by {scheme!r}"
-            )
+        raise ArgumentError(
+            f"{url}: files are taken by {' or '.join(SCHEMES)} only, not by {scheme!r}"
         )
 
 
@@ -133,8 +137,8 @@ def fetch(source: Source, path: Path) -> None:
     """
     digest, size = hashlib.sha256(), 0
     try:
-        with replacing(path) as out:
-            for part in _parts(source.url):
+        with replacing(path) as out, contextlib.closing(_parts(source.url)) as parts:
+            for part in parts:
                 size += len(part)
                 if size > source.size:
                     raise FileFormatError(
@@ -159,7 +163,7 @@ class _Unreachable(Exception):
     """What is at the other end of the line did not answer, or not to the end."""
 
 
-def _parts(url: str) -> Iterator[bytes]:
+def _parts(url: str) -> Generator[bytes, None, None]:
     _check_address(url)
     try:
         with urllib.request.build_opener(_Redirects).open(url, timeout=60) as answer:
@@ -168,6 +172,8 @@ def _parts(url: str) -> Iterator[bytes]:
             if answer.length:
                 raise _Unreachable(f"it ended {answer.length:,} bytes early")
     except (OSError, http.client.HTTPException) as e:
+        if isinstance(e, urllib.error.HTTPError):
+            e.close()  # it is an answer as well
         raise _Unreachable(str(getattr(e, "reason", e)) or type(e).__name__) from e
 
 
@@ -224,6 +230,6 @@ def _distrust(member: zipfile.ZipInfo) -> list[str]:
         out.append(f"{name!r} lies outside of its folder")
     if (member.external_attr >> 16) & 0o170000 == 0o120000:
         out.append(f"{name!r} is a link")
-    if member.file_size > _RATIO * max(member.compress_size, 1) + _CHUNK:
+    if member.file_size > _SMALL + _RATIO * member.compress_size:
         out.append(f"{name!r} grows from {member.compress_size:,} to {member.file_size:,} bytes")
     return out
