@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from monograph.errors import ArgumentError, DTypeError, ShapeError
-from monograph_gnn.batches import take_graphs, unpadded
+from monograph_gnn import take_graphs
+from monograph_gnn.batches import unpadded
 
 
 @st.composite
