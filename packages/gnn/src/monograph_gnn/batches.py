@@ -129,14 +129,13 @@ def graph(
         leaves = mg.tree.leaves(nodes)
         if not leaves:
             raise at_user_line(ArgumentError("a graph without node features needs num_nodes="))
-        num_nodes = int(np.shape(leaves[0])[0]) if np.ndim(leaves[0]) else 0
+        num_nodes = _rows(leaves[0])
     problems: list[MonographError] = []
     try:
         index, places = edge_index(senders, receivers, num_nodes)
     except MonographError as e:
         problems.append(e)
-    many = np.shape(senders)[0] if np.ndim(senders) else 0
-    found = misfits({"nodes": (nodes, num_nodes), "edges": (edges, many)})
+    found = misfits({"nodes": (nodes, num_nodes), "edges": (edges, _rows(senders))})
     problems += map(ShapeError, found)
     if check:
         found = not_finite({"nodes": nodes, "edges": edges, "graphs": graphs})
@@ -147,6 +146,10 @@ def graph(
         nodes, index, taken(edges, places), mg.tree.map(lambda x: np.asarray(x)[None], graphs),
         np.zeros(num_nodes, "int32"), _offsets(num_nodes), np.int32(1),
     )  # fmt: skip
+
+
+def _rows(x: Any) -> int:
+    return next(iter(np.shape(x)), 0)
 
 
 def _offsets(n: int) -> np.ndarray:
@@ -178,7 +181,7 @@ def not_finite(parts: Mapping[str, Any]) -> list[str]:
     for what, tree in parts.items():
         for path, leaf in zip(mg.tree.paths(tree), mg.tree.leaves(tree)):
             x = np.asarray(leaf)
-            bad = np.argwhere(~np.isfinite(x)) if x.dtype.kind in "fc" else ()
+            bad = np.argwhere(~np.isfinite(x) if x.dtype.kind in "fc" else np.zeros(0))
             if len(bad):
                 at = ", ".join(map(str, bad[0]))
                 more = f" ({len(bad)} values are not finite)" if len(bad) > 1 else ""

@@ -179,7 +179,7 @@ def split_links(
                 g.replace(index=made.index, edges=made.edges),
                 np.concatenate([senders[real], a[lo:hi]]).astype("int32"),
                 np.concatenate([receivers[real], b[lo:hi]]).astype("int32"),
-                np.repeat(np.float32([1, 0]), [len(real), hi - lo]),
+                np.repeat(np.asarray([1, 0], "float32"), [len(real), hi - lo]),
             )
         )
     return LinkSplit(*tasks)
