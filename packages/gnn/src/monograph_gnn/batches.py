@@ -103,7 +103,7 @@ _register(GraphBatch)
 
 def graph(
     nodes: Any, senders: Any, receivers: Any, *, edges: Any = None, graphs: Any = None,
-    num_nodes: int | None = None,
+    num_nodes: int | None = None, check: bool = False,
 ) -> GraphBatch:  # fmt: skip
     """One graph.
 
@@ -112,10 +112,14 @@ def graph(
         senders, receivers: ``[edges]``, see `edge_index`.
         edges: ``[edges, ...]`` or a tree, in the order of ``senders``; they are put in the index's.
         graphs: what is known of the graph as a whole: ``[...]`` or a tree, without an axis for graphs.
+        check: look for NaN and infinities in all features, too.
 
     Raises:
-        ShapeError: arrays of other lengths than there are nodes or edges; all of them are named.
-        ArgumentError: ids out of range.
+        ShapeError: arrays of other lengths than there are nodes or edges.
+        DTypeError: ids that are no integers.
+        ArgumentError: ids out of range; features that are not finite, with ``check``.
+
+        The error is of the first kind that was found, and names all that were.
 
     >>> import numpy as np
     >>> graph(np.zeros((3, 5), "float32"), [0, 1], [1, 2])
@@ -125,14 +129,27 @@ def graph(
         leaves = mg.tree.leaves(nodes)
         if not leaves:
             raise at_user_line(ArgumentError("a graph without node features needs num_nodes="))
-        num_nodes = int(np.shape(leaves[0])[0]) if np.ndim(leaves[0]) else 0
-    index, places = edge_index(senders, receivers, num_nodes)
-    if problems := misfits({"nodes": (nodes, num_nodes), "edges": (edges, len(places))}):
-        raise at_user_line(ShapeError("; ".join(problems)))
+        num_nodes = _rows(leaves[0])
+    problems: list[MonographError] = []
+    try:
+        index, places = edge_index(senders, receivers, num_nodes)
+    except MonographError as e:
+        problems.append(e)
+    found = misfits({"nodes": (nodes, num_nodes), "edges": (edges, _rows(senders))})
+    problems += map(ShapeError, found)
+    if check:
+        found = not_finite({"nodes": nodes, "edges": edges, "graphs": graphs})
+        problems += map(ArgumentError, found)
+    if problems:
+        raise at_user_line(type(problems[0])("; ".join(map(str, problems))))
     return GraphBatch(
         nodes, index, taken(edges, places), mg.tree.map(lambda x: np.asarray(x)[None], graphs),
         np.zeros(num_nodes, "int32"), _offsets(num_nodes), np.int32(1),
     )  # fmt: skip
+
+
+def _rows(x: Any) -> int:
+    return next(iter(np.shape(x)), 0)
 
 
 def _offsets(n: int) -> np.ndarray:
@@ -158,6 +175,20 @@ def misfits(parts: Mapping[str, tuple[Any, int]]) -> list[str]:
     ]
 
 
+def not_finite(parts: Mapping[str, Any]) -> list[str]:
+    """Which arrays of each tree hold NaN or infinities, and where the first is."""
+    out = []
+    for what, tree in parts.items():
+        for path, leaf in zip(mg.tree.paths(tree), mg.tree.leaves(tree)):
+            x = np.asarray(leaf)
+            bad = np.argwhere(~np.isfinite(x) if x.dtype.kind in "fc" else np.zeros(0))
+            if len(bad):
+                at = ", ".join(map(str, bad[0]))
+                more = f" ({len(bad)} values are not finite)" if len(bad) > 1 else ""
+                out.append(f"{what}{path}[{at}] is {x[tuple(bad[0])]}{more}")
+    return out
+
+
 def batch(
     graphs: Sequence[GraphBatch], *, num_nodes: int | None = None, num_edges: int | None = None,
     num_graphs: int | None = None,
@@ -165,9 +196,12 @@ def batch(
     """Several graphs as one, padded to ``num_nodes``, ``num_edges`` and ``num_graphs`` (None: as many
     as there are). Features of padding are zeros.
 
+    Args:
+        graphs: one by one or in batches, whose own padding is left out.
+
     Raises:
         ArgumentError: no graphs, or more of something than its size; all are named.
-        ShapeError: graphs whose features are of other shapes.
+        ShapeError: graphs whose features are of other shapes or structures than the first one's.
 
     >>> import numpy as np
     >>> one = graph(np.ones((2, 3), "float32"), [0], [1])
@@ -179,77 +213,196 @@ def batch(
     """
     if not graphs:
         raise at_user_line(ArgumentError("there are no graphs to batch"))
-    if any(isinstance(x, mg.graph.Value) for g in graphs for x in mg.tree.leaves(g)):
-        raise at_user_line(ArgumentError("graphs are batched outside of traced functions"))
-    graphs = [mg.tree.map(np.asarray, unpadded(g)) for g in graphs]
-    have = {
-        "nodes": sum(g.num_nodes for g in graphs), "edges": sum(g.index.num_edges for g in graphs),
-        "graphs": sum(g.num_graphs for g in graphs),
-    }  # fmt: skip
+    real = [unpadded(g) for g in graphs]
+    return _padded(
+        real[0] if len(real) == 1 else _concatenated(real), num_nodes, num_edges, num_graphs
+    )
+
+
+def take_graphs(
+    g: GraphBatch, numbers: Any, *, num_nodes: int | None = None, num_edges: int | None = None,
+    num_graphs: int | None = None,
+) -> GraphBatch:  # fmt: skip
+    """Some graphs of a batch as a batch of their own, in the order of ``numbers [taken]``.
+
+    As ``batch([unbatch(g)[n] for n in numbers], ...)``, but without a step per graph, and without
+    sorting: what training on many graphs does for every batch.
+
+    Raises:
+        ArgumentError: numbers that are no graph of ``g``, or more of something than its size.
+
+    >>> import numpy as np
+    >>> all_of_them = batch([graph(np.full((n, 1), n, "float32"), [0], [n - 1]) for n in (1, 2, 3)])
+    >>> take_graphs(all_of_them, [2, 0], num_nodes=5).nodes.ravel().tolist()
+    [3.0, 3.0, 3.0, 1.0, 0.0]
+    """
+    g = unpadded(g)
+    numbers = np.asarray(numbers, "int64").reshape(-1)
+    wrong = numbers[(numbers < 0) | (numbers >= g.num_graphs)]
+    if wrong.size:
+        raise at_user_line(ArgumentError(f"there is no graph {wrong[0]} in {g}"))
+    # a graph's edges stand together, in the order of receivers and in that of senders alike
+    first = g.graph_offsets[numbers].astype("int64")
+    counts = g.graph_offsets[numbers + 1] - first
+    first_edge = g.index.offsets[first].astype("int64")
+    edge_counts = g.index.offsets[first + counts] - first_edge
+    at, edges_at = _ranges(first, counts), _ranges(first_edge, edge_counts)
+    moved = np.repeat(_starts(counts) - first, edge_counts).astype("int32")
+    edge_moves = _starts(edge_counts) - first_edge
+    index = EdgeIndex(
+        g.index.senders[edges_at] + moved,
+        g.index.receivers[edges_at] + moved,
+        _ended(g.index.offsets[at] + np.repeat(edge_moves, counts), len(edges_at)),
+        g.index.targets[edges_at] + moved,
+        (g.index.order[edges_at] + np.repeat(edge_moves, edge_counts)).astype("int32"),
+        _ended(g.index.sender_offsets[at] + np.repeat(edge_moves, counts), len(edges_at)),
+        g.index.loops,
+    )
+    made = GraphBatch(
+        taken(g.nodes, at), index, taken(g.edges, edges_at), taken(g.graphs, numbers),
+        *_whose(counts), np.int32(len(numbers)),
+    )  # fmt: skip
+    return _padded(made, num_nodes, num_edges, num_graphs)
+
+
+def _concatenated(graphs: Sequence[GraphBatch]) -> GraphBatch:
+    """Graphs without padding, one after another: what is sorted in each is sorted in all."""
+    nodes = np.asarray([g.num_nodes for g in graphs])
+    edges = np.asarray([g.index.num_edges for g in graphs])
+    if (most := max(nodes.sum(), edges.sum())) >= 2**31:
+        raise at_user_line(ArgumentError(f"{most:,} nodes or edges are more than an int32 counts"))
+    by_edge = np.repeat(_starts(nodes).astype("int32"), edges)
+    edge_by_edge, edge_by_node = (
+        np.repeat(_starts(edges).astype("int32"), n) for n in (edges, nodes)
+    )
+    joined = lambda name: np.concatenate([getattr(g.index, name) for g in graphs])  # noqa: E731
+    ends = lambda name: np.concatenate([getattr(g.index, name)[:-1] for g in graphs])  # noqa: E731
+    index = EdgeIndex(
+        joined("senders") + by_edge, joined("receivers") + by_edge,
+        _ended(ends("offsets") + edge_by_node, edges.sum()), joined("targets") + by_edge,
+        joined("order") + edge_by_edge, _ended(ends("sender_offsets") + edge_by_node, edges.sum()),
+        all(g.index.loops for g in graphs),
+    )  # fmt: skip
+    return GraphBatch(
+        _joined("nodes", graphs), index, _joined("edges", graphs), _joined("graphs", graphs),
+        *_whose(np.concatenate([g.graph_offsets[1:] - g.graph_offsets[:-1] for g in graphs])),
+        np.int32(sum(g.num_graphs for g in graphs)),
+    )  # fmt: skip
+
+
+def _padded(
+    g: GraphBatch, num_nodes: int | None, num_edges: int | None, num_graphs: int | None
+) -> GraphBatch:
+    """A batch without padding, padded."""
+    have = {"nodes": g.num_nodes, "edges": g.index.num_edges, "graphs": g.num_graphs}
     asked = zip(have.items(), (num_nodes, num_edges, num_graphs))
     sizes = {k: n if size is None else int(size) for (k, n), size in asked}
     if over := [f"{have[k]} {k} do not fit num_{k}={n}" for k, n in sizes.items() if have[k] > n]:
         raise at_user_line(ArgumentError("; ".join(over)))
-    starts = np.cumsum([0, *[g.num_nodes for g in graphs]])
-    senders = np.concatenate([g.index.senders + s for g, s in zip(graphs, starts)])
-    receivers = np.concatenate([g.index.receivers + s for g, s in zip(graphs, starts)])
-    index, _ = edge_index(senders, receivers, sizes["nodes"])
-    index = padded_index(index, sizes["edges"])
-    counts = [n for g in graphs for n in np.diff(g.graph_offsets)]
-    offsets = np.cumsum([0, *counts, *[0] * (sizes["graphs"] - have["graphs"])]).astype("int32")
-    of = np.repeat(np.arange(len(counts), dtype="int32"), counts)
-    node_graph = np.concatenate(
-        [of, np.full(sizes["nodes"] - have["nodes"], sizes["graphs"], "int32")]
-    )
+    if sizes == have:
+        return g
+    i, nodes, graphs = g.index, sizes["nodes"], sizes["graphs"]
+    index = EdgeIndex(
+        i.senders, i.receivers, _filled(i.offsets, nodes + 1, i.num_edges), i.targets, i.order,
+        _filled(i.sender_offsets, nodes + 1, i.num_edges), i.loops,
+    )  # fmt: skip
+    zeros = lambda tree, n: mg.tree.map(lambda x: _filled(x, n, 0), tree)  # noqa: E731
     return GraphBatch(
-        _joined("nodes", graphs, sizes["nodes"]), index, _joined("edges", graphs, sizes["edges"]),
-        _joined("graphs", graphs, sizes["graphs"]), node_graph, offsets, np.int32(have["graphs"]),
+        zeros(g.nodes, nodes), padded_index(index, sizes["edges"]), zeros(g.edges, sizes["edges"]),
+        zeros(g.graphs, graphs), _filled(g.node_graph, nodes, graphs),
+        _filled(g.graph_offsets, graphs + 1, g.num_nodes), g.num_real_graphs,
     )  # fmt: skip
 
 
 def padded_index(index: EdgeIndex, num_edges: int) -> EdgeIndex:
     """The same edges, in arrays of ``num_edges``."""
-    more = num_edges - index.num_edges
     filled = {
-        "senders": index.num_senders, "receivers": index.num_receivers,
-        "targets": index.num_receivers, "order": max(num_edges - 1, 0),
+        "senders": index.num_senders, "receivers": index.num_receivers, "targets": index.num_receivers,
     }  # fmt: skip
-    parts = {
-        k: np.concatenate([getattr(index, k), np.full(more, n, "int32")]) for k, n in filled.items()
-    }
+    parts = {k: _filled(getattr(index, k), num_edges, n) for k, n in filled.items()}
+    order = np.arange(num_edges, dtype="int32")  # padding comes last in both orders
+    order[: index.num_edges] = index.order
     return EdgeIndex(
-        offsets=index.offsets, sender_offsets=index.sender_offsets, loops=index.loops, **parts
-    )
+        offsets=index.offsets, sender_offsets=index.sender_offsets, loops=index.loops, order=order,
+        **parts,
+    )  # fmt: skip
 
 
-def _joined(what: str, graphs: Sequence[GraphBatch], n: int) -> Any:
-    parts = [getattr(g, what) for g in graphs]
+def _filled(x: Any, n: int, fill: Any) -> np.ndarray:
+    """``n`` rows: those of ``x``, then ``fill``."""
+    x = np.asarray(x)
+    out = np.full((n, *x.shape[1:]), fill, x.dtype)
+    out[: len(x)] = x
+    return out
 
-    def join(*arrays: np.ndarray) -> np.ndarray:
-        more = n - sum(len(a) for a in arrays)
-        return np.concatenate([*arrays, np.zeros((more, *arrays[0].shape[1:]), arrays[0].dtype)])
 
-    try:
-        return mg.tree.map(join, *parts)
-    except (ValueError, MonographError) as e:
-        raise at_user_line(
-            ShapeError(f"{what} of the graphs are of different structures or shapes: {e}")
-        ) from e
+def _starts(counts: Any) -> np.ndarray:
+    """Where each of several parts begins that stand one after another."""
+    return np.cumsum(counts) - counts
+
+
+def _ranges(first: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``counts[i]`` numbers from ``first[i]`` on, for one ``i`` after another."""
+    return np.arange(int(counts.sum())) + np.repeat(first - _starts(counts), counts)
+
+
+def _ended(offsets: np.ndarray, end: int) -> np.ndarray:
+    """Where parts begin, and at last where they all end."""
+    return np.append(offsets, end).astype("int32")
+
+
+def _whose(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``node_graph`` and ``graph_offsets`` of graphs of so many nodes."""
+    of = np.repeat(np.arange(len(counts), dtype="int32"), counts)
+    return of, _ended(_starts(counts), len(of))
+
+
+def _joined(what: str, graphs: Sequence[GraphBatch]) -> Any:
+    """One tree out of every graph's."""
+    trees = [getattr(g, what) for g in graphs]
+    leaves, structure = zip(*map(mg.tree.flatten, trees))
+    for k, (xs, kind) in enumerate(zip(leaves, structure)):
+        shapes, wanted = ([x.shape[1:] for x in part] for part in (xs, leaves[0]))
+        if kind != structure[0] or shapes != wanted:
+            found = ", ".join(
+                f"{p or 'array'} {s}" for p, s in zip(mg.tree.paths(trees[k]), shapes)
+            )
+            first = ", ".join(
+                f"{p or 'array'} {s}" for p, s in zip(mg.tree.paths(trees[0]), wanted)
+            )
+            raise at_user_line(
+                ShapeError(
+                    f"{what} of graph {k} are of another structure or shape than those of graph 0: "
+                    f"{found or 'none'} per row, there {first or 'none'}"
+                )
+            )
+    return mg.tree.unflatten(structure[0], [np.concatenate(parts) for parts in zip(*leaves)])
 
 
 def unpadded(g: GraphBatch) -> GraphBatch:
-    """The batch without its padding."""
-    graphs = int(g.num_real_graphs)
-    nodes, edges = int(g.graph_offsets[-1]), int(g.index.offsets[-1])
-    if (nodes, edges, graphs) == (g.num_nodes, g.index.num_edges, g.num_graphs):
+    """The batch without its padding, in NumPy's arrays.
+
+    Raises:
+        ArgumentError: it is being traced; or it has edges between its graphs and its padding.
+    """
+    leaves, structure = mg.tree.flatten(g)
+    if any(isinstance(x, mg.graph.Value) for x in leaves):
+        raise at_user_line(ArgumentError("graphs are batched outside of traced functions"))
+    if not all(isinstance(x, (np.ndarray, np.generic)) for x in leaves):
+        g = mg.tree.unflatten(structure, [np.asarray(x) for x in leaves])
+    i, graphs, nodes = g.index, int(g.num_real_graphs), int(g.graph_offsets[-1])
+    edges = int(i.offsets[nodes])  # nodes that are padding may have edges, such as loops
+    if (nodes, edges, graphs) == (g.num_nodes, i.num_edges, g.num_graphs):
         return g
-    i = g.index.first(edges)
-    index = replace(i, offsets=i.offsets[: nodes + 1], sender_offsets=i.sender_offsets[: nodes + 1])
-    first = lambda n: lambda x: np.asarray(x)[:n]  # noqa: E731
+    if int(i.sender_offsets[nodes]) != edges or (i.senders[:edges] >= nodes).any():
+        raise at_user_line(ArgumentError(f"{g} has edges between its graphs and its padding"))
+    index = replace(
+        i.first(edges), offsets=i.offsets[: nodes + 1], sender_offsets=i.sender_offsets[: nodes + 1]
+    )
+    first = lambda tree, n: mg.tree.map(lambda x: x[:n], tree)  # noqa: E731
     return GraphBatch(
-        mg.tree.map(first(nodes), g.nodes), index, mg.tree.map(first(edges), g.edges),
-        mg.tree.map(first(graphs), g.graphs), g.node_graph[:nodes],
-        g.graph_offsets[: graphs + 1], np.int32(graphs),
+        first(g.nodes, nodes), index, first(g.edges, edges), first(g.graphs, graphs),
+        g.node_graph[:nodes], g.graph_offsets[: graphs + 1], np.int32(graphs),
     )  # fmt: skip
 
 
@@ -261,20 +414,27 @@ def unbatch(g: GraphBatch) -> list[GraphBatch]:
     >>> unbatch(batch([one, one], num_nodes=9))
     [GraphBatch(1 graphs, 2 nodes, 1 edges), GraphBatch(1 graphs, 2 nodes, 1 edges)]
     """
-    g = mg.tree.map(np.asarray, unpadded(g))
-    out = []
+    g, out = unpadded(g), []
+    part = lambda tree, lo, hi: mg.tree.map(lambda x: x[lo:hi], tree)  # noqa: E731
     for k in range(g.num_graphs):
         a, b = (int(n) for n in g.graph_offsets[k : k + 2])
-        first, last = (int(n) for n in (g.index.offsets[a], g.index.offsets[b]))
-        index, places = edge_index(
-            g.index.senders[first:last] - a, g.index.receivers[first:last] - a, b - a
-        )
-        part = lambda tree, lo, hi: mg.tree.map(lambda x: x[lo:hi], tree)  # noqa: E731
-        made = GraphBatch(
-            part(g.nodes, a, b), index, taken(part(g.edges, first, last), places),
-            part(g.graphs, k, k + 1), np.zeros(b - a, "int32"), _offsets(b - a), np.int32(1),
+        lo, hi = int(g.index.offsets[a]), int(g.index.offsets[b])
+        i = g.index
+        index = EdgeIndex(
+            i.senders[lo:hi] - a, i.receivers[lo:hi] - a, i.offsets[a : b + 1] - lo,
+            i.targets[lo:hi] - a, i.order[lo:hi] - lo, i.sender_offsets[a : b + 1] - lo, i.loops,
         )  # fmt: skip
-        out.append(made)
+        out.append(
+            GraphBatch(
+                part(g.nodes, a, b),
+                index,
+                part(g.edges, lo, hi),
+                part(g.graphs, k, k + 1),
+                np.zeros(b - a, "int32"),
+                _offsets(b - a),
+                np.int32(1),
+            )
+        )
     return out
 
 

@@ -28,7 +28,8 @@ class EdgeIndex:
         targets: ``[edges]``, ``receivers[order]``.
         order: ``[edges]``, the edges sorted by sender.
         sender_offsets: ``[senders + 1]``, of `order`.
-        loops: whether every node is known to have one edge to itself (see `add_self_loops`).
+        loops: whether every node but those of padding is known to have one edge to itself (see
+            `add_self_loops`).
     """
 
     senders: Any
