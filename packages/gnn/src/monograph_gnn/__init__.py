@@ -2,7 +2,9 @@
 
 from . import ops
 from .attention import gat_conv
-from .batches import GraphBatch, HeteroBatch, batch, graph, hetero_graph, unbatch
+from .batches import GraphBatch, batch, graph, unbatch
+from .hetero_attention import han_conv, hgt_conv
+from .hetero_batches import HeteroBatch, hetero_batch, hetero_graph, hetero_unbatch
 from .index import EdgeIndex, edge_index
 from .loops import add_self_loops, fill_edges
 from .propagation import (
@@ -15,10 +17,14 @@ from .propagation import (
     received,
     sent,
 )
+from .relational import hetero_rgcn_conv, rgcn_conv, typed_index
+from .relations import hetero
 from .spectral import gcn_conv, gcn_norm
 
 __all__ = [
     "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "add_self_loops", "aggregate", "batch",
     "edge_dot", "edge_index", "edge_softmax", "fill_edges", "gat_conv", "gcn_conv", "gcn_norm",
-    "graph", "hetero_graph", "neighbor_sum", "ops", "propagate", "received", "sent", "unbatch",
+    "graph", "han_conv", "hetero", "hetero_batch", "hetero_graph", "hetero_rgcn_conv",
+    "hetero_unbatch", "hgt_conv", "neighbor_sum", "ops", "propagate", "received", "rgcn_conv", "sent",
+    "typed_index", "unbatch",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""`GraphBatch` and `HeteroBatch`: graphs as trees of arrays, many in one, padded to fixed sizes."""
+"""`GraphBatch`: graphs as a tree of arrays, many in one, padded to fixed sizes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from monograph.errors import ArgumentError, MonographError, ShapeError
 from monograph.tracing import at_user_line
 
 from .index import EdgeIndex, edge_index, edge_problems
-
-Relation = tuple[str, str, str]
-"""Type of the senders, name of the relation, type of the receivers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +73,7 @@ class GraphBatch:
         >>> aggregate(g.membership, g.nodes, "mean").tolist()
         [[1.5]]
         """
-        nodes = mg.arange(self.num_nodes, dtype="int32")
-        ends = mg.arange(self.num_nodes + 1, dtype="int32")
-        of, offsets = mg.asarray(self.node_graph), mg.asarray(self.graph_offsets)
-        return EdgeIndex(nodes, of, offsets, of, nodes, ends)
+        return membership(self.node_graph, self.graph_offsets)
 
     def replace(self, **changes: Any) -> GraphBatch:
         """The same with other ``nodes``, ``edges`` or ``graphs``; of other numbers only what fits."""
@@ -91,14 +85,23 @@ class GraphBatch:
         return f"GraphBatch({self.num_graphs} graphs, {self.num_nodes} nodes, {self.index.num_edges} edges)"
 
 
-def _register(cls: Any) -> None:
+def membership(node_graph: Any, graph_offsets: Any) -> EdgeIndex:
+    """An edge from every node to its graph, of the arrays that batches hold."""
+    n = node_graph.shape[0]
+    nodes, ends = mg.arange(n, dtype="int32"), mg.arange(n + 1, dtype="int32")
+    of, offsets = mg.asarray(node_graph), mg.asarray(graph_offsets)
+    return EdgeIndex(nodes, of, offsets, of, nodes, ends)
+
+
+def register(cls: Any) -> None:
+    """Make a dataclass a tree of its fields."""
     names = [f.name for f in fields(cls)]
     mg.tree.register(
         cls, lambda b: (None, [getattr(b, n) for n in names]), lambda _, parts: cls(*parts)
     )
 
 
-_register(GraphBatch)
+register(GraphBatch)
 
 
 def graph(
@@ -177,10 +180,7 @@ def batch(
     >>> two.index.senders.tolist(), two.index.receivers.tolist()
     ([0, 2, 8, 8], [1, 3, 8, 8])
     """
-    if not graphs:
-        raise at_user_line(ArgumentError("there are no graphs to batch"))
-    if any(isinstance(x, mg.graph.Value) for g in graphs for x in mg.tree.leaves(g)):
-        raise at_user_line(ArgumentError("graphs are batched outside of traced functions"))
+    check_batchable(graphs)
     graphs = [mg.tree.map(np.asarray, unpadded(g)) for g in graphs]
     have = {
         "nodes": sum(g.num_nodes for g in graphs), "edges": sum(g.index.num_edges for g in graphs),
@@ -196,15 +196,29 @@ def batch(
     index, _ = edge_index(senders, receivers, sizes["nodes"])
     index = padded_index(index, sizes["edges"])
     counts = [n for g in graphs for n in np.diff(g.graph_offsets)]
-    offsets = np.cumsum([0, *counts, *[0] * (sizes["graphs"] - have["graphs"])]).astype("int32")
-    of = np.repeat(np.arange(len(counts), dtype="int32"), counts)
-    node_graph = np.concatenate(
-        [of, np.full(sizes["nodes"] - have["nodes"], sizes["graphs"], "int32")]
-    )
+    whole = {k: joined(k, [getattr(g, k) for g in graphs], n) for k, n in sizes.items()}
     return GraphBatch(
-        _joined("nodes", graphs, sizes["nodes"]), index, _joined("edges", graphs, sizes["edges"]),
-        _joined("graphs", graphs, sizes["graphs"]), node_graph, offsets, np.int32(have["graphs"]),
+        whole["nodes"], index, whole["edges"], whole["graphs"],
+        *node_graphs(counts, sizes["nodes"], sizes["graphs"]), np.int32(have["graphs"]),
     )  # fmt: skip
+
+
+def check_batchable(graphs: Sequence[Any]) -> None:
+    """Raise `ArgumentError` for no graphs, or such as are being traced."""
+    if not graphs:
+        raise at_user_line(ArgumentError("there are no graphs to batch"))
+    if any(isinstance(x, mg.graph.Value) for g in graphs for x in mg.tree.leaves(g)):
+        raise at_user_line(ArgumentError("graphs are batched outside of traced functions"))
+
+
+def node_graphs(
+    counts: Sequence[int], num_nodes: int, num_graphs: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The graph of each node, and where each graph's begin, of graphs with so many; padded."""
+    of = np.repeat(np.arange(len(counts), dtype="int32"), counts)
+    padding = np.full(num_nodes - len(of), num_graphs, "int32")
+    offsets = np.cumsum([0, *counts, *[0] * (num_graphs - len(counts))]).astype("int32")
+    return np.concatenate([of, padding]), offsets
 
 
 def padded_index(index: EdgeIndex, num_edges: int) -> EdgeIndex:
@@ -222,8 +236,12 @@ def padded_index(index: EdgeIndex, num_edges: int) -> EdgeIndex:
     )
 
 
-def _joined(what: str, graphs: Sequence[GraphBatch], n: int) -> Any:
-    parts = [getattr(g, what) for g in graphs]
+def joined(what: str, parts: Sequence[Any], n: int) -> Any:
+    """Trees of arrays put one behind the other, and zeros up to ``n`` rows.
+
+    Raises:
+        ShapeError: trees of other structures, or arrays whose rows are of other shapes.
+    """
 
     def join(*arrays: np.ndarray) -> np.ndarray:
         more = n - sum(len(a) for a in arrays)
@@ -243,16 +261,24 @@ def unpadded(g: GraphBatch) -> GraphBatch:
     nodes, edges = int(g.graph_offsets[-1]), int(g.index.offsets[-1])
     if (nodes, edges, graphs) == (g.num_nodes, g.index.num_edges, g.num_graphs):
         return g
-    i = g.index
-    index = EdgeIndex(
-        i.senders[:edges], i.receivers[:edges], i.offsets[: nodes + 1], i.targets[:edges],
-        i.order[:edges], i.sender_offsets[: nodes + 1], loops=i.loops,
-    )  # fmt: skip
-    first = lambda n: lambda x: np.asarray(x)[:n]  # noqa: E731
     return GraphBatch(
-        mg.tree.map(first(nodes), g.nodes), index, mg.tree.map(first(edges), g.edges),
-        mg.tree.map(first(graphs), g.graphs), g.node_graph[:nodes],
-        g.graph_offsets[: graphs + 1], np.int32(graphs),
+        rows(g.nodes, 0, nodes), first_edges(g.index, edges, nodes, nodes), rows(g.edges, 0, edges),
+        rows(g.graphs, 0, graphs), g.node_graph[:nodes], g.graph_offsets[: graphs + 1],
+        np.int32(graphs),
+    )  # fmt: skip
+
+
+def rows(tree: Any, start: int, stop: int) -> Any:
+    """These rows of every array of a tree."""
+    return mg.tree.map(lambda x: np.asarray(x)[start:stop], tree)
+
+
+def first_edges(index: EdgeIndex, edges: int, receivers: int, senders: int) -> EdgeIndex:
+    """The index of fewer edges and nodes, where what is left out is padding."""
+    i = index
+    return EdgeIndex(
+        i.senders[:edges], i.receivers[:edges], i.offsets[: receivers + 1], i.targets[:edges],
+        i.order[:edges], i.sender_offsets[: senders + 1], loops=i.loops,
     )  # fmt: skip
 
 
@@ -272,90 +298,9 @@ def unbatch(g: GraphBatch) -> list[GraphBatch]:
         index, places = edge_index(
             g.index.senders[first:last] - a, g.index.receivers[first:last] - a, b - a
         )
-        part = lambda tree, lo, hi: mg.tree.map(lambda x: x[lo:hi], tree)  # noqa: E731
         made = GraphBatch(
-            part(g.nodes, a, b), index, taken(part(g.edges, first, last), places),
-            part(g.graphs, k, k + 1), np.zeros(b - a, "int32"), _offsets(b - a), np.int32(1),
+            rows(g.nodes, a, b), index, taken(rows(g.edges, first, last), places),
+            rows(g.graphs, k, k + 1), np.zeros(b - a, "int32"), _offsets(b - a), np.int32(1),
         )  # fmt: skip
         out.append(made)
     return out
-
-
-@dataclass(frozen=True, eq=False)
-class HeteroBatch:
-    """A graph with several types of nodes and of relations between them; a tree of arrays.
-
-    Attributes:
-        nodes: by type: ``[nodes of it, ...]`` or a tree of such arrays.
-        index: by relation ``(senders' type, name, receivers' type)``.
-        edges: by relation, for those of which something is known: ``[edges, ...]`` or a tree.
-    """
-
-    nodes: Mapping[str, Any]
-    index: Mapping[Relation, EdgeIndex]
-    edges: Mapping[Relation, Any]
-
-    def num_nodes(self, kind: str) -> int:
-        """Nodes of a type, padding included."""
-        return mg.tree.leaves(self.nodes[kind])[0].shape[0]
-
-    def replace(self, **changes: Any) -> HeteroBatch:
-        """The same with other ``nodes`` or ``edges``."""
-        return HeteroBatch(
-            **{f.name: changes.get(f.name, getattr(self, f.name)) for f in fields(self)}
-        )
-
-    def __repr__(self) -> str:
-        kinds = ", ".join(f"{k}: {self.num_nodes(k)}" for k in self.nodes)
-        edges = ", ".join(f"{'-'.join(r)}: {i.num_edges}" for r, i in self.index.items())
-        return f"HeteroBatch(nodes {kinds}; edges {edges})"
-
-
-_register(HeteroBatch)
-
-
-def hetero_graph(
-    nodes: Mapping[str, Any], edges: Mapping[Relation, tuple[Any, Any]],
-    edge_features: Mapping[Relation, Any] | None = None,
-) -> HeteroBatch:  # fmt: skip
-    """A graph of several types of nodes and relations.
-
-    Args:
-        nodes: by type: ``[nodes of it, ...]``, a tree of such arrays, or just how many there are.
-        edges: by relation: ``(senders [edges], receivers [edges])``, ids among the nodes of their type.
-        edge_features: by relation ``[edges, ...]`` or a tree of such.
-
-    Raises:
-        ArgumentError: a relation with a type of which there are no nodes, ids out of range, features of
-            another length or of no relation; all of them are named.
-
-    >>> import numpy as np
-    >>> hetero_graph({"user": np.ones((2, 3)), "item": np.ones((4, 5))},
-    ...              {("user", "buys", "item"): ([0, 1, 1], [3, 0, 2])})
-    HeteroBatch(nodes user: 2, item: 4; edges user-buys-item: 3)
-    """
-    counted = {
-        k: np.zeros((v, 0), "float32") if isinstance(v, (int, np.integer)) else v
-        for k, v in nodes.items()
-    }
-    counts = {k: len(mg.tree.leaves(v)[0]) for k, v in counted.items()}
-    features = dict(edge_features or {})
-    problems = misfits({k: (v, counts[k]) for k, v in counted.items()})
-    index, placed = dict[Relation, EdgeIndex](), dict[Relation, Any]()
-    for relation, (senders, receivers) in edges.items():
-        if unknown := {relation[0], relation[2]} - counts.keys():
-            problems.append(f"{relation}: there are no nodes of type {', '.join(sorted(unknown))}")
-            continue
-        ends = np.asarray(senders), np.asarray(receivers)
-        many = {"senders": counts[relation[0]], "receivers": counts[relation[2]]}
-        wrong = [str(e) for e in edge_problems(ends, many)]
-        if relation in features:
-            wrong += misfits({"edges": (features[relation], len(ends[0]))})
-        problems += [f"{relation}: {w}" for w in wrong]
-        if not wrong:
-            index[relation], places = edge_index(*ends, many["receivers"], many["senders"])
-            placed |= {relation: taken(features[relation], places)} if relation in features else {}
-    problems += [f"{r}: it has features but no edges" for r in features.keys() - edges.keys()]
-    if problems:
-        raise at_user_line(ArgumentError("; ".join(problems)))
-    return HeteroBatch(counted, index, placed)
