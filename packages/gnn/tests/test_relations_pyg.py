@@ -144,10 +144,16 @@ def test_hgt(pyg, agrees, engine, hetero, rng, channels):
     weights = {}
     for k in TYPES:
         lin = module.kqv_lin.lins[k]
-        weights |= {f"{k}/kqv/kernel": (lin.weight, np.transpose), f"{k}/kqv/bias": (lin.bias, same)}
+        weights |= {
+            f"{k}/kqv/kernel": (lin.weight, np.transpose),
+            f"{k}/kqv/bias": (lin.bias, same),
+        }
     for k in ("field", "paper"):
         lin = module.out_lin.lins[k]
-        weights |= {f"{k}/out/kernel": (lin.weight, np.transpose), f"{k}/out/bias": (lin.bias, same)}
+        weights |= {
+            f"{k}/out/kernel": (lin.weight, np.transpose),
+            f"{k}/out/bias": (lin.bias, same),
+        }
         if channels == 8:
             weights[f"{k}/skip"] = (module.skip[k], same)
     n = len(hetero.index)
@@ -287,7 +293,9 @@ def test_hetero_rgcn_is_rgcn_of_the_same_graph_without_types(engine, hetero, rng
     got = store.bind(typed, engine)()
     other.bind(plain, engine).trace()
     for name in other.trainable:
-        value = [store[f"{'-'.join(r)}/{name}"].numpy() for r in order] if "blocks" in parts else None
+        value = (
+            [store[f"{'-'.join(r)}/{name}"].numpy() for r in order] if "blocks" in parts else None
+        )
         other[name] = store[name].numpy() if value is None else np.concatenate(value)
     want = other.bind(plain, engine)()
     got = np.concatenate([got[k].numpy() for k in TYPES])

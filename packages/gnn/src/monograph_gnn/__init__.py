@@ -6,6 +6,7 @@ from .batches import GraphBatch, batch, graph, unbatch
 from .hetero_attention import han_conv, hgt_conv
 from .hetero_batches import HeteroBatch, hetero_batch, hetero_graph, hetero_unbatch
 from .index import EdgeIndex, edge_index
+from .links import inner_product_decoder, mlp_decoder
 from .loops import add_self_loops, fill_edges
 from .propagation import (
     AGGREGATIONS,
@@ -17,14 +18,25 @@ from .propagation import (
     received,
     sent,
 )
+from .ranking import TripleFilter, link_ranks, rank_metrics, ranks
 from .relational import hetero_rgcn_conv, rgcn_conv, typed_index
 from .relations import hetero
+from .scorers import (
+    complex_score,
+    distmult_score,
+    rotate_score,
+    score_heads,
+    score_tails,
+    transe_score,
+)
 from .spectral import gcn_conv, gcn_norm
 
 __all__ = [
-    "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "add_self_loops", "aggregate", "batch",
-    "edge_dot", "edge_index", "edge_softmax", "fill_edges", "gat_conv", "gcn_conv", "gcn_norm",
-    "graph", "han_conv", "hetero", "hetero_batch", "hetero_graph", "hetero_rgcn_conv",
-    "hetero_unbatch", "hgt_conv", "neighbor_sum", "ops", "propagate", "received", "rgcn_conv", "sent",
-    "typed_index", "unbatch",
+    "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "TripleFilter", "add_self_loops",
+    "aggregate", "batch", "complex_score", "distmult_score", "edge_dot", "edge_index",
+    "edge_softmax", "fill_edges", "gat_conv", "gcn_conv", "gcn_norm", "graph", "han_conv", "hetero",
+    "hetero_batch", "hetero_graph", "hetero_rgcn_conv", "hetero_unbatch", "hgt_conv",
+    "inner_product_decoder", "link_ranks", "mlp_decoder", "neighbor_sum", "ops", "propagate",
+    "rank_metrics", "ranks", "received", "rgcn_conv", "rotate_score", "score_heads", "score_tails",
+    "sent", "transe_score", "typed_index", "unbatch",
 ]  # fmt: skip

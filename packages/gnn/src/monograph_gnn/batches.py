@@ -11,7 +11,7 @@ import numpy as np
 from monograph.errors import ArgumentError, MonographError, ShapeError
 from monograph.tracing import at_user_line
 
-from .index import EdgeIndex, edge_index, edge_problems
+from .index import EdgeIndex, edge_index
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
-from monograph.errors import ArgumentError, ShapeError
+from monograph.errors import ArgumentError, DTypeError, ShapeError
 from monograph.tracing import at_user_line, tracing
 from monograph_layers.authoring import layer, refuse
 from monograph_layers.initializers import Init, glorot_uniform, zeros
 
 from .hetero_batches import HeteroBatch, relation_name
-from .index import EdgeIndex, edge_index
+from .index import EdgeIndex, edge_index, known
 from .propagation import Aggregation, aggregate, neighbor_sum, propagate
 
 
@@ -47,17 +47,19 @@ def typed_index(index: EdgeIndex, types: Any, relations: int) -> tuple[EdgeIndex
     """
     if relations < 1:
         raise at_user_line(ArgumentError(f"relations={relations} must be 1 or more"))
-    types = mg.asarray(types)
-    if types.shape != (index.num_edges,):
+    types = known(types)
+    if tuple(types.shape) != (index.num_edges,):
         raise at_user_line(
-            ShapeError(f"types must be [edges], {index.num_edges} of them, got {types.spec}")
+            ShapeError(
+                f"types must be [edges], {index.num_edges} of them, got {tuple(types.shape)}"
+            )
         )
-    if not types.dtype.is_integer and index.num_edges:
-        raise at_user_line(mg.errors.DTypeError(f"types must be integers, got {types.spec}"))
+    if not mg.isdtype(mg.dtypes.dtype(types.dtype), "integral") and index.num_edges:
+        raise at_user_line(DTypeError(f"types must be integers, got {types.dtype}"))
     if any(isinstance(x, mg.graph.Value) for x in (types, *index.arrays)):
         return _typed(index, types, relations)
     with tracing(None):  # known arrays: at once, wherever this is called
-        _check_types(np.asarray(index.receivers) < index.num_receivers, types.numpy(), relations)
+        _check_types(np.asarray(index.receivers) < index.num_receivers, types, relations)
         return mg.tree.map(
             lambda x: x.numpy(),
             mg.jit(_typed, static_argnums=2).on("numpy")(index, types, relations),
@@ -294,6 +296,8 @@ def hetero_rgcn_conv(
             y = root if y is None else y + root
         if y is None:
             y = mg.zeros((v.shape[0], channels), dtype=dtype)
-        bias = (scope / k).parameter("bias", (channels,), bias_initializer, dtype) if use_bias else 0
+        bias = (
+            (scope / k).parameter("bias", (channels,), bias_initializer, dtype) if use_bias else 0
+        )
         out[k] = y + bias
     return {k: out[k] for k in x}
