@@ -140,6 +140,35 @@ def test_triplet_margin_is_torch(engine, swap):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_margin_ranking_is_torch(engine):
+    p, n = normal(6), normal(6, 4)
+    want = torch.nn.MarginRankingLoss(margin=0.7, reduction="none")
+    want = want(torch.tensor(p)[:, None].expand(6, 4), torch.tensor(n), torch.ones(6, 4)).mean(1)
+    loss = mg.jit(functools.partial(losses.margin_ranking, margin=0.7), engine=engine)
+    np.testing.assert_allclose(loss(p, n), want, rtol=1e-5, atol=1e-6)
+    one = np.maximum(0.7 - p + n[:, 0], 0)
+    np.testing.assert_allclose(loss(p, n[:, 0]), one, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_self_adversarial_is_the_papers_formula(engine):
+    p, n = 5 * normal(6), 5 * normal(6, 4)
+    loss = functools.partial(losses.self_adversarial, margin=3.0, temperature=0.5)
+    got = mg.jit(mg.value_and_grad(lambda *x: mg.sum(loss(*x)), argnums=(0, 1)), engine=engine)
+    tp, tn = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in (p, n))
+    weights = torch.softmax(0.5 * tn, 1).detach()
+    log_sigmoid = torch.nn.functional.logsigmoid
+    want = -log_sigmoid(3 + tp) - (weights * log_sigmoid(-3 - tn)).sum(1)
+    want.sum().backward()
+    value, grads = got(p, n)
+    np.testing.assert_allclose(value, want.sum().item(), rtol=1e-5)
+    for g, t in zip(grads, (tp, tn)):
+        np.testing.assert_allclose(g, t.grad, rtol=1e-4, atol=1e-6)
+    far = loss(np.float32([-1e4]), np.float32([[1e4, -1e4]])).numpy()
+    np.testing.assert_allclose(far, [2e4 - 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_semi_hard_triplets_against_loops(engine):
     x, y = normal(9, 4), np.array([0, 1, 0, 2, 1, 0, 2, 0, 3])
     x /= np.linalg.norm(x, axis=1, keepdims=True)

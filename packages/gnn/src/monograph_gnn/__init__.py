@@ -2,9 +2,12 @@
 
 from . import ops
 from .attention import gat_conv
-from .batches import GraphBatch, HeteroBatch, batch, graph, hetero_graph, take_graphs, unbatch
+from .batches import GraphBatch, batch, graph, take_graphs, unbatch
 from .conversions import from_networkx, from_pyg, from_scipy, to_networkx, to_pyg, to_scipy
+from .hetero_attention import han_conv, hgt_conv
+from .hetero_batches import HeteroBatch, hetero_batch, hetero_graph, hetero_unbatch
 from .index import EdgeIndex, edge_index
+from .links import inner_product_decoder, mlp_decoder
 from .loading import Buckets, GraphLoader, Size
 from .loops import add_self_loops, fill_edges
 from .propagation import (
@@ -16,6 +19,17 @@ from .propagation import (
     propagate,
     received,
     sent,
+)
+from .ranking import TripleFilter, link_ranks, rank_metrics, ranks
+from .relational import hetero_rgcn_conv, rgcn_conv, typed_index
+from .relations import hetero
+from .scorers import (
+    complex_score,
+    distmult_score,
+    rotate_score,
+    score_heads,
+    score_tails,
+    transe_score,
 )
 from .spectral import gcn_conv, gcn_norm
 from .splits import split_links, split_nodes
@@ -31,10 +45,13 @@ from .transforms import (
 
 __all__ = [
     "AGGREGATIONS", "Buckets", "EdgeIndex", "GraphBatch", "GraphLoader", "HeteroBatch", "Size",
-    "add_self_loops", "aggregate", "batch", "components", "edge_dot", "edge_index", "edge_softmax",
-    "fill_edges", "from_networkx", "from_pyg", "from_scipy", "gat_conv", "gcn_conv", "gcn_norm",
-    "graph", "hetero_graph", "largest_component", "neighbor_sum", "normalize_features", "ops",
-    "propagate", "received", "remove_duplicates", "remove_self_loops", "sent", "split_links",
-    "split_nodes", "subgraph", "take_graphs", "to_networkx", "to_pyg", "to_scipy", "to_undirected",
-    "unbatch",
+    "TripleFilter", "add_self_loops", "aggregate", "batch", "complex_score", "components",
+    "distmult_score", "edge_dot", "edge_index", "edge_softmax", "fill_edges", "from_networkx",
+    "from_pyg", "from_scipy", "gat_conv", "gcn_conv", "gcn_norm", "graph", "han_conv", "hetero",
+    "hetero_batch", "hetero_graph", "hetero_rgcn_conv", "hetero_unbatch", "hgt_conv",
+    "inner_product_decoder", "largest_component", "link_ranks", "mlp_decoder", "neighbor_sum",
+    "normalize_features", "ops", "propagate", "rank_metrics", "ranks", "received",
+    "remove_duplicates", "remove_self_loops", "rgcn_conv", "rotate_score", "score_heads",
+    "score_tails", "sent", "split_links", "split_nodes", "subgraph", "take_graphs", "to_networkx",
+    "to_pyg", "to_scipy", "to_undirected", "transe_score", "typed_index", "unbatch",
 ]  # fmt: skip

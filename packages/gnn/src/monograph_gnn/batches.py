@@ -1,4 +1,4 @@
-"""`GraphBatch` and `HeteroBatch`: graphs as trees of arrays, many in one, padded to fixed sizes."""
+"""`GraphBatch`: graphs as trees of arrays, many in one, padded to fixed sizes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ import numpy as np
 from monograph.errors import ArgumentError, MonographError, ShapeError
 from monograph.tracing import at_user_line
 
-from .index import EdgeIndex, edge_index, edge_problems
-
-Relation = tuple[str, str, str]
-"""Type of the senders, name of the relation, type of the receivers."""
+from .index import EdgeIndex, edge_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +73,7 @@ class GraphBatch:
         >>> aggregate(g.membership, g.nodes, "mean").tolist()
         [[1.5]]
         """
-        nodes = mg.arange(self.num_nodes, dtype="int32")
-        ends = mg.arange(self.num_nodes + 1, dtype="int32")
-        of, offsets = mg.asarray(self.node_graph), mg.asarray(self.graph_offsets)
-        return EdgeIndex(nodes, of, offsets, of, nodes, ends)
+        return membership(self.node_graph, self.graph_offsets)
 
     def replace(self, **changes: Any) -> GraphBatch:
         """The same with other ``nodes``, ``edges`` or ``graphs``; of other numbers only what fits."""
@@ -91,14 +85,23 @@ class GraphBatch:
         return f"GraphBatch({self.num_graphs} graphs, {self.num_nodes} nodes, {self.index.num_edges} edges)"
 
 
-def _register(cls: Any) -> None:
+def membership(node_graph: Any, graph_offsets: Any) -> EdgeIndex:
+    """An edge from every node to its graph, of the arrays that batches hold."""
+    n = node_graph.shape[0]
+    nodes, ends = mg.arange(n, dtype="int32"), mg.arange(n + 1, dtype="int32")
+    of, offsets = mg.asarray(node_graph), mg.asarray(graph_offsets)
+    return EdgeIndex(nodes, of, offsets, of, nodes, ends)
+
+
+def register(cls: Any) -> None:
+    """Make a dataclass a tree of its fields."""
     names = [f.name for f in fields(cls)]
     mg.tree.register(
         cls, lambda b: (None, [getattr(b, n) for n in names]), lambda _, parts: cls(*parts)
     )
 
 
-_register(GraphBatch)
+register(GraphBatch)
 
 
 def graph(
@@ -211,8 +214,7 @@ def batch(
     >>> two.index.senders.tolist(), two.index.receivers.tolist()
     ([0, 2, 8, 8], [1, 3, 8, 8])
     """
-    if not graphs:
-        raise at_user_line(ArgumentError("there are no graphs to batch"))
+    check_batchable(graphs)
     real = [unpadded(g) for g in graphs]
     return _padded(
         real[0] if len(real) == 1 else _concatenated(real), num_nodes, num_edges, num_graphs
@@ -275,17 +277,18 @@ def _concatenated(graphs: Sequence[GraphBatch]) -> GraphBatch:
     edge_by_edge, edge_by_node = (
         np.repeat(_starts(edges).astype("int32"), n) for n in (edges, nodes)
     )
-    joined = lambda name: np.concatenate([getattr(g.index, name) for g in graphs])  # noqa: E731
+    whole = lambda name: np.concatenate([getattr(g.index, name) for g in graphs])  # noqa: E731
     ends = lambda name: np.concatenate([getattr(g.index, name)[:-1] for g in graphs])  # noqa: E731
     index = EdgeIndex(
-        joined("senders") + by_edge, joined("receivers") + by_edge,
-        _ended(ends("offsets") + edge_by_node, edges.sum()), joined("targets") + by_edge,
-        joined("order") + edge_by_edge, _ended(ends("sender_offsets") + edge_by_node, edges.sum()),
+        whole("senders") + by_edge, whole("receivers") + by_edge,
+        _ended(ends("offsets") + edge_by_node, edges.sum()), whole("targets") + by_edge,
+        whole("order") + edge_by_edge, _ended(ends("sender_offsets") + edge_by_node, edges.sum()),
         all(g.index.loops for g in graphs),
     )  # fmt: skip
+    features = {k: joined(k, [getattr(g, k) for g in graphs]) for k in ("nodes", "edges", "graphs")}
+    counts = np.concatenate([g.graph_offsets[1:] - g.graph_offsets[:-1] for g in graphs])
     return GraphBatch(
-        _joined("nodes", graphs), index, _joined("edges", graphs), _joined("graphs", graphs),
-        *_whose(np.concatenate([g.graph_offsets[1:] - g.graph_offsets[:-1] for g in graphs])),
+        features["nodes"], index, features["edges"], features["graphs"], *_whose(counts),
         np.int32(sum(g.num_graphs for g in graphs)),
     )  # fmt: skip
 
@@ -357,26 +360,57 @@ def _whose(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return of, _ended(_starts(counts), len(of))
 
 
-def _joined(what: str, graphs: Sequence[GraphBatch]) -> Any:
-    """One tree out of every graph's."""
-    trees = [getattr(g, what) for g in graphs]
+def joined(what: str, trees: Sequence[Any], n: int | None = None) -> Any:
+    """Trees of arrays put one behind the other, and zeros up to ``n`` rows.
+
+    Raises:
+        ShapeError: trees of other structures, or arrays whose rows are of other shapes.
+    """
     leaves, structure = zip(*map(mg.tree.flatten, trees))
     for k, (xs, kind) in enumerate(zip(leaves, structure)):
         shapes, wanted = ([x.shape[1:] for x in part] for part in (xs, leaves[0]))
         if kind != structure[0] or shapes != wanted:
-            found = ", ".join(
-                f"{p or 'array'} {s}" for p, s in zip(mg.tree.paths(trees[k]), shapes)
-            )
-            first = ", ".join(
-                f"{p or 'array'} {s}" for p, s in zip(mg.tree.paths(trees[0]), wanted)
-            )
+            told = [
+                ", ".join(f"{p or 'array'} {s}" for p, s in zip(mg.tree.paths(tree), part))
+                or "none"
+                for tree, part in ((trees[k], shapes), (trees[0], wanted))
+            ]
             raise at_user_line(
                 ShapeError(
                     f"{what} of graph {k} are of another structure or shape than those of graph 0: "
-                    f"{found or 'none'} per row, there {first or 'none'}"
+                    f"{told[0]} per row, there {told[1]}"
                 )
             )
-    return mg.tree.unflatten(structure[0], [np.concatenate(parts) for parts in zip(*leaves)])
+    whole = [np.concatenate(parts) for parts in zip(*leaves)]
+    whole = whole if n is None else [_filled(x, n, 0) for x in whole]
+    return mg.tree.unflatten(structure[0], whole)
+
+
+def check_batchable(graphs: Sequence[Any]) -> None:
+    """Raise `ArgumentError` for no graphs, or such as are being traced."""
+    if not graphs:
+        raise at_user_line(ArgumentError("there are no graphs to batch"))
+    if any(isinstance(x, mg.graph.Value) for g in graphs for x in mg.tree.leaves(g)):
+        raise at_user_line(ArgumentError("graphs are batched outside of traced functions"))
+
+
+def node_graphs(counts: Any, num_nodes: int, num_graphs: int) -> tuple[np.ndarray, np.ndarray]:
+    """``node_graph`` and ``graph_offsets`` of graphs of so many nodes, padded."""
+    of, offsets = _whose(np.asarray(counts, "int64"))
+    return _filled(of, num_nodes, num_graphs), _filled(offsets, num_graphs + 1, len(of))
+
+
+def rows(tree: Any, start: int, stop: int) -> Any:
+    """These rows of every array of a tree."""
+    return mg.tree.map(lambda x: np.asarray(x)[start:stop], tree)
+
+
+def first_edges(index: EdgeIndex, edges: int, receivers: int, senders: int) -> EdgeIndex:
+    """The index of fewer edges and nodes, where what is left out is padding."""
+    return replace(
+        index.first(edges), offsets=index.offsets[: receivers + 1],
+        sender_offsets=index.sender_offsets[: senders + 1],
+    )  # fmt: skip
 
 
 def unpadded(g: GraphBatch) -> GraphBatch:
@@ -385,9 +419,8 @@ def unpadded(g: GraphBatch) -> GraphBatch:
     Raises:
         ArgumentError: it is being traced; or it has edges between its graphs and its padding.
     """
+    check_batchable([g])
     leaves, structure = mg.tree.flatten(g)
-    if any(isinstance(x, mg.graph.Value) for x in leaves):
-        raise at_user_line(ArgumentError("graphs are batched outside of traced functions"))
     if not all(isinstance(x, (np.ndarray, np.generic)) for x in leaves):
         g = mg.tree.unflatten(structure, [np.asarray(x) for x in leaves])
     i, graphs, nodes = g.index, int(g.num_real_graphs), int(g.graph_offsets[-1])
@@ -396,13 +429,10 @@ def unpadded(g: GraphBatch) -> GraphBatch:
         return g
     if int(i.sender_offsets[nodes]) != edges or (i.senders[:edges] >= nodes).any():
         raise at_user_line(ArgumentError(f"{g} has edges between its graphs and its padding"))
-    index = replace(
-        i.first(edges), offsets=i.offsets[: nodes + 1], sender_offsets=i.sender_offsets[: nodes + 1]
-    )
-    first = lambda tree, n: mg.tree.map(lambda x: x[:n], tree)  # noqa: E731
     return GraphBatch(
-        first(g.nodes, nodes), index, first(g.edges, edges), first(g.graphs, graphs),
-        g.node_graph[:nodes], g.graph_offsets[: graphs + 1], np.int32(graphs),
+        rows(g.nodes, 0, nodes), first_edges(i, edges, nodes, nodes), rows(g.edges, 0, edges),
+        rows(g.graphs, 0, graphs), g.node_graph[:nodes], g.graph_offsets[: graphs + 1],
+        np.int32(graphs),
     )  # fmt: skip
 
 
@@ -415,7 +445,6 @@ def unbatch(g: GraphBatch) -> list[GraphBatch]:
     [GraphBatch(1 graphs, 2 nodes, 1 edges), GraphBatch(1 graphs, 2 nodes, 1 edges)]
     """
     g, out = unpadded(g), []
-    part = lambda tree, lo, hi: mg.tree.map(lambda x: x[lo:hi], tree)  # noqa: E731
     for k in range(g.num_graphs):
         a, b = (int(n) for n in g.graph_offsets[k : k + 2])
         lo, hi = int(g.index.offsets[a]), int(g.index.offsets[b])
@@ -424,95 +453,9 @@ def unbatch(g: GraphBatch) -> list[GraphBatch]:
             i.senders[lo:hi] - a, i.receivers[lo:hi] - a, i.offsets[a : b + 1] - lo,
             i.targets[lo:hi] - a, i.order[lo:hi] - lo, i.sender_offsets[a : b + 1] - lo, i.loops,
         )  # fmt: skip
-        out.append(
-            GraphBatch(
-                part(g.nodes, a, b),
-                index,
-                part(g.edges, lo, hi),
-                part(g.graphs, k, k + 1),
-                np.zeros(b - a, "int32"),
-                _offsets(b - a),
-                np.int32(1),
-            )
-        )
+        made = GraphBatch(
+            rows(g.nodes, a, b), index, rows(g.edges, lo, hi), rows(g.graphs, k, k + 1),
+            *_whose(np.asarray([b - a])), np.int32(1),
+        )  # fmt: skip
+        out.append(made)
     return out
-
-
-@dataclass(frozen=True, eq=False)
-class HeteroBatch:
-    """A graph with several types of nodes and of relations between them; a tree of arrays.
-
-    Attributes:
-        nodes: by type: ``[nodes of it, ...]`` or a tree of such arrays.
-        index: by relation ``(senders' type, name, receivers' type)``.
-        edges: by relation, for those of which something is known: ``[edges, ...]`` or a tree.
-    """
-
-    nodes: Mapping[str, Any]
-    index: Mapping[Relation, EdgeIndex]
-    edges: Mapping[Relation, Any]
-
-    def num_nodes(self, kind: str) -> int:
-        """Nodes of a type, padding included."""
-        return mg.tree.leaves(self.nodes[kind])[0].shape[0]
-
-    def replace(self, **changes: Any) -> HeteroBatch:
-        """The same with other ``nodes`` or ``edges``."""
-        return HeteroBatch(
-            **{f.name: changes.get(f.name, getattr(self, f.name)) for f in fields(self)}
-        )
-
-    def __repr__(self) -> str:
-        kinds = ", ".join(f"{k}: {self.num_nodes(k)}" for k in self.nodes)
-        edges = ", ".join(f"{'-'.join(r)}: {i.num_edges}" for r, i in self.index.items())
-        return f"HeteroBatch(nodes {kinds}; edges {edges})"
-
-
-_register(HeteroBatch)
-
-
-def hetero_graph(
-    nodes: Mapping[str, Any], edges: Mapping[Relation, tuple[Any, Any]],
-    edge_features: Mapping[Relation, Any] | None = None,
-) -> HeteroBatch:  # fmt: skip
-    """A graph of several types of nodes and relations.
-
-    Args:
-        nodes: by type: ``[nodes of it, ...]``, a tree of such arrays, or just how many there are.
-        edges: by relation: ``(senders [edges], receivers [edges])``, ids among the nodes of their type.
-        edge_features: by relation ``[edges, ...]`` or a tree of such.
-
-    Raises:
-        ArgumentError: a relation with a type of which there are no nodes, ids out of range, features of
-            another length or of no relation; all of them are named.
-
-    >>> import numpy as np
-    >>> hetero_graph({"user": np.ones((2, 3)), "item": np.ones((4, 5))},
-    ...              {("user", "buys", "item"): ([0, 1, 1], [3, 0, 2])})
-    HeteroBatch(nodes user: 2, item: 4; edges user-buys-item: 3)
-    """
-    counted = {
-        k: np.zeros((v, 0), "float32") if isinstance(v, (int, np.integer)) else v
-        for k, v in nodes.items()
-    }
-    counts = {k: len(mg.tree.leaves(v)[0]) for k, v in counted.items()}
-    features = dict(edge_features or {})
-    problems = misfits({k: (v, counts[k]) for k, v in counted.items()})
-    index, placed = dict[Relation, EdgeIndex](), dict[Relation, Any]()
-    for relation, (senders, receivers) in edges.items():
-        if unknown := {relation[0], relation[2]} - counts.keys():
-            problems.append(f"{relation}: there are no nodes of type {', '.join(sorted(unknown))}")
-            continue
-        ends = np.asarray(senders), np.asarray(receivers)
-        many = {"senders": counts[relation[0]], "receivers": counts[relation[2]]}
-        wrong = [str(e) for e in edge_problems(ends, many)]
-        if relation in features:
-            wrong += misfits({"edges": (features[relation], len(ends[0]))})
-        problems += [f"{relation}: {w}" for w in wrong]
-        if not wrong:
-            index[relation], places = edge_index(*ends, many["receivers"], many["senders"])
-            placed |= {relation: taken(features[relation], places)} if relation in features else {}
-    problems += [f"{r}: it has features but no edges" for r in features.keys() - edges.keys()]
-    if problems:
-        raise at_user_line(ArgumentError("; ".join(problems)))
-    return HeteroBatch(counted, index, placed)

@@ -13,7 +13,8 @@ import numpy as np
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
-from .batches import GraphBatch, HeteroBatch, graph, hetero_graph, unbatch, unpadded
+from .batches import GraphBatch, graph, unbatch, unpadded
+from .hetero_batches import HeteroBatch, hetero_graph
 from .index import EdgeIndex, edge_index
 from .transforms import both_ways
 

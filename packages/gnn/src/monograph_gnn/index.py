@@ -125,7 +125,7 @@ def edge_index(
     >>> index.senders.tolist(), index.receivers.tolist(), index.offsets.tolist(), places.tolist()
     ([2, 1, 0], [0, 0, 1], [0, 2, 3, 3], [1, 2, 0])
     """
-    ends = tuple(_known(x) for x in (senders, receivers))
+    ends = tuple(known(x) for x in (senders, receivers))
     counts = {"senders": num_nodes if num_senders is None else num_senders, "receivers": num_nodes}
     if problems := [*edge_problems(ends, counts)]:
         raise at_user_line(type(problems[0])("; ".join(map(str, problems))))
@@ -134,7 +134,8 @@ def edge_index(
     return _sorted(mg if traced else np, *xs, *counts.values())
 
 
-def _known(x: Any) -> Any:
+def known(x: Any) -> Any:
+    """A NumPy array, or the value of a function being traced that it is."""
     if isinstance(x, mg.graph.Value):
         return x
     return np.asarray(x.numpy() if isinstance(x, mg.Tensor) else x)

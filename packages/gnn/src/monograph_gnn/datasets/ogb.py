@@ -9,7 +9,8 @@ import numpy as np
 from monograph.errors import ArgumentError, FileFormatError
 from monograph.tracing import at_user_line
 
-from ..batches import GraphBatch, HeteroBatch, batch, graph, hetero_graph
+from ..batches import GraphBatch, batch, graph
+from ..hetero_batches import HeteroBatch, hetero_graph
 from . import files
 from .tasks import GraphTask, NodeTask, mask
 

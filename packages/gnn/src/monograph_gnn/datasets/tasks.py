@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..batches import GraphBatch, HeteroBatch
+from ..batches import GraphBatch
+from ..hetero_batches import HeteroBatch
 
 
 class NodeTask(NamedTuple):

@@ -26,6 +26,8 @@ from .margins import (
     circle,
     contrastive,
     hinge,
+    margin_ranking,
+    self_adversarial,
     squared_hinge,
     triplet_margin,
     triplet_semi_hard,
@@ -44,8 +46,9 @@ from .regression import (
 __all__ = [
     "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy",
     "categorical_focal_crossentropy", "categorical_hinge", "check_labels", "circle", "contrastive",
-    "cosine_similarity", "dice", "hinge", "huber", "kl_divergence", "log_cosh",
+    "cosine_similarity", "dice", "hinge", "huber", "kl_divergence", "log_cosh", "margin_ranking",
     "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
-    "mean_squared_logarithmic_error", "nll", "poisson", "sparse_categorical_crossentropy",
-    "squared_hinge", "triplet_margin", "triplet_semi_hard", "tversky",
+    "mean_squared_logarithmic_error", "nll", "poisson", "self_adversarial",
+    "sparse_categorical_crossentropy", "squared_hinge", "triplet_margin", "triplet_semi_hard",
+    "tversky",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Losses with a margin: hinges, and distances of embeddings."""
+"""Losses with a margin: hinges, distances of embeddings, and what is true ranked above what is not."""
 
 from __future__ import annotations
 
@@ -135,6 +135,65 @@ def circle(
     total = mg.logsumexp(mg.where(near, pull, low), axis=1)
     total = total + mg.logsumexp(mg.where(same, low, push), axis=1)
     return mg.logaddexp(total, 0.0)
+
+
+def margin_ranking(positive: Any, negative: Any, margin: float = 1.0) -> mg.Array:
+    """``max(margin - positive + negative, 0)``, the mean over each sample's negatives.
+
+    As PyTorch's ``MarginRankingLoss`` with targets of 1; what TransE is trained with (Bordes et al. 2013).
+
+    Args:
+        positive: scores of what is true ``[batch]``; higher is better.
+        negative: of what is not, ``[batch, negatives]`` or ``[batch]``.
+
+    Returns:
+        ``[batch]``.
+
+    >>> import monograph as mg
+    >>> margin_ranking(mg.tensor([2.0]), mg.tensor([[0.5, 1.5]])).tolist()
+    [0.25]
+    """
+    positive, negative = _ranked(positive, negative)
+    return mg.mean(mg.relu(margin - positive[:, None] + negative), axis=-1)
+
+
+def self_adversarial(
+    positive: Any, negative: Any, margin: float = 9.0, temperature: float = 1.0
+) -> mg.Array:
+    """Negatives weighed by how true they seem (Sun et al. 2019, "RotatE").
+
+    ``-log s(margin + positive) - sum of w log s(-margin - negative)`` with the sigmoid ``s`` and ``w =
+    softmax(temperature * negative)``, through which no gradient flows.
+
+    Args:
+        positive: scores of what is true ``[batch]``: negative distances, for RotatE and TransE.
+        negative: of what is not, ``[batch, negatives]`` or ``[batch]``.
+
+    Returns:
+        ``[batch]``.
+
+    >>> import monograph as mg
+    >>> self_adversarial(mg.tensor([-9.0]), mg.tensor([[-9.0, -9.0]])).tolist()
+    [1.386...]
+    """
+    positive, negative = _ranked(positive, negative)
+    weights = mg.stop_gradient(mg.softmax(temperature * negative, axis=-1))
+    wrong = mg.sum(weights * mg.logaddexp(margin + negative, 0.0), axis=-1)
+    return mg.logaddexp(-margin - positive, 0.0) + wrong
+
+
+def _ranked(positive: Any, negative: Any) -> tuple[mg.Array, mg.Array]:
+    positive, negative = wide(positive), wide(negative)
+    if negative.ndim == 1:
+        negative = negative[:, None]
+    if positive.ndim != 1 or negative.ndim != 2 or negative.shape[0] != positive.shape[0]:
+        raise at_user_line(
+            ShapeError(
+                f"positive has shape {positive.shape}, negative {negative.shape}; needs [batch] and "
+                f"[batch, negatives]"
+            )
+        )
+    return positive, mg.astype(negative, positive.dtype)
 
 
 def _embeddings(y_true: Any, y_pred: Any) -> tuple[mg.Array, mg.Array]:
