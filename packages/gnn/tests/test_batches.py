@@ -99,6 +99,12 @@ def test_padding_changes_no_result(gs, nodes, edges, how):
     a, b = run(whole).numpy(), run(padded).numpy()
     np.testing.assert_array_equal(a, b[: whole.num_nodes])
     assert not b[whole.num_nodes :].any()
+    grad = lambda g: mg.grad(
+        lambda x: mg.sum(mg.sin(run(g.replace(nodes={**g.nodes, "x": x})))[: whole.num_nodes])
+    )(g.nodes["x"]).numpy()
+    da, db = grad(whole), grad(padded)
+    np.testing.assert_allclose(da, db[: whole.num_nodes], rtol=1e-5, atol=1e-6)
+    assert not db[whole.num_nodes :].any()
     np.testing.assert_array_equal(pooled(whole).numpy(), pooled(padded).numpy()[: len(gs)])
 
 
