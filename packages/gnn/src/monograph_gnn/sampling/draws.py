@@ -33,7 +33,7 @@ def mixed(x: np.ndarray) -> np.ndarray:
 
 def draw(states: np.ndarray, places: Any) -> np.ndarray:
     """The random 64 bits of each state at each place; uint64 arrays that broadcast."""
-    places = np.asarray(places).astype(np.uint64)
+    places = np.atleast_1d(places).astype(np.uint64)  # a scalar would warn of its overflow
     return mixed(states + (places + np.uint64(1)) * np.uint64(GOLDEN))
 
 
