@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -157,7 +156,18 @@ class NeighborSampler:
         """
         seeds, targets = (batch[0], batch[1:]) if isinstance(batch, tuple) else (batch, ())
         sampled = self.sample(seeds, rng)
-        return with_targets(sampled, targets, math.prod(self.batch.values())) if targets else sampled
+        return with_targets(sampled, targets, self.batch_size) if targets else sampled
+
+    @property
+    def batch_size(self) -> int:
+        """How many seeds a sample has at most.
+
+        Raises:
+            ArgumentError: seeds of several types have as many sizes.
+        """
+        if len(self.batch) != 1:
+            raise at_user_line(ArgumentError(f"seeds are of several types: {self.batch}"))
+        return next(iter(self.batch.values()))
 
     def sample(self, seeds: Any, rng: Random = 0) -> SampledGraph:
         """The neighbourhood of some nodes.
@@ -174,10 +184,10 @@ class NeighborSampler:
         given = {t: np.asarray(s) for t, s in self._by(_TYPE, seeds).items()}
         self._check(given)
         scratch = self._pool.pop() if self._pool else _Scratch(self)
-        sampled = self._assembled(scratch, scratch.fill(given, new_key(rng)))
-        scratch.clear()
-        self._pool.append(scratch)  # unless something went wrong in it
-        return sampled
+        try:
+            return self._assembled(scratch, scratch.fill(given, new_key(rng)))
+        finally:
+            self._pool.append(scratch)
 
     def _check(self, seeds: dict[str, np.ndarray]) -> None:
         for t, s in seeds.items():
@@ -265,9 +275,8 @@ class _Scratch:
     def __init__(self, sampler: NeighborSampler):
         self.sampler = sampler
         most = {t: n[-1] for t, n in sampler.worst_nodes.items()}
-        self.table = {t: np.full(n, -1, "int32") for t, n in sampler.counts.items()}
+        self.table = {t: np.zeros(n, "int32") for t, n in sampler.counts.items()}
         self.nodes = {t: np.empty(n, "int32") for t, n in most.items()}
-        self.filled = dict.fromkeys(most, 0)
         edges = {r: n[-1] for r, n in sampler.worst_edges.items()}
         self.senders = {r: np.empty(n, "int32") for r, n in edges.items()}
         self.places = {r: np.empty(n, "int64") for r, n in edges.items()}
@@ -276,30 +285,31 @@ class _Scratch:
     def fill(self, seeds: dict[str, np.ndarray], key: int) -> _Found:
         """Draw a sample."""
         sampler, steps, found = self.sampler, kernels(), _Found(self.sampler)
+        filled = dict.fromkeys(sampler.counts, 0)
         for t in sampler.batch:
-            found.seeds[t] = self._seed(t, seeds.get(t, np.zeros(0, "int32")))
+            found.seeds[t], filled[t] = self._seed(t, seeds.get(t, np.zeros(0, "int32")))
         keys = {r: derived(key, i) for i, r in enumerate(sampler.stores)}
-        done = dict.fromkeys(self.filled, 0)  # nodes whose edges were drawn
-        for t, n in self.filled.items():
+        done = dict.fromkeys(filled, 0)  # nodes whose edges were drawn
+        for t, n in filled.items():
             found.nodes[t].append(n)
         for hop in range(sampler.hops):
-            until = dict(self.filled)
+            until = dict(filled)
             for r, store in sampler.stores.items():
                 s, _, to = r
                 at, rows = found.edges[r][-1], slice(done[to], until[to])
-                taken, self.filled[s] = steps.expand(
+                taken, filled[s] = steps.expand(
                     store, self.nodes[to][rows], sampler.fanouts[r][hop], sampler.replace, keys[r],
-                    self.table[s], self.nodes[s], self.filled[s], self.senders[r][at:],
+                    self.table[s], self.nodes[s], filled[s], self.senders[r][at:],
                     self.places[r][at:], self.rows[r][rows],
                 )  # fmt: skip
                 found.edges[r].append(at + taken)
             done = until
-            for t, n in self.filled.items():
+            for t, n in filled.items():
                 found.nodes[t].append(n)
         return found
 
-    def _seed(self, t: str, seeds: np.ndarray) -> np.ndarray:
-        """Number the seeds; returns the number of each."""
+    def _seed(self, t: str, seeds: np.ndarray) -> tuple[np.ndarray, int]:
+        """Number the seeds; returns the number of each, and how many there are."""
         table = self.table[t]
         unique = np.arange(len(seeds), dtype="int32")
         table[seeds] = unique
@@ -311,8 +321,7 @@ class _Scratch:
             seeds = seeds[np.sort(first)]
             table[seeds] = np.arange(len(seeds))
         self.nodes[t][: len(seeds)] = seeds
-        self.filled[t] = len(seeds)
-        return unique
+        return unique, len(seeds)
 
     def index(
         self, r: Relation, found: _Found, hop: int, edges: int, senders: int, receivers: int
@@ -324,12 +333,6 @@ class _Scratch:
                 self.senders[r][:real], self.rows[r][:rows], edges, senders, receivers
             )
         )
-
-    def clear(self) -> None:
-        """Make ready for the next sample."""
-        for t, n in self.filled.items():
-            self.table[t][self.nodes[t][:n]] = -1
-            self.filled[t] = 0
 
 
 def with_targets(sampled: Any, targets: Sequence[Any], size: int) -> tuple[Any, ...]:
@@ -401,6 +404,7 @@ def _per_relation(
 def _batch_sizes(
     sizes: dict[str, Any], counts: Mapping[str, int], problems: list[str]
 ) -> dict[str, int]:
+    problems += [] if sizes else ["batch_size= names no type"]
     problems += [f"seeds of type {t!r}, of which there are no nodes" for t in sizes if t not in counts]
     problems += [
         f"batch_size is an integer of at least 1, got {n!r}"

@@ -124,7 +124,8 @@ def expand(
         store: the edges.
         frontier: ``[n]`` int32 nodes, each once.
         key: of the random numbers.
-        table: ``[senders]`` int32: the number that each node has in the sample, -1 for none.
+        table: ``[senders]`` int32: the number of each node that has one, anything for others; so that
+            it need not be cleared (Briggs and Torczon 1993).
         nodes: int32 nodes by number, of which there are ``count``.
         senders, places, edges: to be filled: per edge its sender's number (int32) and its place in the
             store (int64), per node of the frontier how many edges it took (int32).
@@ -141,7 +142,9 @@ def expand(
     bad = np.flatnonzero((ids < 0) | (ids >= store.num_senders))
     if bad.size:
         damaged_store("senders", int(taken[bad[0]]))
-    found, first = np.unique(ids[table[ids] < 0], return_index=True)
+    known = (table[ids] >= 0) & (table[ids] < count)
+    known[known] = nodes[table[ids[known]]] == ids[known]
+    found, first = np.unique(ids[~known], return_index=True)
     fresh = found[np.argsort(first)]
     nodes[count : count + len(fresh)] = fresh
     table[fresh] = np.arange(count, count + len(fresh))

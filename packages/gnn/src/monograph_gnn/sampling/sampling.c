@@ -105,15 +105,16 @@ static int64_t choose(
 
 /* Take up to `k` edges into each node of the frontier; number the senders that are new.
 
-   table: [senders] the number that each node has in the sample, -1 for none; nodes: those by number, of
-   which there are *count. Per edge its sender's number and its place in the store, per frontier node its
+   nodes: those of the sample by number, of which there are *count; table: [senders] the number of each
+   that is one of them, anything for others. Per edge its sender's number and its place in the store, per frontier node its
    edges. Returns the edges, of which there is room for so many; or, where the store is damaged, -1 or -2
    and in *bad the place in its offsets or its senders. */
 MG_EXPORT int64_t mg_gnn_expand(
     const graph *g, const int32_t *frontier, int64_t n, int64_t k, int64_t replace, uint64_t key,
     int32_t *table, int32_t *nodes, int64_t *count, int32_t *senders, int64_t *places, int32_t *edges,
     int64_t room, int64_t *bad) {
-  int64_t total = 0, numbered = *count;
+  int64_t total = 0;
+  uint32_t numbered = (uint32_t)*count;
   for (int64_t from = 0; from < n; from += GROUP) {
     int64_t to = from + GROUP < n ? from + GROUP : n, start = total;
     for (int64_t i = to; i < to + GROUP && i < n; i++) __builtin_prefetch(g->offsets + frontier[i]);
@@ -134,9 +135,10 @@ MG_EXPORT int64_t mg_gnn_expand(
       __builtin_prefetch(table + s);
     }
     for (int64_t j = start; j < total; j++) {
-      int32_t s = senders[j];
-      if (table[s] < 0) nodes[numbered] = s, table[s] = (int32_t)numbered++;
-      senders[j] = table[s];
+      int32_t s = senders[j], number = table[s];
+      if ((uint32_t)number >= numbered || nodes[number] != s)
+        nodes[numbered] = s, table[s] = number = (int32_t)numbered++;
+      senders[j] = number;
     }
   }
   *count = numbered;
