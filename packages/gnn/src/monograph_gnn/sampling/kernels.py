@@ -97,7 +97,12 @@ class Compiled:
         return total, int(numbers[0])
 
     def index_arrays(
-        self, senders: np.ndarray, rows: np.ndarray, edges: int, num_senders: int, num_receivers: int
+        self,
+        senders: np.ndarray,
+        rows: np.ndarray,
+        edges: int,
+        num_senders: int,
+        num_receivers: int,
     ) -> tuple[np.ndarray, ...]:
         """As `plain.index_arrays`."""
         lengths = (edges, edges, num_receivers + 1, edges, edges, num_senders + 1)
@@ -109,7 +114,13 @@ class Compiled:
         return out
 
     def walk(
-        self, store: GraphStore, starts: np.ndarray, length: int, back: float, apart: float, key: int
+        self,
+        store: GraphStore,
+        starts: np.ndarray,
+        length: int,
+        back: float,
+        apart: float,
+        key: int,
     ) -> np.ndarray:
         """As `plain.walk`."""
         out, bad = np.empty((len(starts), length + 1), "int32"), np.zeros(1, "int64")

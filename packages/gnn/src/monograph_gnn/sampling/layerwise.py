@@ -14,7 +14,7 @@ from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
 from ..batches import Relation
-from .neighbors import _ONLY, _TYPE, NeighborSampler
+from .neighbors import NODE, ONLY, NeighborSampler
 from .store import GraphStore
 
 
@@ -56,18 +56,20 @@ def layerwise(
     if not layers:
         raise at_user_line(ArgumentError("there are no layers"))
     whole = isinstance(stores, GraphStore)
-    relations: Any = {_ONLY: stores} if whole else stores
-    kinds = {t: n for r, s in relations.items() for t, n in ((r[0], s.num_senders), (r[2], s.num_nodes))}
-    x = {_TYPE: features} if whole else features
+    relations: Any = {ONLY: stores} if whole else stores
+    kinds = {
+        t: n for r, s in relations.items() for t, n in ((r[0], s.num_senders), (r[2], s.num_nodes))
+    }
+    x = {NODE: features} if whole else features
     for number, layer in enumerate(layers):
         made: dict[str, Any] = {}
         for kind, count in kinds.items():
             bounds, most = _bounds(relations, kind, count, batch_size, max_edges)
             room = _room(most, kinds, kind, batch_size)
             sampler = NeighborSampler(
-                stores, (-1,), batch_size if whole else {kind: batch_size}, nodes=x[_TYPE] if whole else x,
-                edges=edges, num_edges=most[_ONLY] if whole else most,
-                num_nodes=room[_TYPE] if whole else room,
+                stores, (-1,), batch_size if whole else {kind: batch_size}, nodes=x[NODE] if whole else x,
+                edges=edges, num_edges=most[ONLY] if whole else most,
+                num_nodes=room[NODE] if whole else room,
             )  # fmt: skip
             rows = _Rows(count, folder and Path(folder, f"{kind}-{number}"))
             for start, end in itertools.pairwise(bounds):
@@ -82,7 +84,7 @@ def layerwise(
             if rows.tree is not None:
                 made[kind] = rows.tree
         x = made
-    return x[_TYPE] if whole else x
+    return x[NODE] if whole else x
 
 
 def _bounds(
@@ -96,9 +98,7 @@ def _bounds(
         start = bounds[-1]
         end = int(np.searchsorted(ends, ends[start] + max_edges, "right")) - 1
         bounds.append(min(max(end, start + 1), start + batch_size, count))
-    most = {
-        r: int(np.diff(into[r][bounds]).max(initial=1)) if r in into else 1 for r in relations
-    }
+    most = {r: int(np.diff(into[r][bounds]).max(initial=1)) if r in into else 1 for r in relations}
     return bounds, most
 
 
@@ -131,4 +131,6 @@ class _Rows:
         if self.path is None:
             return np.empty(shape, like.dtype)
         name = "".join(c if c.isalnum() else "-" for c in f"{self.path.name}{name}")
-        return np.lib.format.open_memmap(self.path.with_name(f"{name}.npy"), "w+", like.dtype, shape)
+        return np.lib.format.open_memmap(
+            self.path.with_name(f"{name}.npy"), "w+", like.dtype, shape
+        )

@@ -58,7 +58,12 @@ class LinkSampler:
                     f"relation={relation!r}; it is None for a graph without types, else one of its own"
                 )
             )
-        self.batch_size, self.negatives, self.end, self.relation = batch_size, negatives, end, relation
+        self.batch_size, self.negatives, self.end, self.relation = (
+            batch_size,
+            negatives,
+            end,
+            relation,
+        )
         self.known = known or (stores if isinstance(stores, GraphStore) else stores[relation])  # type: ignore[index]
         most = batch_size * (1 + negatives)
         sizes: Any = 2 * most

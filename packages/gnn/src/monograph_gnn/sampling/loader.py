@@ -61,7 +61,11 @@ class Loader:
             problems.append(f"items and targets need a first axis of one length, got {shapes}")
         elif not shapes[0][0]:
             problems.append("there are no items")
-        for name, x, least in (("batch_size", self.size, 1), ("seed", seed, 0), ("workers", workers, 0)):
+        for name, x, least in (
+            ("batch_size", self.size, 1),
+            ("seed", seed, 0),
+            ("workers", workers, 0),
+        ):
             if isinstance(x, bool) or not isinstance(x, (int, np.integer)) or x < least:
                 problems.append(f"{name} is an integer of at least {least}, got {x!r}")
         if problems:
@@ -134,7 +138,9 @@ class Batches(Iterator):
         self._order, self._submitted = loader.order(epoch), batch
         self._ready: deque[Future] = deque()
         self._ended = False
-        self._pool = ThreadPoolExecutor(loader.workers, "monograph-sample") if loader.workers else None
+        self._pool = (
+            ThreadPoolExecutor(loader.workers, "monograph-sample") if loader.workers else None
+        )
 
     def __next__(self) -> Any:
         loader = self._loader

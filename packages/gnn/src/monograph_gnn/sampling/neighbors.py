@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +19,9 @@ from .kernels import kernels
 from .sampled import SampledGraph, gathered, one_graph, padded
 from .store import BLOCK, GraphStore, check_ids
 
-_TYPE = "node"
-_ONLY: Relation = (_TYPE, "to", _TYPE)  # of a graph that has no types
+NODE = "node"
+ONLY: Relation = (NODE, "to", NODE)
+"""The type and the relation of a graph that has none."""
 
 Fanouts = Sequence[int]
 Sizes = int | Sequence[int] | None
@@ -66,12 +68,12 @@ class NeighborSampler:
         num_edges: Sizes | Mapping[Relation, Sizes] = None,
     ):  # fmt: skip
         self.typed, self.replace = not isinstance(stores, GraphStore), replace
-        self.stores = {r: as_arrays(s) for r, s in self._by(_ONLY, stores).items()}
+        self.stores = {r: as_arrays(s) for r, s in self._by(ONLY, stores).items()}
         problems = [*_unfit_types(self.stores)]
         self.counts = _node_counts(self.stores)
         self.fanouts = _per_relation(fanouts, self.stores, problems)
-        self.batch = _batch_sizes(self._by(_TYPE, batch_size), self.counts, problems)
-        self.nodes, self.edges = self._by(_TYPE, nodes), self._by(_ONLY, edges)
+        self.batch = _batch_sizes(self._by(NODE, batch_size), self.counts, problems)
+        self.nodes, self.edges = self._by(NODE, nodes), self._by(ONLY, edges)
         problems += _unfit_features(self.nodes, self.counts, "nodes")
         problems += _unfit_features(
             self.edges, {r: s.num_edges for r, s in self.stores.items()}, "edges"
@@ -80,7 +82,7 @@ class NeighborSampler:
             raise at_user_line(ArgumentError("; ".join(problems)))
         self.hops = len(next(iter(self.fanouts.values())))
         self.worst_nodes, self.worst_edges = self._worst_case()
-        asked = self._by(_TYPE, num_nodes), self._by(_ONLY, num_edges)
+        asked = self._by(NODE, num_nodes), self._by(ONLY, num_edges)
         self.buckets = self._buckets(*asked)
         self._pool: list[_Scratch] = []
 
@@ -142,7 +144,7 @@ class NeighborSampler:
         ]
 
     def __repr__(self) -> str:
-        stores = self.stores if self.typed else self.stores[_ONLY]
+        stores = self.stores if self.typed else self.stores[ONLY]
         return f"NeighborSampler({stores}, fanouts={[*self.fanouts.values()]})"
 
     # sampling
@@ -181,19 +183,31 @@ class NeighborSampler:
             ArgumentError: seeds out of range or too many; more nodes or edges than there is room for.
             FileFormatError: the store is damaged.
         """
-        given = {t: np.asarray(s) for t, s in self._by(_TYPE, seeds).items()}
+        given = {t: np.asarray(s) for t, s in self._by(NODE, seeds).items()}
         self._check(given)
+        with self.drawn(given, new_key(rng)) as (scratch, found):
+            return self._assembled(scratch, found)
+
+    @contextlib.contextmanager
+    def drawn(self, seeds: dict[str, np.ndarray], key: int) -> Iterator[tuple[_Scratch, _Found]]:
+        """What is drawn around seeds, by type; its arrays are used again afterwards."""
         scratch = self._pool.pop() if self._pool else _Scratch(self)
         try:
-            return self._assembled(scratch, scratch.fill(given, new_key(rng)))
+            yield scratch, scratch.fill(seeds, key)
         finally:
             self._pool.append(scratch)
+
+    def edge_dtype(self, relation: Relation) -> str:
+        """Of edges' places in a store."""
+        return "int32" if self.stores[relation].num_edges < 2**31 else "int64"
 
     def _check(self, seeds: dict[str, np.ndarray]) -> None:
         for t, s in seeds.items():
             if t not in self.batch:
                 raise at_user_line(
-                    ArgumentError(f"seeds of type {t!r}; batch_size= is for {', '.join(self.batch)}")
+                    ArgumentError(
+                        f"seeds of type {t!r}; batch_size= is for {', '.join(self.batch)}"
+                    )
                 )
             if s.ndim != 1 or len(s) > self.batch[t]:
                 raise at_user_line(
@@ -222,7 +236,7 @@ class NeighborSampler:
         places = {r: scratch.places[r][: found.edges[r][-1]] for r in self.stores}
         node_ids = {t: padded(ids[t], nodes[t], n) for t, n in self.counts.items()}
         edge_ids = {
-            r: padded(places[r], edges[r], s.num_edges, "int32" if s.num_edges < 2**31 else "int64")
+            r: padded(places[r], edges[r], s.num_edges, self.edge_dtype(r))
             for r, s in self.stores.items()
         }
         held = node_ids | {t: gathered(x, ids[t], nodes[t]) for t, x in self.nodes.items()}
@@ -235,11 +249,11 @@ class NeighborSampler:
                 tuple((t, tuple(n)) for t, n in caps.items()),
             )  # fmt: skip
         graph = one_graph(
-            held[_TYPE], index[_ONLY], known.get(_ONLY), found.nodes[_TYPE][-1], nodes[_TYPE]
+            held[NODE], index[ONLY], known.get(ONLY), found.nodes[NODE][-1], nodes[NODE]
         )
         return SampledGraph(
-            graph, node_ids[_TYPE], edge_ids[_ONLY], seeds[_TYPE], hop_nodes[_TYPE],
-            tuple(i[_ONLY] for i in inner), tuple(caps[_TYPE]),
+            graph, node_ids[NODE], edge_ids[ONLY], seeds[NODE], hop_nodes[NODE],
+            tuple(i[ONLY] for i in inner), tuple(caps[NODE]),
         )  # fmt: skip
 
     def _bucket(self, found: _Found) -> tuple[dict[str, int], dict[Relation, int]]:
@@ -256,7 +270,9 @@ class NeighborSampler:
             if not over:
                 return nodes, edges
         raise at_user_line(
-            ArgumentError("; ".join(over) + ". Give a larger one, several, or None for the worst case")
+            ArgumentError(
+                "; ".join(over) + ". Give a larger one, several, or None for the worst case"
+            )
         )
 
 
@@ -405,7 +421,9 @@ def _batch_sizes(
     sizes: dict[str, Any], counts: Mapping[str, int], problems: list[str]
 ) -> dict[str, int]:
     problems += [] if sizes else ["batch_size= names no type"]
-    problems += [f"seeds of type {t!r}, of which there are no nodes" for t in sizes if t not in counts]
+    problems += [
+        f"seeds of type {t!r}, of which there are no nodes" for t in sizes if t not in counts
+    ]
     problems += [
         f"batch_size is an integer of at least 1, got {n!r}"
         for n in sizes.values()
@@ -417,7 +435,7 @@ def _batch_sizes(
 def _unfit_features(trees: dict[Any, Any], counts: Mapping[Any, int], what: str) -> list[str]:
     problems = [f"{what} of {k!r}, of which the graph has none" for k in trees if k not in counts]
     named = {
-        (what if k in (_TYPE, _ONLY) else f"{what} of {k}"): (x, counts[k])
+        (what if k in (NODE, ONLY) else f"{what} of {k}"): (x, counts[k])
         for k, x in trees.items()
         if k in counts
     }

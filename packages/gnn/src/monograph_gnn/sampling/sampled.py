@@ -88,9 +88,7 @@ mg.tree.register(
 )
 
 
-def one_graph(
-    nodes: Any, index: EdgeIndex, edges: Any, real: int, size: int
-) -> GraphBatch:
+def one_graph(nodes: Any, index: EdgeIndex, edges: Any, real: int, size: int) -> GraphBatch:
     """A `GraphBatch` of one graph of ``real`` nodes in arrays of ``size``."""
     of = np.zeros(size, "int32")
     of[real:] = 1

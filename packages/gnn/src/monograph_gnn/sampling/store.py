@@ -222,7 +222,9 @@ class GraphStore:
             falls = start + 1 + np.flatnonzero(ids[1:] < ids[:-1])
             first = self.offsets[np.minimum(np.searchsorted(self.offsets, falls), self.num_nodes)]
             if (within := falls[first != falls]).size:
-                raise ValueError(f"the senders into one node must ascend; senders[{within[0]}] falls")
+                raise ValueError(
+                    f"the senders into one node must ascend; senders[{within[0]}] falls"
+                )
 
     # questions
 
@@ -246,7 +248,10 @@ class GraphStore:
                 break
             middle = (low + high) >> 1
             less = self.senders[np.where(open_, middle, 0)] < s
-            low, high = np.where(open_ & less, middle + 1, low), np.where(open_ & ~less, middle, high)
+            low, high = (
+                np.where(open_ & less, middle + 1, low),
+                np.where(open_ & ~less, middle, high),
+            )
         within = low < end
         return within & (self.senders[np.where(within, low, 0)] == s) if self.num_edges else within
 
