@@ -85,7 +85,7 @@ class ClusterSampler:
             raise at_user_line(
                 ShapeError(f"parts must be [at most {self.batch_size}], got {chosen.shape}")
             )
-        check_ids("parts", chosen, self.num_parts)
+        chosen = check_ids("parts", chosen, self.num_parts)
         if len(np.unique(chosen)) < len(chosen):
             raise at_user_line(ArgumentError(f"a part is there twice: {chosen.tolist()}"))
         ids = np.concatenate(

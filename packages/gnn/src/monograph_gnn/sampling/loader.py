@@ -52,7 +52,8 @@ class Loader:
         batch_size: int | None = None, shuffle: bool = True, seed: int = 0, workers: int = 2,
         drop_remainder: bool = False,
     ):  # fmt: skip
-        host = mg.tree.map(np.asarray, (items, *targets))
+        given = (np.asarray(x) if isinstance(x, list) else x for x in (items, *targets))
+        host = mg.tree.map(np.asarray, tuple(given))
         self.arrays = host if targets else host[0]
         shapes = [a.shape for a in mg.tree.leaves(host)]
         self.size = sampler.batch_size if batch_size is None else batch_size  # type: ignore[attr-defined]

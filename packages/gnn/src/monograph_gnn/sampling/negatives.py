@@ -77,8 +77,8 @@ def corrupt_edges(
             ShapeError(f"senders and receivers must both be [edges], got {[e.shape for e in ends]}")
         )
     sizes = store.num_senders, store.num_nodes
-    for name, ids, n in zip(("senders", "receivers"), ends, sizes):
-        check_ids(name, ids, n)
+    named = zip(("senders", "receivers"), ends, sizes)
+    ends = tuple(check_ids(name, ids, n) for name, ids, n in named)
     same = sizes[0] == sizes[1]
 
     def exists(s: np.ndarray, r: np.ndarray) -> np.ndarray:

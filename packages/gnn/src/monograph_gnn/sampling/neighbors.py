@@ -79,7 +79,7 @@ class NeighborSampler:
             self.edges, {r: s.num_edges for r, s in self.stores.items()}, "edges"
         )
         if problems:
-            raise at_user_line(ArgumentError("; ".join(problems)))
+            raise at_user_line(ArgumentError("; ".join(dict.fromkeys(problems))))
         self.hops = len(next(iter(self.fanouts.values())))
         self.worst_nodes, self.worst_edges = self._worst_case()
         asked = self._by(NODE, num_nodes), self._by(ONLY, num_edges)
@@ -183,8 +183,7 @@ class NeighborSampler:
             ArgumentError: seeds out of range or too many; more nodes or edges than there is room for.
             FileFormatError: the store is damaged.
         """
-        given = {t: np.asarray(s) for t, s in self._by(NODE, seeds).items()}
-        self._check(given)
+        given = self._checked({t: np.asarray(s) for t, s in self._by(NODE, seeds).items()})
         with self.drawn(given, new_key(rng)) as (scratch, found):
             return self._assembled(scratch, found)
 
@@ -201,7 +200,7 @@ class NeighborSampler:
         """Of edges' places in a store."""
         return "int32" if self.stores[relation].num_edges < 2**31 else "int64"
 
-    def _check(self, seeds: dict[str, np.ndarray]) -> None:
+    def _checked(self, seeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for t, s in seeds.items():
             if t not in self.batch:
                 raise at_user_line(
@@ -213,7 +212,7 @@ class NeighborSampler:
                 raise at_user_line(
                     ShapeError(f"seeds must be [at most {self.batch[t]}], got {s.shape}")
                 )
-            check_ids("seeds", s, self.counts[t])
+        return {t: check_ids("seeds", s, self.counts[t]) for t, s in seeds.items()}
 
     def _assembled(self, scratch: _Scratch, found: _Found) -> SampledGraph:
         nodes, edges = self._bucket(found)

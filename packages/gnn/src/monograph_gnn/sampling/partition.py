@@ -18,6 +18,7 @@ from .draws import Random, derived, new_key, states
 from .store import GraphStore
 
 _MATCHINGS, _MOVES = 4, 12  # rounds per level
+_STARTS = 4  # regions are grown so often, the best are kept
 
 
 def partition(
@@ -29,8 +30,8 @@ def partition(
 
     Args:
         parts: how many.
-        imbalance: how much larger or smaller than the mean parts are to be. It is aimed at; a part that
-            hangs together with nothing may stay smaller.
+        imbalance: how much larger or smaller than the mean a part may be (whole nodes are always
+            allowed).
         rng: a seed, several, or a NumPy generator.
 
     Returns:
@@ -56,7 +57,6 @@ def partition(
     n, key = store.num_nodes, new_key(rng)
     mean = n / parts
     high = int(max(np.ceil(mean), np.floor(mean * (1 + imbalance))))
-    low = int(min(np.floor(mean), np.ceil(mean * (1 - imbalance))))
     levels, maps = [_whole(store)], []
     while levels[-1].size > max(30 * parts, 200):
         coarse, of = _coarsened(levels[-1], max(n // (4 * parts), 1), derived(key, len(maps)))
@@ -64,11 +64,15 @@ def partition(
             break
         levels.append(coarse)
         maps.append(of)
-    out = _grown(levels[-1], parts, derived(key, 1000))
-    for depth in range(len(levels) - 1, -1, -1):
-        if depth < len(maps):
-            out = out[maps[depth]]
-        out = _moved(levels[depth], out, parts, low, high, derived(key, 2000 + depth))
+    bounds = int(min(np.floor(mean), np.ceil(mean * (1 - imbalance)))), high
+    tries = [
+        _moved(levels[-1], _grown(levels[-1], parts, k), parts, *bounds, k)
+        for k in (derived(key, 1000 + i) for i in range(_STARTS))
+    ]
+    out = min(tries, key=lambda out: levels[-1].cut(out))
+    for depth in range(len(maps) - 1, -1, -1):
+        out = _moved(levels[depth], out[maps[depth]], parts, *bounds, derived(key, 2000 + depth))
+    out = _evened(levels[0], out, parts, *bounds)
     return out.astype("int32")
 
 
@@ -96,7 +100,12 @@ class _Level:
 
     @property
     def size(self) -> int:
+        """Nodes."""
         return len(self.nodes)
+
+    def cut(self, out: np.ndarray) -> float:
+        """The weight of edges between parts."""
+        return float(self.weight[out[self.first] != out[self.second]].sum())
 
 
 def _merged(size: int, a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -191,13 +200,32 @@ def _moved(g: _Level, out: np.ndarray, parts: int, low: int, high: int, key: int
         if turn and not len(node):
             break
         # those that must go only as far as they must; then nobody further than there is room
-        spare = np.where(over, sizes - high + g.nodes.max() - 1, np.maximum(sizes - low, 0))
+        spare = np.where(
+            over, sizes - high + g.nodes.max(initial=1) - 1, np.maximum(sizes - low, 0)
+        )
         keep = _within(out[node], np.where(must, 0, 1), -gain, g.nodes[node], spare)
         node, to, gain, must = node[keep], to[keep], gain[keep], must[keep]
-        lack = np.where(under, low - sizes + g.nodes.max() - 1, np.maximum(high - sizes, 0))
+        lack = np.where(
+            under, low - sizes + g.nodes.max(initial=1) - 1, np.maximum(high - sizes, 0)
+        )
         keep = _within(to, np.where(must, 0, 1), -gain, g.nodes[node], lack)
         out = out.copy()
         out[node[keep]] = to[keep]
+    return out
+
+
+def _evened(g: _Level, out: np.ndarray, parts: int, low: int, high: int) -> np.ndarray:
+    """What moving to neighbours could not even out: nodes go from the largest part to the smallest."""
+    sizes = np.bincount(out, minlength=parts)
+    while g.size and (sizes.max() > high or sizes.min() < low):
+        most, least = sizes.argmax(), sizes.argmin()
+        down = min(sizes[most] - high, high - sizes[least])
+        up = min(low - sizes[least], sizes[most] - low)
+        many = max(1, down, up)
+        own = np.bincount(g.first, g.weight * (out[g.first] == out[g.second]), g.size)
+        members = np.flatnonzero(out == most)
+        out[members[np.argsort(own[members], kind="stable")[:many]]] = least
+        sizes = np.bincount(out, minlength=parts)
     return out
 
 
@@ -231,10 +259,4 @@ def _wishes(
     order = np.lexsort((pull, sizes[to] < low, node))
     best = order[_last_of_rows(node[order])]
     node, to, gain = node[best], to[best], pull[best] - own[node[best]]
-    # nodes of parts that are too large, without a neighbour where there is room
-    stuck = np.setdiff1d(np.flatnonzero(sizes[out] > high), node)
-    free = np.flatnonzero(sizes < high)
-    if len(stuck) and len(free):
-        node, gain = np.append(node, stuck), np.append(gain, -own[stuck])
-        to = np.append(to, free[np.arange(len(stuck)) % len(free)])
     return node, to, gain

@@ -142,6 +142,7 @@ class GraphStore:
                     f"({bad.size} are not)"
                 )
             )
+        positive = (w > 0).astype("uint64")
         degrees = np.diff(self.offsets)
         some = np.flatnonzero(degrees)
         starts = self.offsets[some]
@@ -150,7 +151,7 @@ class GraphStore:
         w = np.divide(w, most, out=np.zeros_like(w), where=most > 0)
         total = np.repeat(np.add.reduceat(w, starts), degrees[some]) if some.size else w
         share = np.divide(w, total, out=np.zeros_like(w), where=total > 0)
-        parts = np.maximum((share * 2.0**52).astype("uint64"), (w > 0).astype("uint64"))
+        parts = np.maximum((share * 2.0**52).astype("uint64"), positive)
         sums = np.cumsum(parts)  # may wrap around; differences within a node do not
         before = (sums[starts] - parts[starts]) if some.size else sums
         cumulative = (sums - np.repeat(before, degrees[some])).astype("int64")
@@ -238,8 +239,8 @@ class GraphStore:
         [True, False]
         """
         s, r = np.broadcast_arrays(np.asarray(senders), np.asarray(receivers))
-        check_ids("senders", s, self.num_senders)
-        check_ids("receivers", r, self.num_nodes)
+        s = check_ids("senders", s, self.num_senders)
+        r = check_ids("receivers", r, self.num_nodes)
         low, high = self.offsets[r], self.offsets[r + 1]
         end = high
         while True:  # a binary search per pair, all at once
@@ -264,8 +265,8 @@ def _too_many(counts: dict[str, int]) -> list[ArgumentError]:
     ]
 
 
-def check_ids(name: str, ids: np.ndarray, n: int) -> None:
-    """Raise `ArgumentError` for ids out of range, `DTypeError` for what is no integer."""
+def check_ids(name: str, ids: np.ndarray, n: int) -> np.ndarray:
+    """The ids, int64. Raises `ArgumentError`: out of range; `DTypeError`: no integers."""
     if ids.dtype.kind not in "iu" and ids.size:
         raise at_user_line(mg.errors.DTypeError(f"{name} must be integers, got {ids.dtype}"))
     bad = np.flatnonzero((ids < 0) | (ids >= n))
@@ -273,6 +274,7 @@ def check_ids(name: str, ids: np.ndarray, n: int) -> None:
         more = f" ({bad.size} are out of range)" if bad.size > 1 else ""
         first = ids.reshape(-1)[bad[0]]
         raise at_user_line(ArgumentError(f"{name}: {first} is no node of {n}{more}"))
+    return ids.astype("int64", copy=False)
 
 
 def _metadata(path: Any) -> dict[str, str]:
