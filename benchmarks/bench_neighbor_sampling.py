@@ -18,9 +18,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from monograph_gnn.sampling import GraphStore, Loader, NeighborSampler
+from monograph_gnn import GraphStore, Loader, NeighborSampler
 
-FANOUTS, BATCH, ROUNDS, BATCHES = (15, 10), 1024, 7, 20
+FANOUTS, BATCH, ROUNDS, BATCHES = (15, 10), 1024, 5, 20
 
 
 def pyg_loader():
@@ -136,7 +136,7 @@ def measure(nodes, edges, make, name):
 
 if __name__ == "__main__":
     maker, told = pyg_loader()
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # barriers are slow on a busy machine, and it gains nothing from more
     if maker is None:
         print(f"without PyG's NeighborLoader: {told}")
     print(f"{'nodes':>11}{'edges':>12}   {'':<26}{'workers':>7}{'M edges/s':>14}{'ours / it':>12}")

@@ -1,5 +1,6 @@
 """Negatives, walks, links: never an edge, as likely as said, sizes that stay."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -151,7 +152,7 @@ def test_walks_follow_edges_and_end_at_dead_ends(kernels, rng, p, q):
     assert walks[:, 0].tolist() == [*range(30)]
     edges, degrees = edges_of(store), np.diff(store.offsets)
     for walk in walks.tolist():
-        for a, b in zip(walk, walk[1:]):
+        for a, b in itertools.pairwise(walk):
             assert (b, a) in edges if b >= 0 else a < 0 or degrees[a] == 0
     assert (walks < 0).any() and (walks[:, -1] >= 0).any()
 

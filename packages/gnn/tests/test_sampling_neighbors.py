@@ -322,7 +322,7 @@ def typed(rng):
 
 
 def test_a_sample_with_types(kernels, typed, rng):
-    fanouts = {r: (3, 2, 2) for r in typed} | {CITES: (2, 0, -1)}
+    fanouts = dict.fromkeys(typed, (3, 2, 2)) | {CITES: (2, 0, -1)}
     x = {"paper": rng.normal(size=(40, 2)), "author": rng.normal(size=(25, 3))}
     sampler = NeighborSampler(typed, fanouts, {"paper": 4}, nodes=x)
     sampled = sampler.sample({"paper": [5, 6, 7]}, 2)

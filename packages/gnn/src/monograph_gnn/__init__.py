@@ -15,10 +15,31 @@ from .propagation import (
     received,
     sent,
 )
+from .sampling import (
+    Batches,
+    ClusterSampler,
+    GraphStore,
+    LinkSampler,
+    Loader,
+    NeighborSampler,
+    SampledGraph,
+    build_store,
+    corrupt_edges,
+    corrupt_triples,
+    edge_cut,
+    layerwise,
+    negative_edges,
+    partition,
+    random_walks,
+)
 from .spectral import gcn_conv, gcn_norm
 
 __all__ = [
     "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "add_self_loops", "aggregate", "batch",
     "edge_dot", "edge_index", "edge_softmax", "fill_edges", "gat_conv", "gcn_conv", "gcn_norm",
     "graph", "hetero_graph", "neighbor_sum", "ops", "propagate", "received", "sent", "unbatch",
+    # graphs that do not fit a step
+    "Batches", "ClusterSampler", "GraphStore", "LinkSampler", "Loader", "NeighborSampler",
+    "SampledGraph", "build_store", "corrupt_edges", "corrupt_triples", "edge_cut", "layerwise",
+    "negative_edges", "partition", "random_walks",
 ]  # fmt: skip

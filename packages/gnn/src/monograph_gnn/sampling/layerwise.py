@@ -92,7 +92,7 @@ def _bounds(
 ) -> tuple[list[int], dict[Relation, int]]:
     """Where to cut the nodes of a type; the most edges of each relation between two cuts."""
     into = {r: s.offsets for r, s in relations.items() if r[2] == kind}
-    ends = sum(into.values()) if into else np.zeros(count + 1, "int64")
+    ends = sum(into.values(), np.zeros(count + 1, "int64"))
     bounds = [0]
     while bounds[-1] < count:
         start = bounds[-1]

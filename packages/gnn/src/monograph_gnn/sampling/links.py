@@ -52,7 +52,7 @@ class LinkSampler:
                 )
             )
         one = isinstance(stores, GraphStore)
-        if one is not (relation is None) or (not one and relation not in stores):
+        if one is not (relation is None) or not (one or relation in stores):  # type: ignore[operator]
             raise at_user_line(
                 ArgumentError(
                     f"relation={relation!r}; it is None for a graph without types, else one of its own"
@@ -94,11 +94,10 @@ class LinkSampler:
             raise at_user_line(
                 ShapeError(f"edges must be [at most {self.batch_size}, 2], got {given.shape}")
             )
-        s, r, found = corrupt_edges(
-            self.known, *given.T, self.negatives, end=self.end, rng=generator
-        )
+        a, b = given.T
+        s, r, found = corrupt_edges(self.known, a, b, self.negatives, end=self.end, rng=generator)
         most, n = self.batch_size, len(given)
-        senders, receivers = np.append(given[:, 0], s), np.append(given[:, 1], r)
+        senders, receivers = np.append(a, s), np.append(b, r)
         sampled, ends = self._sampled(senders, receivers, generator)
         weight = np.append(np.ones(n, "float32"), found.astype("float32"))
         columns = [*ends, np.append(np.ones(n, "float32"), np.zeros(n * self.negatives, "float32"))]

@@ -35,7 +35,7 @@ class Loader:
     Raises:
         ArgumentError: arrays of different lengths, no items, numbers out of range.
 
-    >>> from monograph_gnn.sampling import GraphStore, NeighborSampler
+    >>> from monograph_gnn import GraphStore, NeighborSampler
     >>> store = GraphStore.from_edges([1, 2, 3, 3], [0, 0, 1, 2], num_nodes=4)
     >>> loader = Loader(NeighborSampler(store, (2, 1), batch_size=3), np.arange(4), seed=1)
     >>> len(loader), [b.graph.num_nodes for b in loader]

@@ -71,7 +71,7 @@ def corrupt_edges(
     >>> s.tolist(), r.tolist(), found.all()
     ([[2, 2, 2, 2], [2, 2, 2, 2]], [[1, 1, 1, 1], [0, 0, 0, 0]], ...True...)
     """
-    ends = np.asarray(senders), np.asarray(receivers)
+    ends: tuple[np.ndarray, ...] = np.asarray(senders), np.asarray(receivers)
     if ends[0].shape != ends[1].shape or ends[0].ndim != 1:
         raise at_user_line(
             ShapeError(f"senders and receivers must both be [edges], got {[e.shape for e in ends]}")

@@ -119,10 +119,8 @@ class NeighborSampler:
         self, nodes: dict[str, Any], edges: dict[Relation, Any]
     ) -> list[tuple[dict[str, int], dict[Relation, int]]]:
         """Sizes by type and relation, smallest first."""
-        worst = {
-            **{t: n[-1] for t, n in self.worst_nodes.items()},
-            **{r: n[-1] for r, n in self.worst_edges.items()},
-        }
+        worst: dict[Any, int] = {t: n[-1] for t, n in self.worst_nodes.items()}
+        worst |= {r: n[-1] for r, n in self.worst_edges.items()}
         asked: dict[Any, list[int]] = {}
         for key, x in (*nodes.items(), *edges.items()):
             if key not in worst:
@@ -256,16 +254,16 @@ class NeighborSampler:
         )  # fmt: skip
 
     def _bucket(self, found: _Found) -> tuple[dict[str, int], dict[Relation, int]]:
+        have: dict[Any, list[int]] = {**found.nodes, **found.edges}
         for nodes, edges in self.buckets:
+            room: dict[Any, int] = {**nodes, **edges}
             over = [
-                f"{n[-1]:,} {what} do not fit {name}={room[k]:,}"
-                + (f" of {k if isinstance(k, str) else '-'.join(k)}" if self.typed else "")
-                for name, what, have, room in (
-                    ("num_nodes", "nodes", found.nodes, nodes), ("num_edges", "edges", found.edges, edges),
-                )
-                for k, n in have.items()
-                if n[-1] > room[k]
-            ]  # fmt: skip
+                f"{have[k][-1]:,} {what} do not fit num_{what}={room[k]:,}"
+                + (f" of {'-'.join(k) if what == 'edges' else k}" if self.typed else "")
+                for what, keys in (("nodes", nodes), ("edges", edges))
+                for k in keys
+                if have[k][-1] > room[k]
+            ]
             if not over:
                 return nodes, edges
         raise at_user_line(
@@ -366,7 +364,7 @@ def with_targets(sampled: Any, targets: Sequence[Any], size: int) -> tuple[Any, 
 def as_arrays(store: GraphStore) -> GraphStore:
     """The store with arrays as C reads them; the same memory where they are so."""
     wanted = {"offsets": "int64", "senders": "int32", "cumulative": "int64"}
-    made = {
+    made: dict[str, Any] = {
         name: np.require(getattr(store, name), dtype, ("C", "A"))
         for name, dtype in wanted.items()
         if getattr(store, name) is not None

@@ -57,7 +57,7 @@ def partition(
     n, key = store.num_nodes, new_key(rng)
     mean = n / parts
     high = int(max(np.ceil(mean), np.floor(mean * (1 + imbalance))))
-    levels, maps = [_whole(store)], []
+    levels, maps = [_whole(store)], list[np.ndarray]()
     while levels[-1].size > max(30 * parts, 200):
         coarse, of = _coarsened(levels[-1], max(n // (4 * parts), 1), derived(key, len(maps)))
         if coarse.size > 0.95 * levels[-1].size:
@@ -108,19 +108,18 @@ class _Level:
         return float(self.weight[out[self.first] != out[self.second]].sum())
 
 
-def _merged(size: int, a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Edges by first end, those between the same two as one, without loops."""
-    real = a != b
+def _merged(nodes: np.ndarray, a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> _Level:
+    """The level of these nodes and edges, those between the same two as one, loops left out."""
+    real, size = a != b, max(len(nodes), 1)
     keys, inverse = np.unique(a[real] * size + b[real], return_inverse=True)
-    return keys // max(size, 1), keys % max(size, 1), np.bincount(inverse, weight[real], len(keys))
+    return _Level(keys // size, keys % size, np.bincount(inverse, weight[real], len(keys)), nodes)
 
 
 def _whole(store: GraphStore) -> _Level:
     r = np.repeat(np.arange(store.num_nodes), np.diff(store.offsets))
     s = store.senders.astype("int64")
     n = store.num_nodes
-    edges = _merged(n, np.append(s, r), np.append(r, s), np.ones(2 * len(s)))
-    return _Level(*edges, np.ones(n, "int64"))
+    return _merged(np.ones(n, "int64"), np.append(s, r), np.append(r, s), np.ones(2 * len(s)))
 
 
 def _last_of_rows(rows: np.ndarray) -> np.ndarray:
@@ -147,9 +146,8 @@ def _coarsened(g: _Level, heaviest: int, key: int) -> tuple[_Level, np.ndarray]:
     leads = (mate < 0) | (np.arange(g.size) < mate)
     of = np.cumsum(leads) - 1
     of[~leads] = of[mate[~leads]]
-    size = int(leads.sum())
-    edges = _merged(size, of[g.first], of[g.second], g.weight)
-    return _Level(*edges, np.bincount(of, g.nodes, size).astype("int64")), of
+    nodes = np.bincount(of, g.nodes, int(leads.sum())).astype("int64")
+    return _merged(nodes, of[g.first], of[g.second], g.weight), of
 
 
 def _grown(g: _Level, parts: int, key: int) -> np.ndarray:

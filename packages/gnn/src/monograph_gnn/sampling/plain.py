@@ -97,8 +97,8 @@ def _choose(
         total = d if sums is None else sums[a + d - 1]
         picked = below(draw(s[:, None], np.arange(max(k, 0))), total[:, None])
         if sums is not None:
-            at = [_at_weight(sums, a, d, t) for t in picked.T]
-            picked = np.stack(at, axis=1) if at else picked
+            for j in range(picked.shape[1]):
+                picked[:, j] = _at_weight(sums, a, d, picked[:, j])
         counts[drawn] = k
     elif sums is not None:
         picked, counts[drawn] = _weighted(store, a, d, max(k, 0), s)
@@ -108,9 +108,9 @@ def _choose(
     starts = np.cumsum(counts) - counts
     places = np.arange(counts.sum()) - np.repeat(starts - low, counts)  # as if all were whole
     if picked.size:
-        within = np.arange(picked.shape[1]) < counts[drawn][:, None]
-        at = (starts[drawn][:, None] + np.arange(picked.shape[1]))[within]
-        places[at] = (picked + a[:, None])[within]
+        column = np.arange(picked.shape[1])
+        within = column < counts[drawn][:, None]
+        places[(starts[drawn][:, None] + column)[within]] = (picked + a[:, None])[within]
     return places, counts
 
 

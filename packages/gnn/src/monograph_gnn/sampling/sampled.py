@@ -48,7 +48,7 @@ class SampledGraph:
         ``index.num_receivers``; after the last these are the seeds. Of a graph with relations, a dict
         of indices.
 
-        >>> from monograph_gnn.sampling import GraphStore, NeighborSampler
+        >>> from monograph_gnn import GraphStore, NeighborSampler
         >>> store = GraphStore.from_edges([1, 2, 3], [0, 1, 2], num_nodes=4)
         >>> sampled = NeighborSampler(store, (2, 2), batch_size=1).sample([0])
         >>> sampled.layers
@@ -84,7 +84,7 @@ _PARTS = [f.name for f in fields(SampledGraph) if f.name != "sizes"]
 mg.tree.register(
     SampledGraph,
     lambda s: (s.sizes, [getattr(s, n) for n in _PARTS]),
-    lambda sizes, parts: SampledGraph(*parts, sizes),
+    lambda sizes, parts: SampledGraph(**dict(zip(_PARTS, parts)), sizes=sizes),
 )
 
 

@@ -117,8 +117,8 @@ class GraphStore:
         GraphStore(3 edges, 3 nodes)
         """
         n = int(np.asarray(index.offsets)[-1])
-        ends = (np.asarray(x)[:n] for x in (index.senders, index.receivers))
-        return GraphStore.from_edges(*ends, index.num_receivers, index.num_senders)
+        senders, receivers = (np.asarray(x)[:n] for x in (index.senders, index.receivers))
+        return GraphStore.from_edges(senders, receivers, index.num_receivers, index.num_senders)
 
     def with_weights(self, weights: Any) -> GraphStore:
         """The same for sampling by weight: an edge is drawn in proportion to its own.
