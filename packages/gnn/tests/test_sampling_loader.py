@@ -6,9 +6,11 @@ import threading
 import time
 
 import monograph as mg
+import monograph_layers as nn
 import numpy as np
 import pytest
 from monograph.errors import ArgumentError
+from monograph_gnn import propagate
 from monograph_gnn.sampling import GraphStore, Loader, NeighborSampler
 
 
@@ -137,30 +139,44 @@ def test_threads_end_with_their_walk(parts):
     assert not alive()
 
 
-def test_training_takes_it(parts):
+@pytest.mark.parametrize("kind", ["loader", "dataset"])
+def test_training_takes_it_and_goes_on_within_an_epoch(parts, tmp_path, kind):
     train = pytest.importorskip("monograph_train")
-    from monograph_gnn import propagate
-
     sampler, seeds, labels = parts
+    data = Loader(sampler, seeds, labels, seed=1)
+    if kind == "dataset":
+        data = train.Dataset.from_arrays(seeds, labels).shuffle(0).batch(4)
+        data = data.map(sampler, workers=2, seed=1)
+    seen = []
 
     def model(scope, sampled):
-        import monograph_layers as nn
-
         x = sampled.graph.nodes
         for i, index in enumerate(sampled.layers):
             x = nn.dense(scope / f"layer{i}", propagate(index, x, how="mean"), 7)
         return x
 
-    data = (
-        train.Dataset.from_arrays(seeds, labels).shuffle(0).batch(4).map(sampler, workers=2, seed=1)
-    )
-    loader = Loader(sampler, seeds, labels)
-    for source in (data, loader):
+    class Watch(train.Callback):
+        stop_at = None
+
+        def on_step_end(self, run):
+            seen.append(run.step)
+            if run.step == self.stop_at:
+                raise KeyboardInterrupt
+
+    def fit(folder, stop_at=None):
+        watch = Watch()
+        watch.stop_at = stop_at
         loss = functools.partial(train.sparse_categorical_crossentropy, from_logits=True)
-        trainer = train.Trainer(model, loss, train.adam(1e-2))
-        history = trainer.fit(source, 2, progress=False)
-        assert np.isfinite([e.metrics["loss"] for e in history]).all()
-    walk = data.iterate(epoch=1)
-    next(walk)
-    rest = data.iterate(state=walk.state())
-    same(leaves(walk), leaves(rest))
+        trainer = train.Trainer(model, loss, train.adam(1e-2), engine="numpy")
+        trainer.fit(
+            data, 2, progress=False, checkpoints=folder, checkpoint_every=2, callbacks=[watch]
+        )
+        return {p: trainer.store[p].numpy() for p in trainer.store.trainable}
+
+    straight = fit(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "b", stop_at=17)  # the sixth step of the second epoch
+    resumed = fit(tmp_path / "b")
+    assert seen == [*range(1, 23), *range(1, 18), *range(17, 23)]
+    for path, value in straight.items():
+        np.testing.assert_array_equal(value, resumed[path])

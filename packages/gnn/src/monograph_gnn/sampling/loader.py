@@ -18,9 +18,9 @@ class Loader:
     """A walk through seeds, each batch of which a sampler makes a sample of.
 
     What comes out follows from ``seed``, the epoch's number and the batch's: not from how many threads
-    there are, nor from where a walk began. It has the methods of `monograph_train.Dataset` that training
-    uses; the chain ``Dataset.from_arrays(seeds, labels).shuffle(0).batch(n).map(sampler, workers=2,
-    seed=0)`` does the same.
+    there are, nor from where a walk began. Training takes a loader as it takes a `monograph_train.Dataset`;
+    the chain ``Dataset.from_arrays(seeds, labels).shuffle(0).batch(n).map(sampler, workers=2, seed=0)``
+    does the same.
 
     Args:
         sampler: ``(items, rng) -> sample``, with a ``batch_size``, such as a `NeighborSampler`.

@@ -188,7 +188,10 @@ class NeighborSampler:
     @contextlib.contextmanager
     def drawn(self, seeds: dict[str, np.ndarray], key: int) -> Iterator[tuple[_Scratch, _Found]]:
         """What is drawn around seeds, by type; its arrays are used again afterwards."""
-        scratch = self._pool.pop() if self._pool else _Scratch(self)
+        try:
+            scratch = self._pool.pop()
+        except IndexError:  # other threads have them
+            scratch = _Scratch(self)
         try:
             yield scratch, scratch.fill(seeds, key)
         finally:
