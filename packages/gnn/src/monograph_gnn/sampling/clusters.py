@@ -11,7 +11,8 @@ from monograph.tracing import at_user_line
 from ..index import EdgeIndex
 from .draws import Random
 from .kernels import kernels
-from .neighbors import NODE, ONLY, NeighborSampler
+from .neighbors import NeighborSampler
+from .relations import NODE, ONLY
 from .sampled import SampledGraph, gathered, one_graph, padded
 from .store import GraphStore, check_ids
 

@@ -14,7 +14,8 @@ from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
 from ..batches import Relation
-from .neighbors import NODE, ONLY, NeighborSampler
+from .neighbors import NeighborSampler
+from .relations import NODE, ONLY
 from .store import GraphStore
 
 

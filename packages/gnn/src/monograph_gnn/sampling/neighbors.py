@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import monograph as mg
@@ -12,16 +11,23 @@ import numpy as np
 from monograph.errors import ArgumentError, ShapeError
 from monograph.tracing import at_user_line
 
-from ..batches import HeteroBatch, Relation, misfits
+from ..batches import HeteroBatch, Relation
 from ..index import EdgeIndex
 from .draws import Random, derived, new_key
 from .kernels import kernels
+from .relations import (
+    NODE,
+    ONLY,
+    as_arrays,
+    batch_sizes,
+    most_edges,
+    node_counts,
+    per_relation,
+    unfit_features,
+    unfit_types,
+)
 from .sampled import SampledGraph, gathered, one_graph, padded
-from .store import BLOCK, GraphStore, check_ids
-
-NODE = "node"
-ONLY: Relation = (NODE, "to", NODE)
-"""The type and the relation of a graph that has none."""
+from .store import GraphStore, check_ids
 
 Fanouts = Sequence[int]
 Sizes = int | Sequence[int] | None
@@ -69,13 +75,13 @@ class NeighborSampler:
     ):  # fmt: skip
         self.typed, self.replace = not isinstance(stores, GraphStore), replace
         self.stores = {r: as_arrays(s) for r, s in self._by(ONLY, stores).items()}
-        problems = [*_unfit_types(self.stores)]
-        self.counts = _node_counts(self.stores)
-        self.fanouts = _per_relation(fanouts, self.stores, problems)
-        self.batch = _batch_sizes(self._by(NODE, batch_size), self.counts, problems)
+        problems = [*unfit_types(self.stores)]
+        self.counts = node_counts(self.stores)
+        self.fanouts = per_relation(fanouts, self.stores, problems)
+        self.batch = batch_sizes(self._by(NODE, batch_size), self.counts, problems)
         self.nodes, self.edges = self._by(NODE, nodes), self._by(ONLY, edges)
-        problems += _unfit_features(self.nodes, self.counts, "nodes")
-        problems += _unfit_features(
+        problems += unfit_features(self.nodes, self.counts, "nodes")
+        problems += unfit_features(
             self.edges, {r: s.num_edges for r, s in self.stores.items()}, "edges"
         )
         if problems:
@@ -104,7 +110,7 @@ class NeighborSampler:
             arriving = dict.fromkeys(self.counts, 0)
             for r, store in self.stores.items():
                 k, rows = self.fanouts[r][hop], min(new[r[2]], self.counts[r[2]])
-                most = rows * (_most_edges(store) if k < 0 and rows else k)
+                most = rows * (most_edges(store) if k < 0 and rows else k)
                 taken = most if self.replace and k >= 0 else min(most, store.num_edges)
                 edges[r].append(edges[r][-1] + taken)
                 if not self.replace:
@@ -359,84 +365,3 @@ def with_targets(sampled: Any, targets: Sequence[Any], size: int) -> tuple[Any, 
     weight[:given] = 1
     filled = [gathered(mg.tree.map(np.asarray, y), np.arange(given), size) for y in targets]
     return (sampled, *filled, weight)
-
-
-# ---- what is looked at beforehand
-
-
-def as_arrays(store: GraphStore) -> GraphStore:
-    """The store with arrays as C reads them; the same memory where they are so."""
-    wanted = {"offsets": "int64", "senders": "int32", "cumulative": "int64"}
-    made: dict[str, Any] = {
-        name: np.require(getattr(store, name), dtype, ("C", "A"))
-        for name, dtype in wanted.items()
-        if getattr(store, name) is not None
-    }
-    return replace(store, **made)
-
-
-def _most_edges(store: GraphStore) -> int:
-    """The most edges into one node."""
-    ends = range(0, store.num_nodes, BLOCK)
-    return max((int(np.diff(store.offsets[a : a + BLOCK + 1]).max()) for a in ends), default=0)
-
-
-def _node_counts(stores: Mapping[Relation, GraphStore]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for (s, _, r), store in stores.items():
-        counts.setdefault(s, store.num_senders)
-        counts.setdefault(r, store.num_nodes)
-    return counts
-
-
-def _unfit_types(stores: Mapping[Relation, GraphStore]) -> list[str]:
-    if not stores:
-        return ["there are no relations"]
-    counts = _node_counts(stores)
-    return [
-        f"{relation} has {n} nodes of type {t!r}, another relation {counts[t]}"
-        for relation, store in stores.items()
-        for t, n in ((relation[0], store.num_senders), (relation[2], store.num_nodes))
-        if n != counts[t]
-    ]
-
-
-def _per_relation(
-    fanouts: Any, stores: Mapping[Relation, GraphStore], problems: list[str]
-) -> dict[Relation, tuple[int, ...]]:
-    given = fanouts if isinstance(fanouts, Mapping) else dict.fromkeys(stores, fanouts)
-    problems += [f"no fan-outs for {r}" for r in stores if r not in given]
-    problems += [f"fan-outs for {r}, of which there are no edges" for r in given if r not in stores]
-    out = {}
-    for r, numbers in given.items():
-        out[r] = tuple(numbers) if isinstance(numbers, Sequence) else (numbers,)
-        if not out[r] or any(type(k) is not int or k < -1 for k in out[r]):
-            problems.append(f"fan-outs are integers of at least -1, one per hop, got {numbers!r}")
-    if len({len(x) for x in out.values()}) > 1:
-        problems.append(f"fan-outs are for one number of hops, got {fanouts!r}")
-    return out
-
-
-def _batch_sizes(
-    sizes: dict[str, Any], counts: Mapping[str, int], problems: list[str]
-) -> dict[str, int]:
-    problems += [] if sizes else ["batch_size= names no type"]
-    problems += [
-        f"seeds of type {t!r}, of which there are no nodes" for t in sizes if t not in counts
-    ]
-    problems += [
-        f"batch_size is an integer of at least 1, got {n!r}"
-        for n in sizes.values()
-        if type(n) is not int or n < 1
-    ]
-    return sizes
-
-
-def _unfit_features(trees: dict[Any, Any], counts: Mapping[Any, int], what: str) -> list[str]:
-    problems = [f"{what} of {k!r}, of which the graph has none" for k in trees if k not in counts]
-    named = {
-        (what if k in (NODE, ONLY) else f"{what} of {k}"): (x, counts[k])
-        for k, x in trees.items()
-        if k in counts
-    }
-    return problems + misfits(named)

@@ -10,7 +10,7 @@ from monograph.tracing import at_user_line
 
 from .draws import Random, new_key
 from .kernels import kernels
-from .neighbors import as_arrays
+from .relations import as_arrays
 from .store import GraphStore, check_ids
 
 
