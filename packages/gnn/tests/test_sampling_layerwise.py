@@ -116,6 +116,13 @@ def test_types_and_relations(rng):
     np.testing.assert_allclose(np.asarray(y["paper"]), np.asarray(want["paper"])[[3, 11]])
 
 
+@pytest.mark.parametrize("nodes", [0, 3])
+def test_graphs_without_edges_or_nodes(nodes):
+    store = GraphStore.from_edges([], [], nodes)
+    out = layerwise([gnn.neighbor_sum], store, np.ones((nodes, 2), "float32"), batch_size=2)
+    np.testing.assert_array_equal(out, np.zeros((nodes, 2)))
+
+
 def test_what_does_not_fit(whole):
     store, x, _ = whole
     with pytest.raises(ArgumentError, match="there are no layers"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from monograph.errors import ArgumentError
 from monograph_gnn import propagate
-from monograph_gnn.sampling import GraphStore, Loader, NeighborSampler
+from monograph_gnn.sampling import GraphStore, LinkSampler, Loader, NeighborSampler
 
 
 @pytest.fixture
@@ -71,6 +71,26 @@ def test_a_walk_goes_on_from_its_state(parts, workers):
         walk.close()
         another = Loader(sampler, seeds, labels, seed=1, workers=1)
         same(leaves(another.iterate(state=state)), whole[done:])
+
+
+def test_seeds_of_a_type_and_links(rng):
+    relation = ("author", "writes", "paper")
+    stores = {relation: GraphStore.from_edges(*rng.integers(0, 9, (2, 30)), 9)}
+    sampler = NeighborSampler(stores, (2,), {"paper": 4})
+    loader = Loader(sampler, {"paper": np.arange(9)}, np.arange(9), workers=1)
+    for sampled, y, weight in loader:
+        real = weight > 0
+        assert sampled.node_ids["paper"][: real.sum()].tolist() == y[real].tolist()
+    links = LinkSampler(stores, (2,), 4, relation=relation)
+    edges = np.stack(
+        [stores[relation].senders, np.repeat(np.arange(9), np.diff(stores[relation].offsets))], 1
+    )
+    assert sum(int(labels.sum()) for _, labels, _ in Loader(links, edges)) == 30
+    two = NeighborSampler(
+        {("paper", "cites", "paper"): stores[relation]} | stores, (2,), {"paper": 1, "author": 1}
+    )
+    with pytest.raises(ArgumentError, match="seeds are of several types"):
+        Loader(two, np.arange(3))
 
 
 def test_a_state_of_something_else(parts):

@@ -95,7 +95,7 @@ def _bounds(
     into = {r: s.offsets for r, s in relations.items() if r[2] == kind}
     ends = sum(into.values(), np.zeros(count + 1, "int64"))
     bounds = [0]
-    while bounds[-1] < count:
+    while bounds[-1] < count or len(bounds) == 1:  # without nodes, once: for the shapes
         start = bounds[-1]
         end = int(np.searchsorted(ends, ends[start] + max_edges, "right")) - 1
         bounds.append(min(max(end, start + 1), start + batch_size, count))
