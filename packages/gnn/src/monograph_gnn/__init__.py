@@ -23,6 +23,23 @@ from .propagation import (
 from .ranking import TripleFilter, link_ranks, rank_metrics, ranks
 from .relational import hetero_rgcn_conv, rgcn_conv, typed_index
 from .relations import hetero
+from .sampling import (
+    Batches,
+    ClusterSampler,
+    GraphStore,
+    LinkSampler,
+    Loader,
+    NeighborSampler,
+    SampledGraph,
+    build_store,
+    corrupt_edges,
+    corrupt_triples,
+    edge_cut,
+    layerwise,
+    negative_edges,
+    partition,
+    random_walks,
+)
 from .scorers import (
     complex_score,
     distmult_score,
@@ -44,14 +61,17 @@ from .transforms import (
 )
 
 __all__ = [
-    "AGGREGATIONS", "Buckets", "EdgeIndex", "GraphBatch", "GraphLoader", "HeteroBatch", "Size",
-    "TripleFilter", "add_self_loops", "aggregate", "batch", "complex_score", "components",
-    "distmult_score", "edge_dot", "edge_index", "edge_softmax", "fill_edges", "from_networkx",
+    "AGGREGATIONS", "Batches", "Buckets", "ClusterSampler", "EdgeIndex", "GraphBatch",
+    "GraphLoader", "GraphStore", "HeteroBatch", "LinkSampler", "Loader", "NeighborSampler",
+    "SampledGraph", "Size", "TripleFilter", "add_self_loops", "aggregate", "batch", "build_store",
+    "complex_score", "components", "corrupt_edges", "corrupt_triples", "distmult_score",
+    "edge_cut", "edge_dot", "edge_index", "edge_softmax", "fill_edges", "from_networkx",
     "from_pyg", "from_scipy", "gat_conv", "gcn_conv", "gcn_norm", "graph", "han_conv", "hetero",
     "hetero_batch", "hetero_graph", "hetero_rgcn_conv", "hetero_unbatch", "hgt_conv",
-    "inner_product_decoder", "largest_component", "link_ranks", "mlp_decoder", "neighbor_sum",
-    "normalize_features", "ops", "propagate", "rank_metrics", "ranks", "received",
-    "remove_duplicates", "remove_self_loops", "rgcn_conv", "rotate_score", "score_heads",
-    "score_tails", "sent", "split_links", "split_nodes", "subgraph", "take_graphs", "to_networkx",
-    "to_pyg", "to_scipy", "to_undirected", "transe_score", "typed_index", "unbatch",
+    "inner_product_decoder", "largest_component", "layerwise", "link_ranks", "mlp_decoder",
+    "negative_edges", "neighbor_sum", "normalize_features", "ops", "partition", "propagate",
+    "random_walks", "rank_metrics", "ranks", "received", "remove_duplicates", "remove_self_loops",
+    "rgcn_conv", "rotate_score", "score_heads", "score_tails", "sent", "split_links",
+    "split_nodes", "subgraph", "take_graphs", "to_networkx", "to_pyg", "to_scipy",
+    "to_undirected", "transe_score", "typed_index", "unbatch",
 ]  # fmt: skip

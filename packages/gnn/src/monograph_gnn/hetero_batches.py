@@ -210,7 +210,8 @@ def hetero_batch(
     have: dict[Any, int] = {k: sum(g.num_nodes(k) for g in graphs) for k in first.nodes}
     have |= {r: sum(g.index[r].num_edges for g in graphs) for r in first.index}
     have["graphs"] = total = sum(g.num_graphs for g in graphs)
-    asked = {**(num_nodes or {}), **(num_edges or {})}
+    asked: dict[Any, int] = dict(num_nodes or {})
+    asked |= num_edges or {}
     if num_graphs is not None:
         asked["graphs"] = num_graphs
     problems = [f"there are no {k!r}" for k in asked.keys() - have.keys()]
@@ -221,15 +222,15 @@ def hetero_batch(
     starts = {k: np.cumsum([0, *[g.num_nodes(k) for g in graphs]]) for k in first.nodes}
     index = {}
     for r in first.index:
-        ends = [
+        senders, receivers = (
             np.concatenate([getattr(g.index[r], end) + s for g, s in zip(graphs, starts[k])])
             for end, k in (("senders", r[0]), ("receivers", r[2]))
-        ]
-        made, _ = edge_index(*ends, sizes[r[2]], sizes[r[0]])
+        )
+        made, _ = edge_index(senders, receivers, sizes[r[2]], sizes[r[0]])
         index[r] = padded_index(made, sizes[r])
     of = {
         k: node_graphs(
-            [n for g in graphs for n in np.diff(g.graph_offsets[k])], sizes[k], sizes["graphs"]
+            np.concatenate([np.diff(g.graph_offsets[k]) for g in graphs]), sizes[k], sizes["graphs"]
         )
         for k in first.nodes
     }  # fmt: skip

@@ -219,9 +219,9 @@ def parts(item: Any) -> tuple[Any, Any, Any]:
 
 
 def as_dataset(data: Any, batch_size: int, seed: int | None = None) -> Dataset:
-    """Arrays ``(x, y)`` batched, and shuffled when a seed is given; a Dataset, or any iterable of
-    batches that can be walked more than once, as it is."""
-    if isinstance(data, Dataset):
+    """Arrays ``(x, y)`` batched, and shuffled when a seed is given; a Dataset, what has its `iterate`, or
+    any iterable of batches that can be walked more than once, as it is."""
+    if isinstance(data, Dataset) or hasattr(data, "iterate"):
         return data
     if isinstance(data, tuple):
         whole = Dataset.from_arrays(*data)
