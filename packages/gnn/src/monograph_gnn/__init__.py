@@ -3,8 +3,29 @@
 from . import ops
 from .attention import gat_conv
 from .batches import GraphBatch, HeteroBatch, batch, graph, hetero_graph, unbatch
+from .coarsening import sag_pooling, top_k_pooling
 from .index import EdgeIndex, edge_index
 from .loops import add_self_loops, fill_edges
+from .norms import (
+    diff_group_norm,
+    graph_instance_norm,
+    graph_layer_norm,
+    graph_norm,
+    graph_size_norm,
+    mean_subtraction_norm,
+    message_norm,
+    pair_norm,
+)
+from .ops import segment_softmax
+from .pooling import (
+    attentional_aggregation,
+    global_add_pool,
+    global_max_pool,
+    global_mean_pool,
+    set2set,
+    softmax_aggregation,
+    sort_aggregation,
+)
 from .propagation import (
     AGGREGATIONS,
     aggregate,
@@ -18,7 +39,10 @@ from .propagation import (
 from .spectral import gcn_conv, gcn_norm
 
 __all__ = [
-    "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "add_self_loops", "aggregate", "batch",
+    "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "add_self_loops", "aggregate",
+    "attentional_aggregation", "batch", "global_add_pool", "global_max_pool", "global_mean_pool",
+    "diff_group_norm", "graph_instance_norm", "graph_layer_norm", "graph_norm", "graph_size_norm",
+    "mean_subtraction_norm", "message_norm", "pair_norm", "sag_pooling", "segment_softmax", "set2set", "softmax_aggregation", "sort_aggregation", "top_k_pooling",
     "edge_dot", "edge_index", "edge_softmax", "fill_edges", "gat_conv", "gcn_conv", "gcn_norm",
     "graph", "hetero_graph", "neighbor_sum", "ops", "propagate", "received", "sent", "unbatch",
 ]  # fmt: skip

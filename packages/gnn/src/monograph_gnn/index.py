@@ -104,7 +104,7 @@ class EdgeIndex:
 mg.tree.register(
     EdgeIndex,
     lambda i: (i.loops, i.arrays if i.gates is None else (*i.arrays, i.gates)),
-    lambda loops, a: EdgeIndex(*a[:6], loops, *a[6:]),
+    lambda loops, a: EdgeIndex(*(*a[:6], loops, *a[6:])),
 )
 
 
