@@ -83,6 +83,6 @@ def _looped(index: EdgeIndex, edges: Any) -> tuple[EdgeIndex, Any]:
     if edges is None or looped is index:
         return looped, edges
     others = mg.astype(mg.asarray(index.senders) != mg.asarray(index.receivers), edges.dtype)
-    total = aggregate(index, edges * others[:, None])
-    mean = total / mg.maximum(aggregate(index, others), 1)[:, None]
+    total = aggregate(index.ungated, edges * others[:, None])
+    mean = total / mg.maximum(aggregate(index.ungated, others), 1)[:, None]
     return looped, fill_edges(edges, places, received(looped, mean))

@@ -162,7 +162,8 @@ def _offsets(n: int) -> np.ndarray:
 def taken(features: Any, places: Any) -> Any:
     """Every array of a tree with its rows in the order of ``places``."""
     return mg.tree.map(
-        lambda x: mg.take(mg.asarray(x), places, axis=0) if isinstance(x, mg.Array)
+        lambda x: mg.take(mg.asarray(x), places, axis=0)
+        if isinstance(x, mg.Array) or isinstance(places, mg.Array)
         else np.asarray(x)[places],
         features,
     )  # fmt: skip

@@ -228,12 +228,10 @@ def hetero_batch(
         )
         made, _ = edge_index(senders, receivers, sizes[r[2]], sizes[r[0]])
         index[r] = padded_index(made, sizes[r])
-    of = {
-        k: node_graphs(
-            np.concatenate([np.diff(g.graph_offsets[k]) for g in graphs]), sizes[k], sizes["graphs"]
-        )
-        for k in first.nodes
-    }  # fmt: skip
+    of = {}
+    for k in first.nodes:
+        counts = [np.diff(g.graph_offsets[k]) for g in graphs]  # type: ignore[index]
+        of[k] = node_graphs(np.concatenate(counts), sizes[k], sizes["graphs"])
     return HeteroBatch(
         {k: joined(f"{k} nodes", [g.nodes[k] for g in graphs], sizes[k]) for k in first.nodes},
         index,

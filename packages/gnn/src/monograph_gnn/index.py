@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import monograph as mg
@@ -30,6 +30,8 @@ class EdgeIndex:
         sender_offsets: ``[senders + 1]``, of `order`.
         loops: whether every node but those of padding is known to have one edge to itself (see
             `add_self_loops`).
+        gates: ``[edges]``, a factor of whatever is sent along each edge, after it was weighed; None: 1.
+            Layers need not know: `explain` finds by it what an edge does.
     """
 
     senders: Any
@@ -39,6 +41,7 @@ class EdgeIndex:
     order: Any
     sender_offsets: Any
     loops: bool = False
+    gates: Any = None
 
     @property
     def arrays(self) -> tuple[Any, ...]:
@@ -47,6 +50,18 @@ class EdgeIndex:
             self.senders, self.receivers, self.offsets, self.targets, self.order,
             self.sender_offsets,
         )  # fmt: skip
+
+    @property
+    def ungated(self) -> EdgeIndex:
+        """The same edges, all open: for sums over edges that are no messages, such as degrees."""
+        return self if self.gates is None else replace(self, gates=None)
+
+    def gated(self, values: Any) -> Any:
+        """``values [edges, ...]`` times the gates, where there are some."""
+        if self.gates is None:
+            return values
+        gates = mg.astype(mg.asarray(self.gates), values.dtype)
+        return values * mg.reshape(gates, (-1,) + (1,) * (values.ndim - 1))
 
     @property
     def num_edges(self) -> int:
@@ -82,9 +97,9 @@ class EdgeIndex:
 
     def first(self, num_edges: int) -> EdgeIndex:
         """The same in arrays of ``num_edges``; what is left out must be padding."""
-        s, r, offsets, targets, order, sender_offsets = self.arrays
-        cut = [x[:num_edges] for x in (s, r, targets, order)]
-        return EdgeIndex(cut[0], cut[1], offsets, cut[2], cut[3], sender_offsets, self.loops)
+        per_edge = ("senders", "receivers", "targets", "order", "gates")
+        held = {k: getattr(self, k) for k in per_edge}
+        return replace(self, **{k: x[:num_edges] for k, x in held.items() if x is not None})
 
     def __repr__(self) -> str:
         nodes = f"{self.num_senders} -> {self.num_receivers}"
@@ -93,7 +108,11 @@ class EdgeIndex:
         return f"EdgeIndex({self.num_edges} edges, {nodes} nodes{', loops' if self.loops else ''})"
 
 
-mg.tree.register(EdgeIndex, lambda i: (i.loops, i.arrays), lambda loops, a: EdgeIndex(*(*a, loops)))
+mg.tree.register(
+    EdgeIndex,
+    lambda i: (i.loops, i.arrays if i.gates is None else (*i.arrays, i.gates)),
+    lambda loops, a: EdgeIndex(*(*a[:6], loops, *a[6:])),
+)
 
 
 def edge_index(

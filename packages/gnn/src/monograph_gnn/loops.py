@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import monograph as mg
@@ -44,6 +45,11 @@ def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, A
         )
     if index.loops:
         return index, np.arange(index.num_edges, dtype="int32")
+    if index.gates is not None:  # what is there anyway has no gate
+        looped, places = add_self_loops(index.ungated, keep=keep)
+        between = mg.asarray(looped.senders) != mg.asarray(looped.receivers)
+        gates = mg.where(between, fill_edges(index.gates, places, 1), 1)
+        return replace(looped, gates=gates), places
     if any(isinstance(x, mg.graph.Value) for x in index.arrays):
         return _insert(index, keep)
     with tracing(None):  # known arrays: at once, wherever this is called

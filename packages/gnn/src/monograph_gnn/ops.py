@@ -263,6 +263,28 @@ def edge_max(values, senders, receivers, offsets, targets, order, sender_offsets
     return mg.where(some, found, 0)
 
 
+def segment_softmax(values: Any, segment_ids: Any, num_segments: int) -> Any:
+    """The softmax of ``values [rows, ...]`` over the rows of each segment.
+
+    Args:
+        segment_ids: ``[rows]``, in any order; rows whose id is out of range get 0.
+
+    Returns:
+        ``[rows, ...]``; 0 also where all of a segment's are -inf.
+
+    >>> segment_softmax(mg.asarray([0.0, 0.0, 5.0, 1.0]), mg.asarray([0, 0, 1, 2]), 2).tolist()
+    [0.5, 0.5, 1.0, 0.0]
+    """
+    values, ids = mg.asarray(values), mg.asarray(segment_ids)
+    ids = mg.where(ids < 0, num_segments, ids)
+    most = mg.stop_gradient(mg.segment_max(values, ids, num_segments))
+    most = mg.where(most == -mg.inf, 0, most)
+    real = _is_edge(ids, num_segments, values)
+    e = mg.exp(mg.where(real, values - _read(most, ids), -mg.inf))
+    total = _read(mg.segment_sum(e, ids, num_segments), ids)
+    return mg.where(total == 0, 0, e / mg.where(total == 0, 1, total))
+
+
 def _infer_edge_softmax(
     logits: Any, senders: Any, receivers: Any, offsets: Any, targets: Any, order: Any,
     sender_offsets: Any,
@@ -283,10 +305,4 @@ def edge_softmax(logits, senders, receivers, offsets, targets, order, sender_off
 
     Also 0 where all of a node's are -inf: it listens to nobody.
     """
-    n = offsets.shape[0] - 1
-    most = mg.segment_max(logits, receivers, n)
-    most = mg.where(most == -mg.inf, 0, most)
-    shifted = mg.where(_is_edge(receivers, n, logits), logits - _read(most, receivers), -mg.inf)
-    e = mg.exp(shifted)
-    total = _read(mg.segment_sum(e, receivers, n), receivers)
-    return mg.where(total == 0, 0, e / mg.where(total == 0, 1, total))
+    return segment_softmax(logits, receivers, offsets.shape[0] - 1)

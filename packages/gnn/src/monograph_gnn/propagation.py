@@ -36,10 +36,12 @@ def neighbor_sum(index: EdgeIndex, x: Any, weights: Any = None) -> Any:
     """
     x = mg.asarray(x)
     heads = 1
+    if weights is None and index.gates is not None:
+        weights = mg.ones(index.num_edges, dtype=x.dtype)
     if weights is None:
         weights = mg.ones((1, 1), dtype=x.dtype)
     else:
-        weights = mg.asarray(weights)
+        weights = index.gated(mg.asarray(weights))
         if weights.ndim == 2:
             heads = weights.shape[1]
         if weights.ndim not in (1, 2) or (
@@ -158,9 +160,9 @@ def aggregate(index: EdgeIndex, values: Any, how: Aggregation = "sum") -> Any:
             raise at_user_line(
                 ArgumentError(f"aggregate={how!r}; known are {', '.join(AGGREGATIONS)}")
             )
-        return AGGREGATIONS[how](index, mg.asarray(values))
+        how = AGGREGATIONS[how]
     if callable(how):
-        return how(index, mg.asarray(values))
+        return how(index.ungated, index.gated(mg.asarray(values)))
     return mg.concat([aggregate(index, values, h) for h in how], axis=-1)
 
 

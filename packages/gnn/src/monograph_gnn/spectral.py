@@ -31,7 +31,7 @@ def gcn_norm(
         looped, places = with_self_loops(index)
         if looped is not index:
             index, weights = looped, fill_edges(weights, places, 1)
-    degrees = aggregate(index, weights)
+    degrees = aggregate(index.ungated, weights)
     some = degrees > 0
     scale = mg.where(some, mg.rsqrt(mg.where(some, degrees, 1)), 0)
     return index, sent(index, scale) * weights * received(index, scale)

@@ -1,0 +1,120 @@
+"""Gates on edges: any layer heeds them, none needs to know."""
+
+import dataclasses
+import inspect
+import warnings
+
+import monograph as mg
+import monograph_gnn as gnn
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the reference")
+
+
+@pytest.fixture
+def edges(rng):
+    """Senders and receivers without loops, and a gate for each."""
+    senders = rng.integers(0, 12, 40)
+    receivers = (senders + rng.integers(1, 12, 40)) % 12
+    return senders, receivers, rng.uniform(0.1, 2, 40).astype("float32")
+
+
+def gated(edges, nodes=12):
+    index, places = gnn.edge_index(*edges[:2], nodes)
+    return dataclasses.replace(index, gates=edges[2][places])
+
+
+CONVOLUTIONS = [
+    name
+    for name in gnn.__all__
+    if name.endswith("_conv")
+    and [
+        p.name
+        for p in inspect.signature(getattr(gnn, name)).parameters.values()
+        if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    ]
+    == ["scope", "index", "x", "channels"]
+]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_every_convolution_heeds_gates(edges, rng, name, engine):
+    """Open gates change nothing; each edge's gate has an effect, whatever the layer."""
+    index = gated(edges)
+    x = rng.normal(size=(12, 5)).astype("float32")
+    store = mg.Store(seed=0)
+
+    def layer(scope, index):
+        return getattr(gnn, name)(scope / "layer", index, x, 4)
+
+    def effect(scope, index):
+        out = lambda gates: layer(scope, dataclasses.replace(index, gates=gates))
+        return mg.grad(lambda gates: mg.sum(mg.sin(out(gates))))(index.gates)
+
+    call = store.bind(layer, engine)
+    opened = dataclasses.replace(index, gates=np.ones(40, "float32"))
+    np.testing.assert_allclose(
+        call(opened).numpy(), call(index.ungated).numpy(), rtol=1e-5, atol=1e-5
+    )
+    assert (store.bind(effect, engine)(index).numpy() != 0).all()
+
+
+@pytest.mark.parametrize("heads", [0, 3])
+@pytest.mark.parametrize("how", ["sum", "mean", "max", "softmax", ["sum", "std"]], ids=str)
+def test_messages_are_multiplied_once(edges, rng, how, heads):
+    index, x = gated(edges), rng.normal(size=(12, 3, 2)).astype("float32")
+    weights = rng.normal(size=(40, 3) if heads else 40).astype("float32")
+    wide = index.gates[:, None] if heads else index.gates
+    for message in (None, lambda sender, receiver, edge: sender):
+        got = gnn.propagate(index, x, message, weights=weights, how=how)
+        want = gnn.propagate(index.ungated, x, message, weights=weights * wide, how=how)
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5, atol=1e-6)
+        plain = gnn.propagate(index, x, message, how=how)
+        want = gnn.propagate(index.ungated, x, message, weights=index.gates, how=how)
+        np.testing.assert_allclose(plain.numpy(), want.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_layers_add_has_no_gate(edges):
+    index = dataclasses.replace(gated(edges), gates=np.zeros(40, "float32"))
+    looped, _ = gnn.add_self_loops(index)
+    loops = looped.senders == looped.receivers
+    assert looped.gates.numpy().tolist() == loops.astype(float).tolist()
+
+
+@pytest.mark.parametrize("kind", ["GCNConv", "GATConv"])
+def test_gates_are_pygs_edge_masks(pyg, agrees, engine, edges, rng, kind):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch_geometric.explain.algorithm.utils import set_masks
+    ends = torch.tensor(np.stack(edges[:2]))
+    module = getattr(pyg, kind)(5, 4)
+    index, places = gnn.edge_index(*edges[:2], 12)
+    same = lambda a: a
+    if kind == "GCNConv":
+        layer, weights = gnn.gcn_conv, {"kernel": (module.lin.weight, np.transpose)}
+    else:
+        layer, weights = (
+            gnn.gat_conv,
+            {
+                "kernel": (module.lin.weight, np.transpose),
+                "attention_sender": (module.att_src, lambda a: a[0]),
+                "attention_receiver": (module.att_dst, lambda a: a[0]),
+            },
+        )
+
+    def reference(x, gates):
+        set_masks(module, gates, ends, apply_sigmoid=False)
+        module._parameters.pop("_edge_mask", None)
+        module._edge_mask = gates  # a parameter would take the gradient
+        return module(x, ends)
+
+    agrees(
+        engine,
+        lambda scope, x, gates: layer(
+            scope, dataclasses.replace(index, gates=gates[places]), x, 4
+        ),
+        [rng.normal(size=(12, 5)).astype("float32"), edges[2]],
+        weights | {"bias": (module.bias, same)},
+        reference,
+    )  # fmt: skip
