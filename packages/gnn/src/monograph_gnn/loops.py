@@ -7,9 +7,9 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph.errors import ShapeError
-from monograph.tracing import at_user_line, tracing
+from monograph.tracing import at_user_line
 
-from .index import EdgeIndex
+from .index import EdgeIndex, at_once
 
 
 def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, Any]:
@@ -44,12 +44,9 @@ def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, A
         )
     if index.loops:
         return index, np.arange(index.num_edges, dtype="int32")
-    if any(isinstance(x, mg.graph.Value) for x in index.arrays):
-        return _insert(index, keep)
-    with tracing(None):  # known arrays: at once, wherever this is called
-        made, places = mg.tree.map(
-            lambda x: x.numpy(), mg.jit(_insert, static_argnums=1).on("numpy")(index, keep)
-        )
+    made, places = at_once(_insert, index, keep)
+    if isinstance(made.offsets, mg.graph.Value):
+        return made, places
     n = int(made.offsets[-1])  # loops that were replaced left padding
     parts = [x[:n] if x.shape[0] == made.num_edges else x for x in made.arrays]
     return EdgeIndex(*(*parts, True)), places[:n]
