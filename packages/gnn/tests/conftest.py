@@ -30,6 +30,31 @@ def rng():
 
 
 @pytest.fixture
+def edges(rng):
+    """Senders and receivers of 50 edges: loops, an edge that is there twice, nodes without any of 20."""
+    senders, receivers = rng.integers(0, 17, 50), rng.integers(0, 17, 50)
+    senders[:3], receivers[:3] = [4, 9, 11], [4, 9, 11]
+    senders[3], receivers[3] = senders[5], receivers[5]
+    return senders, receivers
+
+
+@pytest.fixture
+def shaken():
+    """A function: a torch module with other numbers than it begins with, which are zeros too often."""
+
+    def shake(module):
+        import torch
+
+        draws = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for p in module.parameters():
+                p += 0.2 * torch.randn(p.shape, generator=draws)
+        return module
+
+    return shake
+
+
+@pytest.fixture
 def agrees():
     """`agreement`, for tests."""
     return agreement

@@ -44,7 +44,7 @@ def appnp(
     >>> from monograph_gnn import graph
     >>> g = graph(np.float32([[4], [0]]), [0, 1], [1, 0])
     >>> mg.Store().bind(lambda s, g: appnp(s, g.index, g.nodes, 1, 0.5))(g).tolist()
-    [[3.0..., ], [0.99..., ]]
+    [[3.0...], [0.99...]]
     """
     index, weights = _adjacency(index, edge_weight, x, add_self_loops, normalize)
     z = x

@@ -1,0 +1,371 @@
+"""GraphSAGE, GIN, NNConv, EdgeConv and gated convolutions against PyG's: results and all gradients."""
+
+import monograph as mg
+import monograph_gnn as gnn
+import monograph_layers as nn
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the reference")
+
+same = lambda a: a
+PAIR_EDGES = np.random.default_rng(1).integers(0, [[9], [6]], (2, 30))
+
+
+def dense(path, linear):
+    """What a dense layer's parameters are in a torch linear."""
+    out = {f"{path}/kernel": (linear.weight, np.transpose)}
+    return out | ({} if linear.bias is None else {f"{path}/bias": (linear.bias, same)})
+
+
+def floats(rng, *shape):
+    return rng.normal(size=shape).astype("float32")
+
+
+def tensor_of(edges):
+    return torch.tensor(np.stack(edges))
+
+
+def network(units):
+    """Two dense layers and what they are in torch."""
+
+    def ours(scope, x):
+        x = nn.dense(scope / "0", x, 6, activation="tanh")
+        return nn.dense(scope / "1", x, units)
+
+    def theirs(width):
+        return torch.nn.Sequential(
+            torch.nn.Linear(width, 6), torch.nn.Tanh(), torch.nn.Linear(6, units)
+        )
+
+    return ours, theirs
+
+
+def network_weights(module):
+    return dense("network/0", module[0]) | dense("network/1", module[2])
+
+
+SAGE = {
+    "mean": {},
+    "max-normalized": dict(aggr="max", normalize=True),
+    "sum-projected": dict(aggr="sum", project=True),
+    "several": dict(aggr=["mean", "max"]),
+    "neighbors-alone": dict(root_weight=False, bias=False),
+}
+
+
+@pytest.mark.parametrize("channels", [5, 9], ids=["narrower", "wider"])
+@pytest.mark.parametrize("options", SAGE.values(), ids=SAGE)
+def test_sage(pyg, agrees, shaken, engine, edges, rng, options, channels):
+    index, _ = gnn.edge_index(*edges, 20)
+    module = shaken(pyg.SAGEConv(7, channels, **options))
+    weights = dense("neighbor", module.lin_l)
+    weights |= dense("root", module.lin_r) if module.root_weight else {}
+    weights |= dense("project", module.lin) if module.project else {}
+    names = {"aggr": "how", "bias": "use_bias"}
+    ours = {names.get(k, k): v for k, v in options.items()}
+    agrees(
+        engine,
+        lambda scope, x: gnn.sage_conv(scope, index, x, channels, **ours),
+        [floats(rng, 20, 7)],
+        weights,
+        lambda x: module(x, tensor_of(edges)),
+    )
+
+
+PAIRS = {
+    "sage": (gnn.sage_conv, "SAGEConv", dict(neighbor="lin_l", root="lin_r")),
+    "graph": (gnn.graph_conv, "GraphConv", dict(neighbor="lin_rel", root="lin_root")),
+    "le": (gnn.le_conv, "LEConv", dict(neighbor="lin1", difference="lin2", root="lin3")),
+}
+
+
+@pytest.mark.parametrize("layer, theirs, parts", PAIRS.values(), ids=PAIRS)
+def test_between_nodes_of_two_kinds(pyg, agrees, shaken, engine, rng, layer, theirs, parts):
+    index, _ = gnn.edge_index(*PAIR_EDGES, 6, 9)
+    module = shaken(getattr(pyg, theirs)((7, 3), 5))
+    weights = {}
+    for name, part in parts.items():
+        weights |= dense(name, getattr(module, part))
+    agrees(
+        engine,
+        lambda scope, a, b: layer(scope, index, (a, b), 5),
+        [floats(rng, 9, 7), floats(rng, 6, 3)],
+        weights,
+        lambda a, b: module((a, b), tensor_of(PAIR_EDGES)),
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", ["graph", "le"])
+def test_weighted(pyg, agrees, shaken, engine, edges, rng, name, weighted):
+    layer, theirs, parts = PAIRS[name]
+    index, places = gnn.edge_index(*edges, 20)
+    module = shaken(getattr(pyg, theirs)(7, 5))
+    weights = {}
+    for part, linear in parts.items():
+        weights |= dense(part, getattr(module, linear))
+    agrees(
+        engine,
+        lambda scope, x, *w: layer(scope, index, x, 5, edge_weight=w[0][places] if w else None),
+        [floats(rng, 20, 7), *([floats(rng, 50)] if weighted else [])],
+        weights,
+        lambda x, *w: module(x, tensor_of(edges), *w),
+    )
+
+
+@pytest.mark.parametrize("train_eps", [False, True])
+def test_gin(pyg, agrees, shaken, engine, edges, rng, train_eps):
+    index, _ = gnn.edge_index(*edges, 20)
+    ours, theirs = network(5)
+    module = pyg.GINConv(theirs(7), eps=0.3, train_eps=train_eps)
+    module = shaken(module) if train_eps else module
+    weights = network_weights(module.nn) | ({"eps": (module.eps, same)} if train_eps else {})
+    agrees(
+        engine,
+        lambda scope, x: gnn.gin_conv(scope, index, x, ours, eps=0.3, train_eps=train_eps),
+        [floats(rng, 20, 7)],
+        weights,
+        lambda x: module(x, tensor_of(edges)),
+    )
+
+
+@pytest.mark.parametrize("width", [7, 4], ids=["as-wide", "projected"])
+def test_gine(pyg, agrees, shaken, engine, edges, rng, width):
+    index, places = gnn.edge_index(*edges, 20)
+    ours, theirs = network(5)
+    projected = width != 7
+    module = pyg.GINEConv(theirs(7), edge_dim=width if projected else None, train_eps=True)
+    shaken(module)
+    weights = network_weights(module.nn) | {"eps": (module.eps, same)}
+    weights |= dense("edge", module.lin) if projected else {}
+    agrees(
+        engine,
+        lambda scope, x, e: gnn.gine_conv(
+            scope, index, x, ours, edges=e[places], train_eps=True, project_edges=projected
+        ),
+        [floats(rng, 20, 7), floats(rng, 50, width)],
+        weights,
+        lambda x, e: module(x, tensor_of(edges), e),
+    )
+
+
+@pytest.mark.parametrize("how", ["sum", "mean", "max"])
+def test_nn(pyg, agrees, shaken, engine, edges, rng, how):
+    index, places = gnn.edge_index(*edges, 20)
+    ours, theirs = network(7 * 5)
+    module = shaken(pyg.NNConv(7, 5, theirs(4), aggr=how, root_weight=how != "max"))
+    weights = network_weights(module.nn) | {"bias": (module.bias, same)}
+    weights |= dense("root", module.lin) if how != "max" else {}
+    agrees(
+        engine,
+        lambda scope, x, e: gnn.nn_conv(
+            scope, index, x, 5, ours, edges=e[places], how=how, root_weight=how != "max"
+        ),
+        [floats(rng, 20, 7), floats(rng, 50, 4)],
+        weights,
+        lambda x, e: module(x, tensor_of(edges), e),
+    )
+
+
+@pytest.mark.parametrize("how", ["max", "mean"])
+def test_edge(pyg, agrees, shaken, engine, edges, rng, how):
+    index, _ = gnn.edge_index(*edges, 20)
+    ours, theirs = network(5)
+    module = shaken(pyg.EdgeConv(theirs(14), aggr=how))
+    agrees(
+        engine,
+        lambda scope, x: gnn.edge_conv(scope, index, x, ours, how=how),
+        [floats(rng, 20, 7)],
+        network_weights(module.nn),
+        lambda x: module(x, tensor_of(edges)),
+    )
+
+
+def test_dynamic_edge(pyg, agrees, shaken, engine, rng):
+    """PyG's own needs a compiled library: its EdgeConv on a graph that torch finds is the reference."""
+    of = np.repeat([0, 1, 2], [8, 9, 3])
+    x = floats(rng, 20, 7)
+    ours, theirs = network(5)
+    module = shaken(pyg.EdgeConv(theirs(14)))
+    ends = [(j, i) for i in range(20) for j in nearest(x, i, 4, of)]
+    agrees(
+        engine,
+        lambda scope, x: gnn.dynamic_edge_conv(scope, x, ours, 4, node_graph=of),
+        [x],
+        network_weights(module.nn),
+        lambda x: module(x, torch.tensor(ends).T),
+    )
+
+
+def nearest(x, i, k, of):
+    others = np.flatnonzero(of == of[i])
+    far = ((x[others].astype("float64") - x[i]) ** 2).sum(axis=1)
+    return others[np.argsort(far, kind="stable")[:k]]
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "traced"])
+def test_nearest_neighbors(engine, rng, known):
+    x, of = floats(rng, 20, 3) + 1e3, np.repeat([0, 1, 2], [8, 9, 3])
+    find = lambda x: gnn.nearest_neighbors(x, 4, node_graph=of, loops=False)
+    index = find(x) if known else mg.jit(find).on(engine)(x)
+    real = int(index.offsets[-1])
+    assert index.num_edges == 80 and real == 8 * 4 + 9 * 4 + 3 * 2
+    got = [*zip(index.senders.tolist(), index.receivers.tolist())]
+    want = [(j, i) for i in range(20) for j in nearest(x, i, 5, of) if i != j]
+    assert sorted(got[:real]) == sorted(want) and set(got[real:]) == {(20, 20)}
+
+
+@pytest.mark.parametrize("how", ["sum", "max"])
+def test_gated_graph(pyg, agrees, shaken, engine, edges, rng, how):
+    index, places = gnn.edge_index(*edges, 20)
+    module = shaken(pyg.GatedGraphConv(9, 3, aggr=how))
+    rnn = module.rnn
+    agrees(
+        engine,
+        lambda scope, x, w: gnn.gated_graph_conv(
+            scope, index, x, 9, 3, edge_weight=w[places], how=how
+        ),
+        [floats(rng, 20, 7), floats(rng, 50)],
+        {
+            "kernel": (module.weight, same),
+            "gru/kernel": (rnn.weight_ih, lambda a: gates(a).T),
+            "gru/recurrent_kernel": (rnn.weight_hh, lambda a: gates(a).T),
+            "gru/bias": (Stacked([rnn.bias_ih, rnn.bias_hh]), lambda a: np.stack([*map(gates, a)])),
+        },
+        lambda x, w: module(x, tensor_of(edges), w),
+    )
+
+
+def gates(a):
+    """Torch's rows for the gates r, z, n in the order z, r, n."""
+    r, z, n = np.split(a, 3)
+    return np.concatenate([z, r, n])
+
+
+class Stacked:
+    """Several torch parameters as one."""
+
+    def __init__(self, parts, join=np.stack):
+        self.parts, self.join = parts, join
+
+    def detach(self):
+        return Read(self.join([p.detach().numpy() for p in self.parts]))
+
+    @property
+    def grad(self):
+        return Read(self.join([p.grad.numpy() for p in self.parts]))
+
+
+class Read:
+    def __init__(self, array):
+        self.numpy = lambda: array
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["plain", "edge-features"])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_res_gated_graph(pyg, agrees, shaken, engine, edges, rng, known, activation):
+    index, places = gnn.edge_index(*edges, 20)
+    act = {"sigmoid": torch.nn.Sigmoid(), "tanh": torch.nn.Tanh()}[activation]
+    module = shaken(pyg.ResGatedGraphConv(7, 5, act=act, edge_dim=4 if known else None))
+    weights = dense("root", module.lin_skip) | {"bias": (module.bias, same)}
+    for name in ("key", "query", "value"):
+        weights |= dense(name, getattr(module, f"lin_{name}"))
+    agrees(
+        engine,
+        lambda scope, x, *e: gnn.res_gated_graph_conv(
+            scope, index, x, 5, edges=e[0][places] if e else None, activation=activation
+        ),
+        [floats(rng, 20, 7), *([floats(rng, 50, 4)] if known else [])],
+        weights,
+        lambda x, *e: module(x, tensor_of(edges), *e),
+    )
+
+
+@pytest.mark.parametrize("norm", [False, True], ids=["plain", "batch-norm"])
+def test_cg(pyg, agrees, shaken, engine, edges, rng, norm):
+    index, places = gnn.edge_index(*edges, 20)
+    module = shaken(pyg.CGConv(7, dim=4, aggr="mean", batch_norm=norm))
+    weights = dense("gate", module.lin_f) | dense("core", module.lin_s)
+    if norm:
+        weights |= {"norm/gamma": (module.bn.weight, same), "norm/beta": (module.bn.bias, same)}
+
+    def ours(scope, x, e):
+        return gnn.cg_conv(
+            scope, index, x, edges=e[places], how="mean", batch_norm=norm, training=True
+        )
+
+    agrees(
+        engine, ours, [floats(rng, 20, 7), floats(rng, 50, 4)], weights,
+        lambda x, e: module(x, tensor_of(edges), e),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("relations", [1, 3])
+@pytest.mark.parametrize("given", [False, True], ids=["dense", "network"])
+def test_film(pyg, agrees, shaken, engine, edges, rng, relations, given):
+    types = rng.integers(0, relations, 50)
+    senders, receivers = edges
+    indices = [
+        gnn.edge_index(senders[types == r], receivers[types == r], 20)[0] for r in range(relations)
+    ]
+    ours, theirs = network(10)
+    module = shaken(pyg.FiLMConv(7, 5, relations, nn=theirs(7) if given else None))
+    film = lambda path, m: (
+        dense(f"{path}/0", m[0]) | dense(f"{path}/1", m[2]) if given else dense(path, m)
+    )
+    weights = dense("root", module.lin_skip) | film("root_film", module.film_skip)
+    for i, (linear, part) in enumerate(zip(module.lins, module.films)):
+        weights |= dense(str(i), linear) | film(f"{i}/film", part)
+    agrees(
+        engine,
+        lambda scope, x: gnn.film_conv(
+            scope, indices if relations > 1 else indices[0], x, 5, network=ours if given else None
+        ),
+        [floats(rng, 20, 7)],
+        weights,
+        lambda x: module(x, tensor_of(edges), torch.tensor(types)),
+    )
+
+
+GEN = {
+    "softmax": dict(aggr="softmax", learn_t=True, t=0.5),
+    "softmax_sg": dict(aggr="softmax_sg", t=2.0, norm="layer"),
+    "power": dict(aggr="power", learn_p=True, p=1.5, norm=None),
+    "max": dict(aggr="max", msg_norm=True, learn_msg_scale=True, num_layers=3, bias=True),
+    "several": dict(aggr=["mean", "max"]),
+}
+
+
+@pytest.mark.parametrize("options", GEN.values(), ids=GEN)
+def test_gen(pyg, agrees, shaken, engine, edges, rng, options):
+    index, places = gnn.edge_index(*edges, 20)
+    module = pyg.GENConv(7, 5, edge_dim=4, **options)
+    shaken(module)
+    weights, parts = {}, dict(sender="src", edge="edge", receiver="dst", aggregated="aggr_out")
+    for name, part in parts.items():
+        linear = getattr(module, f"lin_{part}", None)
+        weights |= {} if linear is None else dense(name, linear)
+    for name, parameter in (("t", "t"), ("p", "p")):
+        value = getattr(module.aggr_module, parameter, None)
+        weights |= {name: (value, same)} if isinstance(value, torch.nn.Parameter) else {}
+    if options.get("msg_norm"):
+        weights["scale"] = module.msg_norm.scale, same
+    inner = [m for m in module.mlp if type(m).__name__ == "Linear"]
+    norms = [m for m in module.mlp if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.LayerNorm))]
+    for i, linear in enumerate(inner):
+        weights |= dense(f"mlp/{i}", linear)
+    for i, norm in enumerate(norms):
+        weights[f"mlp/{i}/norm/gamma"] = norm.weight, same
+        weights[f"mlp/{i}/norm/beta"] = norm.bias, same
+    names = {"aggr": "how", "bias": "use_bias"}
+    ours = {names.get(k, k): v for k, v in options.items()}
+    agrees(
+        engine,
+        lambda scope, x, e: gnn.gen_conv(
+            scope, index, x, 5, edges=e[places], training=True, **ours
+        ),
+        [floats(rng, 20, 7), floats(rng, 50, 4)],
+        weights,
+        lambda x, e: module(x, tensor_of(edges), e),
+    )
