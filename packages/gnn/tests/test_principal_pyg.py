@@ -81,7 +81,9 @@ def test_degrees_are_counted_over_graphs(pyg, edges):
     from torch_geometric.loader import DataLoader
 
     ends = torch.tensor(np.stack(edges))
-    loader = DataLoader([Data(edge_index=ends, num_nodes=20), Data(edge_index=ends[:, :5], num_nodes=17)])
+    loader = DataLoader(
+        [Data(edge_index=ends, num_nodes=20), Data(edge_index=ends[:, :5], num_nodes=17)]
+    )
     want = pyg.PNAConv.get_degree_histogram(loader)
     ours = [gnn.edge_index(*edges, 20)[0], gnn.edge_index(*(e[:5] for e in edges), 17)[0]]
     assert gnn.degree_histogram(ours).tolist() == want.tolist()
@@ -90,7 +92,9 @@ def test_degrees_are_counted_over_graphs(pyg, edges):
 def test_all_that_is_wrong_is_named(edges):
     index, _ = gnn.edge_index(*edges, 20)
     x = np.ones((20, 7), "float32")
-    with pytest.raises(mg.errors.ArgumentError, match=r"(?s)'cubic' is no scaler.*5 channels.*7 features"):
+    with pytest.raises(
+        mg.errors.ArgumentError, match=r"(?s)'cubic' is no scaler.*5 channels.*7 features"
+    ):
         mg.Store().bind(
             lambda scope, x: gnn.pna_conv(
                 scope, index, x, 5, ["mean"], ["cubic"], [1, 2], towers=2, divide_input=True
