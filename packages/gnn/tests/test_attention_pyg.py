@@ -7,15 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference")
 
-same = lambda a: a
 first = lambda a: a[0]
 PAIR_EDGES = np.random.default_rng(1).integers(0, [[9], [6]], (2, 30))
-
-
-def dense(path, linear):
-    """What a dense layer's parameters are in a torch linear."""
-    out = {f"{path}/kernel": (linear.weight, np.transpose)}
-    return out | ({} if linear.bias is None else {f"{path}/bias": (linear.bias, same)})
 
 
 def floats(rng, *shape):
@@ -27,11 +20,11 @@ def tensor_of(edges):
 
 
 def gatv2_weights(module):
-    weights = dense("sender", module.lin_l) | {"attention": (module.att, first)}
-    weights |= {} if module.share_weights else dense("receiver", module.lin_r)
-    weights |= {} if module.bias is None else {"bias": (module.bias, same)}
-    weights |= {} if module.lin_edge is None else dense("edge", module.lin_edge)
-    return weights | ({} if module.res is None else dense("residual", module.res))
+    return {
+        "sender": module.lin_l, "receiver": None if module.share_weights else module.lin_r,
+        "attention": (module.att, first), "bias": module.bias, "edge": module.lin_edge,
+        "residual": module.res,
+    }  # fmt: skip
 
 
 GATV2 = {
@@ -86,10 +79,7 @@ def test_transformer(pyg, agrees, shaken, engine, edges, rng, options):
     parts = dict(query="query", key="key", value="value", root="skip", edge="edge", beta="beta")
     if not module.root_weight:
         del parts["root"]
-    weights = {}
-    for name, part in parts.items():
-        linear = getattr(module, f"lin_{part}")
-        weights |= {} if linear is None else dense(name, linear)
+    weights = {name: getattr(module, f"lin_{part}") for name, part in parts.items()}
     known = "edge_dim" in options
     ours = {{"bias": "use_bias"}.get(k, k): v for k, v in options.items() if k != "edge_dim"}
     agrees(
@@ -106,9 +96,8 @@ def test_transformer(pyg, agrees, shaken, engine, edges, rng, options):
 def test_transformer_between_nodes_of_two_kinds(pyg, agrees, shaken, engine, rng):
     index, _ = gnn.edge_index(*PAIR_EDGES, 6, 9)
     module = shaken(pyg.TransformerConv((7, 3), 5, heads=2))
-    weights = {}
-    for name, part in dict(query="query", key="key", value="value", root="skip").items():
-        weights |= dense(name, getattr(module, f"lin_{part}"))
+    parts = dict(query="query", key="key", value="value", root="skip")
+    weights = {name: getattr(module, f"lin_{part}") for name, part in parts.items()}
     agrees(
         engine,
         lambda scope, a, b: gnn.transformer_conv(scope, index, (a, b), 5, heads=2),
@@ -126,7 +115,7 @@ def test_supergat(pyg, agrees, shaken, engine, edges, rng, kind, concat):
     others = rng.integers(0, 20, (2, 15))
     negatives, _ = gnn.edge_index(*others, 20)
     module = shaken(pyg.SuperGATConv(7, 5, heads=3, concat=concat, attention_type=kind))
-    weights = {"kernel": (module.lin.weight, np.transpose), "bias": (module.bias, same)}
+    weights = {"": module.lin, "bias": module.bias}
     if kind == "MX":
         weights["attention_sender"] = module.att_l, first
         weights["attention_receiver"] = module.att_r, first

@@ -8,14 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference")
 
-same = lambda a: a
 PAIR_EDGES = np.random.default_rng(1).integers(0, [[9], [6]], (2, 30))
-
-
-def dense(path, linear):
-    """What a dense layer's parameters are in a torch linear."""
-    out = {f"{path}/kernel": (linear.weight, np.transpose)}
-    return out | ({} if linear.bias is None else {f"{path}/bias": (linear.bias, same)})
 
 
 def floats(rng, *shape):
@@ -42,7 +35,7 @@ def network(units):
 
 
 def network_weights(module):
-    return dense("network/0", module[0]) | dense("network/1", module[2])
+    return {"network/0": module[0], "network/1": module[2]}
 
 
 SAGE = {
@@ -59,9 +52,8 @@ SAGE = {
 def test_sage(pyg, agrees, shaken, engine, edges, rng, options, channels):
     index, _ = gnn.edge_index(*edges, 20)
     module = shaken(pyg.SAGEConv(7, channels, **options))
-    weights = dense("neighbor", module.lin_l)
-    weights |= dense("root", module.lin_r) if module.root_weight else {}
-    weights |= dense("project", module.lin) if module.project else {}
+    weights = {"neighbor": module.lin_l}
+    weights |= {"root": getattr(module, "lin_r", None), "project": getattr(module, "lin", None)}
     names = {"aggr": "how", "bias": "use_bias"}
     ours = {names.get(k, k): v for k, v in options.items()}
     agrees(
@@ -84,9 +76,7 @@ PAIRS = {
 def test_between_nodes_of_two_kinds(pyg, agrees, shaken, engine, rng, layer, theirs, parts):
     index, _ = gnn.edge_index(*PAIR_EDGES, 6, 9)
     module = shaken(getattr(pyg, theirs)((7, 3), 5))
-    weights = {}
-    for name, part in parts.items():
-        weights |= dense(name, getattr(module, part))
+    weights = {name: getattr(module, part) for name, part in parts.items()}
     agrees(
         engine,
         lambda scope, a, b: layer(scope, index, (a, b), 5),
@@ -102,9 +92,7 @@ def test_weighted(pyg, agrees, shaken, engine, edges, rng, name, weighted):
     layer, theirs, parts = PAIRS[name]
     index, places = gnn.edge_index(*edges, 20)
     module = shaken(getattr(pyg, theirs)(7, 5))
-    weights = {}
-    for part, linear in parts.items():
-        weights |= dense(part, getattr(module, linear))
+    weights = {name: getattr(module, part) for name, part in parts.items()}
     agrees(
         engine,
         lambda scope, x, *w: layer(scope, index, x, 5, edge_weight=w[0][places] if w else None),
@@ -120,7 +108,7 @@ def test_gin(pyg, agrees, shaken, engine, edges, rng, train_eps):
     ours, theirs = network(5)
     module = pyg.GINConv(theirs(7), eps=0.3, train_eps=train_eps)
     module = shaken(module) if train_eps else module
-    weights = network_weights(module.nn) | ({"eps": (module.eps, same)} if train_eps else {})
+    weights = network_weights(module.nn) | ({"eps": module.eps} if train_eps else {})
     agrees(
         engine,
         lambda scope, x: gnn.gin_conv(scope, index, x, ours, eps=0.3, train_eps=train_eps),
@@ -137,8 +125,8 @@ def test_gine(pyg, agrees, shaken, engine, edges, rng, width):
     projected = width != 7
     module = pyg.GINEConv(theirs(7), edge_dim=width if projected else None, train_eps=True)
     shaken(module)
-    weights = network_weights(module.nn) | {"eps": (module.eps, same)}
-    weights |= dense("edge", module.lin) if projected else {}
+    weights = network_weights(module.nn) | {"eps": module.eps}
+    weights |= {"edge": module.lin} if projected else {}
     agrees(
         engine,
         lambda scope, x, e: gnn.gine_conv(
@@ -155,8 +143,8 @@ def test_nn(pyg, agrees, shaken, engine, edges, rng, how):
     index, places = gnn.edge_index(*edges, 20)
     ours, theirs = network(7 * 5)
     module = shaken(pyg.NNConv(7, 5, theirs(4), aggr=how, root_weight=how != "max"))
-    weights = network_weights(module.nn) | {"bias": (module.bias, same)}
-    weights |= dense("root", module.lin) if how != "max" else {}
+    weights = network_weights(module.nn) | {"bias": module.bias}
+    weights |= {"root": module.lin} if how != "max" else {}
     agrees(
         engine,
         lambda scope, x, e: gnn.nn_conv(
@@ -228,10 +216,10 @@ def test_gated_graph(pyg, agrees, shaken, engine, edges, rng, how):
         ),
         [floats(rng, 20, 7), floats(rng, 50)],
         {
-            "kernel": (module.weight, same),
+            "kernel": module.weight,
             "gru/kernel": (rnn.weight_ih, lambda a: gates(a).T),
             "gru/recurrent_kernel": (rnn.weight_hh, lambda a: gates(a).T),
-            "gru/bias": (Stacked([rnn.bias_ih, rnn.bias_hh]), lambda a: np.stack([*map(gates, a)])),
+            "gru/bias": ([rnn.bias_ih, rnn.bias_hh], lambda a: np.stack([*map(gates, a)])),
         },
         lambda x, w: module(x, tensor_of(edges), w),
     )
@@ -243,34 +231,15 @@ def gates(a):
     return np.concatenate([z, r, n])
 
 
-class Stacked:
-    """Several torch parameters as one."""
-
-    def __init__(self, parts, join=np.stack):
-        self.parts, self.join = parts, join
-
-    def detach(self):
-        return Read(self.join([p.detach().numpy() for p in self.parts]))
-
-    @property
-    def grad(self):
-        return Read(self.join([p.grad.numpy() for p in self.parts]))
-
-
-class Read:
-    def __init__(self, array):
-        self.numpy = lambda: array
-
-
 @pytest.mark.parametrize("known", [False, True], ids=["plain", "edge-features"])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_res_gated_graph(pyg, agrees, shaken, engine, edges, rng, known, activation):
     index, places = gnn.edge_index(*edges, 20)
     act = {"sigmoid": torch.nn.Sigmoid(), "tanh": torch.nn.Tanh()}[activation]
     module = shaken(pyg.ResGatedGraphConv(7, 5, act=act, edge_dim=4 if known else None))
-    weights = dense("root", module.lin_skip) | {"bias": (module.bias, same)}
+    weights = {"root": module.lin_skip, "bias": module.bias}
     for name in ("key", "query", "value"):
-        weights |= dense(name, getattr(module, f"lin_{name}"))
+        weights |= {name: getattr(module, f"lin_{name}")}
     agrees(
         engine,
         lambda scope, x, *e: gnn.res_gated_graph_conv(
@@ -286,9 +255,9 @@ def test_res_gated_graph(pyg, agrees, shaken, engine, edges, rng, known, activat
 def test_cg(pyg, agrees, shaken, engine, edges, rng, norm):
     index, places = gnn.edge_index(*edges, 20)
     module = shaken(pyg.CGConv(7, dim=4, aggr="mean", batch_norm=norm))
-    weights = dense("gate", module.lin_f) | dense("core", module.lin_s)
+    weights = {"gate": module.lin_f, "core": module.lin_s}
     if norm:
-        weights |= {"norm/gamma": (module.bn.weight, same), "norm/beta": (module.bn.bias, same)}
+        weights["norm"] = module.bn
 
     def ours(scope, x, e):
         return gnn.cg_conv(
@@ -311,12 +280,10 @@ def test_film(pyg, agrees, shaken, engine, edges, rng, relations, given):
     ]
     ours, theirs = network(10)
     module = shaken(pyg.FiLMConv(7, 5, relations, nn=theirs(7) if given else None))
-    film = lambda path, m: (
-        dense(f"{path}/0", m[0]) | dense(f"{path}/1", m[2]) if given else dense(path, m)
-    )
-    weights = dense("root", module.lin_skip) | film("root_film", module.film_skip)
+    film = lambda path, m: {f"{path}/0": m[0]} | {f"{path}/1": m[2]} if given else {path: m}
+    weights = {"root": module.lin_skip} | film("root_film", module.film_skip)
     for i, (linear, part) in enumerate(zip(module.lins, module.films)):
-        weights |= dense(str(i), linear) | film(f"{i}/film", part)
+        weights |= {str(i): linear} | film(f"{i}/film", part)
     agrees(
         engine,
         lambda scope, x: gnn.film_conv(
@@ -344,20 +311,18 @@ def test_gen(pyg, agrees, shaken, engine, edges, rng, options):
     shaken(module)
     weights, parts = {}, dict(sender="src", edge="edge", receiver="dst", aggregated="aggr_out")
     for name, part in parts.items():
-        linear = getattr(module, f"lin_{part}", None)
-        weights |= {} if linear is None else dense(name, linear)
+        weights[name] = getattr(module, f"lin_{part}", None)
     for name, parameter in (("t", "t"), ("p", "p")):
         value = getattr(module.aggr_module, parameter, None)
-        weights |= {name: (value, same)} if isinstance(value, torch.nn.Parameter) else {}
+        weights |= {name: value} if isinstance(value, torch.nn.Parameter) else {}
     if options.get("msg_norm"):
-        weights["scale"] = module.msg_norm.scale, same
+        weights["scale"] = module.msg_norm.scale
     inner = [m for m in module.mlp if type(m).__name__ == "Linear"]
     norms = [m for m in module.mlp if isinstance(m, (torch.nn.BatchNorm1d, torch.nn.LayerNorm))]
     for i, linear in enumerate(inner):
-        weights |= dense(f"mlp/{i}", linear)
+        weights |= {f"mlp/{i}": linear}
     for i, norm in enumerate(norms):
-        weights[f"mlp/{i}/norm/gamma"] = norm.weight, same
-        weights[f"mlp/{i}/norm/beta"] = norm.bias, same
+        weights[f"mlp/{i}/norm"] = norm
     names = {"aggr": "how", "bias": "use_bias"}
     ours = {names.get(k, k): v for k, v in options.items()}
     agrees(

@@ -7,35 +7,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference")
 
-same = lambda a: a
-
-
-class Stacked:
-    """A torch parameter of each tower as one."""
-
-    def __init__(self, parts):
-        self.parts = parts
-
-    def detach(self):
-        return Read(np.stack([p.detach().numpy() for p in self.parts]))
-
-    @property
-    def grad(self):
-        return Read(np.stack([p.grad.numpy() for p in self.parts]))
-
-
-class Read:
-    def __init__(self, array):
-        self.numpy = lambda: array
-
 
 def towers(name, networks):
     out = {}
     for i in range(0, len(networks[0]), 2):  # an activation is between two
         path = f"{name}/{i // 2}"
-        kernels = Stacked([n[i].weight for n in networks])
+        kernels = [n[i].weight for n in networks]
         out[f"{path}/kernel"] = kernels, lambda a: a.transpose(0, 2, 1)
-        out[f"{path}/bias"] = Stacked([n[i].bias for n in networks]), same
+        out[f"{path}/bias"] = [n[i].bias for n in networks], lambda a: a
     return out
 
 
@@ -52,17 +31,13 @@ def test_pna(pyg, agrees, shaken, engine, edges, rng, aggregators, scalers, opti
     index, places = gnn.edge_index(*edges, 20)
     degrees = gnn.degree_histogram(index)
     module = shaken(pyg.PNAConv(6, 6, aggregators, scalers, torch.tensor(degrees), **options))
-    weights = {
-        **towers("pre", module.pre_nns), **towers("post", module.post_nns),
-        "kernel": (module.lin.weight, np.transpose), "bias": (module.lin.bias, same),
-    }  # fmt: skip
+    weights = towers("pre", module.pre_nns) | towers("post", module.post_nns) | {"": module.lin}
     known, ours = "edge_dim" in options, {k: v for k, v in options.items() if k != "edge_dim"}
     if known:
-        weights["edge/kernel"] = module.edge_encoder.weight, np.transpose
-        weights["edge/bias"] = module.edge_encoder.bias, same
+        weights["edge"] = module.edge_encoder
     if options.get("train_norm"):
-        weights["mean_degree"] = module.aggr_module.avg_deg_lin, same
-        weights["mean_log_degree"] = module.aggr_module.avg_deg_log, same
+        weights["mean_degree"] = module.aggr_module.avg_deg_lin
+        weights["mean_log_degree"] = module.aggr_module.avg_deg_log
     inputs = [rng.normal(size=(20, 6)), *([rng.normal(size=(50, 4))] if known else [])]
     agrees(
         engine,

@@ -7,14 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the reference")
 
-same = lambda a: a
 WEIGHTED = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-
-
-def dense(path, linear):
-    """What a dense layer's parameters are in a torch linear."""
-    out = {f"{path}/kernel": (linear.weight, np.transpose)}
-    return out | ({} if linear.bias is None else {f"{path}/bias": (linear.bias, same)})
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def test_appnp(pyg, compared, weighted, normalize):
 @pytest.mark.parametrize("channels", [5, 9], ids=["narrower", "wider"])
 def test_sg(pyg, compared, shaken, weighted, channels):
     module = shaken(pyg.SGConv(7, channels, K=2))
-    weights = {"kernel": (module.lin.weight, np.transpose), "bias": (module.lin.bias, same)}
+    weights = {"": module.lin}
     ours = lambda scope, index, x, w: gnn.sg_conv(scope, index, x, channels, k=2, edge_weight=w)
     compared(weighted, ours, module, weights)
 
@@ -59,9 +52,9 @@ def test_sg(pyg, compared, shaken, weighted, channels):
 @pytest.mark.parametrize("normalize", [True, False])
 def test_tag(pyg, compared, shaken, weighted, normalize):
     module = shaken(pyg.TAGConv(7, 5, K=2, normalize=normalize))
-    weights = {"bias": (module.bias, same)}
+    weights = {"bias": module.bias}
     for i, linear in enumerate(module.lins):
-        weights |= dense(str(i), linear)
+        weights |= {str(i): linear}
     ours = lambda scope, index, x, w: gnn.tag_conv(
         scope, index, x, 5, k=2, edge_weight=w, normalize=normalize
     )
@@ -73,9 +66,9 @@ def test_tag(pyg, compared, shaken, weighted, normalize):
 @pytest.mark.parametrize("k", [1, 4])
 def test_cheb(pyg, compared, shaken, weighted, normalization, k):
     module = shaken(pyg.ChebConv(7, 5, k, normalization=normalization))
-    weights = {"bias": (module.bias, same)}
+    weights = {"bias": module.bias}
     for i, linear in enumerate(module.lins):
-        weights |= dense(str(i), linear)
+        weights |= {str(i): linear}
     ours = lambda scope, index, x, w: gnn.cheb_conv(
         scope, index, x, 5, k, edge_weight=w, normalization=normalization
     )
@@ -88,9 +81,9 @@ def test_cheb_with_eigenvalues(pyg, compared, shaken, per_graph):
     of = np.repeat([0, 1], [17, 3])  # no edge leads to the last three
     values = np.float32([1.5, 2.5])
     module = shaken(pyg.ChebConv(7, 5, 3))
-    weights = {"bias": (module.bias, same)}
+    weights = {"bias": module.bias}
     for i, linear in enumerate(module.lins):
-        weights |= dense(str(i), linear)
+        weights |= {str(i): linear}
     given = values[of] if per_graph else 1.5
     ours = lambda scope, index, x, w: gnn.cheb_conv(scope, index, x, 5, 3, lambda_max=given)
     theirs = dict(batch=torch.tensor(of), lambda_max=torch.tensor(values if per_graph else 1.5))
@@ -99,7 +92,7 @@ def test_cheb_with_eigenvalues(pyg, compared, shaken, per_graph):
 
 def test_cluster_gcn(pyg, compared, shaken):
     module = shaken(pyg.ClusterGCNConv(7, 5, diag_lambda=0.4))
-    weights = dense("neighbor", module.lin_out) | dense("root", module.lin_root)
+    weights = {"neighbor": module.lin_out} | {"root": module.lin_root}
     ours = lambda scope, index, x, w: gnn.cluster_gcn_conv(scope, index, x, 5, diag_lambda=0.4)
     compared(False, ours, module, weights)
 
@@ -116,7 +109,7 @@ def test_cluster_gcn_with_loops_of_its_own(pyg, agrees, shaken, engine, edges, r
             scope, index, x, 5, diag_lambda=0.4, add_self_loops=False
         ),
         [rng.normal(size=(20, 7)).astype("float32")],
-        dense("neighbor", module.lin_out) | dense("root", module.lin_root),
+        {"neighbor": module.lin_out} | {"root": module.lin_root},
         lambda x: module(x, torch.tensor(ends)),
     )
 
@@ -126,7 +119,7 @@ def test_cluster_gcn_with_loops_of_its_own(pyg, agrees, shaken, engine, edges, r
 @pytest.mark.parametrize("layers", [1, 3])
 def test_arma(pyg, compared, shaken, weighted, shared, layers):
     module = shaken(pyg.ARMAConv(7, 5, 2, layers, shared_weights=shared, act=torch.nn.Tanh()))
-    weights = {"0/kernel": (module.init_weight, same)}
+    weights = {"0/kernel": module.init_weight}
     steps = range(1 if shared else layers)
     for i in steps:
         weights[f"{i}/root_kernel"] = module.root_weight, lambda a, i=i: a[i]

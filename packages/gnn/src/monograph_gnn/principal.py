@@ -105,6 +105,8 @@ def pna_conv(
     ]
     if problems:
         refuse(scope, "pna_conv", "; ".join(problems), ArgumentError)
+    linear: Any
+    log: Any
     linear, log = _means(degrees)
     if train_norm:
         linear, log = (
