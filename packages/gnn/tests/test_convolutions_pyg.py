@@ -334,3 +334,65 @@ def test_gen(pyg, agrees, shaken, engine, edges, rng, options):
         weights,
         lambda x, e: module(x, tensor_of(edges), e),
     )
+
+
+def edge_pairs():
+    """Layers with edge features between two kinds of nodes: ours, PyG's, what its parameters are."""
+    ours, theirs = network(7 * 5)
+    inner, theirs_inner = network(5)
+    gate = lambda m: {"gate": m.lin_f, "core": m.lin_s}
+    gated = lambda m: {
+        "key": m.lin_key, "query": m.lin_query, "value": m.lin_value, "root": m.lin_skip,
+        "bias": m.bias,
+    }  # fmt: skip
+    generalised = lambda m: {
+        "sender": m.lin_src, "edge": m.lin_edge, "receiver": m.lin_dst, "mlp/0": m.mlp[0],
+        "mlp/0/norm": m.mlp[1], "mlp/1": m.mlp[4],
+    }  # fmt: skip
+    return {
+        "nn": (
+            3,
+            lambda s, i, x, e: gnn.nn_conv(s, i, x, 5, ours, edges=e),
+            lambda conv: conv.NNConv((7, 3), 5, theirs(4)),
+            lambda m: network_weights(m.nn) | {"root": m.lin, "bias": m.bias},
+        ),
+        "gine": (
+            7,
+            lambda s, i, x, e: gnn.gine_conv(s, i, x, inner, edges=e, project_edges=True),
+            lambda conv: conv.GINEConv(theirs_inner(7), edge_dim=4),
+            lambda m: network_weights(m.nn) | {"edge": m.lin},
+        ),
+        "res_gated_graph": (
+            3,
+            lambda s, i, x, e: gnn.res_gated_graph_conv(s, i, x, 5, edges=e),
+            lambda conv: conv.ResGatedGraphConv((7, 3), 5, edge_dim=4),
+            gated,
+        ),
+        "cg": (
+            3,
+            lambda s, i, x, e: gnn.cg_conv(s, i, x, edges=e),
+            lambda conv: conv.CGConv((7, 3), dim=4),
+            gate,
+        ),
+        "gen": (
+            3,
+            lambda s, i, x, e: gnn.gen_conv(s, i, x, 5, edges=e, training=True),
+            lambda conv: conv.GENConv((7, 3), 5, edge_dim=4),
+            generalised,
+        ),
+    }
+
+
+@pytest.mark.parametrize("width, ours, theirs, weights", edge_pairs().values(), ids=edge_pairs())
+def test_with_edge_features_between_nodes_of_two_kinds(
+    pyg, agrees, shaken, engine, rng, width, ours, theirs, weights
+):
+    index, places = gnn.edge_index(*PAIR_EDGES, 6, 9)
+    module = shaken(theirs(pyg))
+    agrees(
+        engine,
+        lambda scope, a, b, e: ours(scope, index, (a, b), e[places]),
+        [floats(rng, 9, 7), floats(rng, 6, width), floats(rng, 30, 4)],
+        weights(module),
+        lambda a, b, e: module((a, b), tensor_of(PAIR_EDGES), e),
+    )

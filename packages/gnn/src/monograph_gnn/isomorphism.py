@@ -86,5 +86,6 @@ def gine_conv(
             scope, "gine_conv", f"edges {edges.shape} are not as wide as nodes {source.shape}; "
             f"project_edges=True makes them so",
         )  # fmt: skip
-    y = propagate(index, source, lambda j, i, e: mg.relu(j + e), edges=edges, how=how)
+    ends = source, target
+    y = propagate(index, ends, lambda j, i, e: mg.relu(j + e), edges=edges, how=how)
     return network(scope / "network", y + _own(scope, target, eps, train_eps))
