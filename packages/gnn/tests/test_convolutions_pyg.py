@@ -396,3 +396,41 @@ def test_with_edge_features_between_nodes_of_two_kinds(
         weights(module),
         lambda a, b, e: module((a, b), tensor_of(PAIR_EDGES), e),
     )
+
+
+MISFITS = {
+    "gat": lambda s, i, x, e: gnn.gat_conv(s, i, x, 2, edges=e, add_self_loops=False),
+    "gat-loops": lambda s, i, x, e: gnn.gat_conv(s, i, x, 2, edges=e),
+    "gatv2": lambda s, i, x, e: gnn.gatv2_conv(s, i, x, 2, edges=e, add_self_loops=False),
+    "transformer": lambda s, i, x, e: gnn.transformer_conv(s, i, x, 2, edges=e),
+    "gine": lambda s, i, x, e: gnn.gine_conv(s, i, x, lambda s, x: x, edges=e),
+    "nn": lambda s, i, x, e: gnn.nn_conv(s, i, x, 1, lambda s, e: e, edges=e),
+    "cg": lambda s, i, x, e: gnn.cg_conv(s, i, x, edges=e),
+    "d_mpnn": lambda s, i, x, e: gnn.d_mpnn(s, i, x, 2, edges=e),
+}
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("layer", MISFITS.values(), ids=MISFITS)
+def test_a_row_is_needed_for_each_edge(layer, rows):
+    """One row, too, which would broadcast."""
+    index, _ = gnn.edge_index([0, 1], [1, 2], 3)
+    with pytest.raises(mg.errors.ShapeError, match="must have 2 rows, one for each of EdgeIndex"):
+        mg.Store(seed=0).bind(lambda scope, *xs: layer(scope, index, *xs), "numpy")(
+            np.ones((3, 4), "float32"), np.ones((rows, 4), "float32")
+        )
+
+
+def test_what_does_not_fit_is_named():
+    index, _ = gnn.edge_index([0, 1], [1, 2], 3)
+    x, e = np.ones((3, 4), "float32"), np.ones((2, 3), "float32")
+    same = lambda scope, x: x
+    for pattern, layer in {
+        "project_edges=True": lambda s: gnn.gine_conv(s, index, x, same, edges=e),
+        r"4 \* 2.*gave \(2, 3\)": lambda s: gnn.nn_conv(s, index, x, 2, same, edges=e),
+        "4 features do not fit into 3": lambda s: gnn.gated_graph_conv(s, index, x, 3, 1),
+        "norm='group'": lambda s: gnn.gen_conv(s, index, x, 4, norm="group"),
+        "k=0": lambda s: gnn.nearest_neighbors(x, 0),
+    }.items():
+        with pytest.raises(mg.errors.MonographError, match=pattern):
+            mg.Store(seed=0).bind(layer, "numpy")()

@@ -14,7 +14,7 @@ from monograph_layers.initializers import Init, glorot_uniform, zeros
 from .dense import add_bias, both
 from .index import EdgeIndex
 from .loops import add_self_loops as with_self_loops, fill_edges
-from .propagation import aggregate, edge_dot, edge_softmax, neighbor_sum, received, sent
+from .propagation import aggregate, edge_dot, edge_softmax, neighbor_sum, per_edge, received, sent
 
 
 @layer
@@ -70,7 +70,7 @@ def gat_conv(
     logits = sent(index, scores("attention_sender", source))
     logits = logits + received(index, scores("attention_receiver", target))
     if edges is not None:
-        logits = logits + scores("attention_edge", projected("edge_kernel", edges))
+        logits = logits + scores("attention_edge", projected("edge_kernel", per_edge(index, edges)))
     weights = edge_softmax(index, nn.activations.leaky_relu(logits, negative_slope))
     weights = nn.dropout(scope, weights, dropout, training=training) if dropout else weights
     y = neighbor_sum(index, source, weights)
@@ -88,7 +88,7 @@ def _joined(y: Any, concat: bool) -> Any:
 def _looped(index: EdgeIndex, edges: Any) -> tuple[EdgeIndex, Any]:
     """The index with a new loop at every node, whose features are the mean of what comes in."""
     looped, places = with_self_loops(index, keep=False)
-    if edges is None or looped is index:
+    if per_edge(index, edges) is None or looped is index:
         return looped, edges
     others = mg.astype(mg.asarray(index.senders) != mg.asarray(index.receivers), edges.dtype)
     total = aggregate(index, edges * others[:, None])
@@ -148,7 +148,7 @@ def gatv2_conv(
         index, edges = _looped(index, edges)
     terms = sent(index, source) + received(index, target)
     if edges is not None:
-        terms = terms + projected("edge", edges, False)
+        terms = terms + projected("edge", per_edge(index, edges), False)
     attention = scope.parameter("attention", (heads, channels), glorot_uniform, terms.dtype)
     logits = mg.sum(nn.activations.leaky_relu(terms, negative_slope) * attention, axis=-1)
     weights = edge_softmax(index, logits)
@@ -203,7 +203,7 @@ def transformer_conv(
     key, value = projected("key", source), projected("value", source)
     logits = edge_dot(index, query, key)
     if edges is not None:
-        of_edges = projected("edge", edges, False)
+        of_edges = projected("edge", per_edge(index, edges), False)
         logits = logits + mg.sum(received(index, query) * of_edges, axis=-1)
     weights = edge_softmax(index, logits)
     weights = nn.dropout(scope, weights, dropout, training=training)

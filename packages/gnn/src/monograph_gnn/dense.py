@@ -14,7 +14,7 @@ import monograph_layers as nn
 from monograph_layers.initializers import Init, glorot_uniform, zeros
 
 from .index import EdgeIndex
-from .propagation import Aggregation, propagate, received, sent
+from .propagation import Aggregation, per_edge, propagate, received, sent
 
 
 def both(x: Any) -> tuple[Any, Any]:
@@ -80,7 +80,7 @@ def edge_dense(
     Returns:
         ``[edges, units]``.
     """
-    along = {"receiver": received, "sender": sent, "edges": lambda index, y: y}
+    along = {"receiver": received, "sender": sent, "edges": per_edge}
     parts = [(k, v) for k, v in zip(along, (receiver, sender, edges)) if v is not None]
     shape = (sum(v.shape[-1] for _, v in parts), units)
     dtype = parts[0][1].dtype
