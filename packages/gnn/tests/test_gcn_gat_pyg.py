@@ -10,15 +10,6 @@ same = lambda a: a
 first = lambda a: a[0]
 
 
-@pytest.fixture
-def edges(rng):
-    """Senders and receivers: loops, an edge that is there twice, nodes without any."""
-    senders, receivers = rng.integers(0, 17, 50), rng.integers(0, 17, 50)
-    senders[:3], receivers[:3] = [4, 9, 11], [4, 9, 11]
-    senders[3], receivers[3] = senders[5], receivers[5]
-    return senders, receivers
-
-
 def index_of(edges, nodes=20):
     return gnn.edge_index(*edges, nodes)
 

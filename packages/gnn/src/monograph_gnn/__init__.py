@@ -1,13 +1,20 @@
 """Graph networks: messages along edges, as functions of a scope, on every engine."""
 
 from . import ops
-from .attention import gat_conv
+from .attention import gat_conv, gatv2_conv, supergat_conv, transformer_conv
 from .batches import GraphBatch, batch, graph, take_graphs, unbatch
 from .coarsening import sag_pooling, top_k_pooling
 from .conversions import from_networkx, from_pyg, from_scipy, to_networkx, to_pyg, to_scipy
+from .deeper import gen_conv
+from .directed import d_mpnn, reverse_edges
+from .dropping import edge_dropout
+from .edge_networks import dynamic_edge_conv, edge_conv, nearest_neighbors, nn_conv
+from .gated import cg_conv, film_conv, gated_graph_conv, res_gated_graph_conv
 from .hetero_attention import han_conv, hgt_conv
 from .hetero_batches import HeteroBatch, hetero_batch, hetero_graph, hetero_unbatch
 from .index import EdgeIndex, edge_index
+from .isomorphism import gin_conv, gine_conv
+from .jumping import jumping_knowledge
 from .links import inner_product_decoder, mlp_decoder
 from .loading import Buckets, GraphLoader, Size
 from .loops import add_self_loops, fill_edges
@@ -22,6 +29,7 @@ from .norms import (
     pair_norm,
 )
 from .ops import segment_softmax
+from .polynomials import appnp, cheb_conv, sg_conv, tag_conv
 from .pooling import (
     attentional_aggregation,
     global_add_pool,
@@ -31,6 +39,7 @@ from .pooling import (
     softmax_aggregation,
     sort_aggregation,
 )
+from .principal import degree_histogram, pna_conv
 from .propagation import (
     AGGREGATIONS,
     aggregate,
@@ -44,6 +53,7 @@ from .propagation import (
 from .ranking import TripleFilter, link_ranks, rank_metrics, ranks
 from .relational import hetero_rgcn_conv, rgcn_conv, typed_index
 from .relations import hetero
+from .sage import graph_conv, le_conv, sage_conv
 from .sampling import (
     Batches,
     ClusterSampler,
@@ -69,7 +79,7 @@ from .scorers import (
     score_tails,
     transe_score,
 )
-from .spectral import gcn_conv, gcn_norm
+from .spectral import arma_conv, cluster_gcn_conv, gcn_conv, gcn_norm
 from .splits import split_links, split_nodes
 from .transforms import (
     components,
@@ -84,19 +94,24 @@ from .transforms import (
 __all__ = [
     "AGGREGATIONS", "Batches", "Buckets", "ClusterSampler", "EdgeIndex", "GraphBatch",
     "GraphLoader", "GraphStore", "HeteroBatch", "LinkSampler", "Loader", "NeighborSampler",
-    "SampledGraph", "Size", "TripleFilter", "add_self_loops", "aggregate",
-    "attentional_aggregation", "batch", "build_store", "complex_score", "components",
-    "corrupt_edges", "corrupt_triples", "diff_group_norm", "distmult_score", "edge_cut",
-    "edge_dot", "edge_index", "edge_softmax", "fill_edges", "from_networkx", "from_pyg",
-    "from_scipy", "gat_conv", "gcn_conv", "gcn_norm", "global_add_pool", "global_max_pool",
-    "global_mean_pool", "graph", "graph_instance_norm", "graph_layer_norm", "graph_norm",
-    "graph_size_norm", "han_conv", "hetero", "hetero_batch", "hetero_graph", "hetero_rgcn_conv",
-    "hetero_unbatch", "hgt_conv", "inner_product_decoder", "largest_component", "layerwise",
-    "link_ranks", "mean_subtraction_norm", "message_norm", "mlp_decoder", "negative_edges",
-    "neighbor_sum", "normalize_features", "ops", "pair_norm", "partition", "propagate",
-    "random_walks", "rank_metrics", "ranks", "received", "remove_duplicates", "remove_self_loops",
-    "rgcn_conv", "rotate_score", "sag_pooling", "score_heads", "score_tails", "segment_softmax",
-    "sent", "set2set", "softmax_aggregation", "sort_aggregation", "split_links", "split_nodes",
-    "subgraph", "take_graphs", "to_networkx", "to_pyg", "to_scipy", "to_undirected",
-    "top_k_pooling", "transe_score", "typed_index", "unbatch",
+    "SampledGraph", "Size", "TripleFilter", "add_self_loops", "aggregate", "appnp", "arma_conv",
+    "attentional_aggregation", "batch", "build_store", "cg_conv", "cheb_conv", "cluster_gcn_conv",
+    "complex_score", "components", "corrupt_edges", "corrupt_triples", "d_mpnn",
+    "degree_histogram", "diff_group_norm", "distmult_score", "dynamic_edge_conv", "edge_conv",
+    "edge_cut", "edge_dot", "edge_dropout", "edge_index", "edge_softmax", "fill_edges",
+    "film_conv", "from_networkx", "from_pyg", "from_scipy", "gat_conv", "gated_graph_conv",
+    "gatv2_conv", "gcn_conv", "gcn_norm", "gen_conv", "gin_conv", "gine_conv", "global_add_pool",
+    "global_max_pool", "global_mean_pool", "graph", "graph_conv", "graph_instance_norm",
+    "graph_layer_norm", "graph_norm", "graph_size_norm", "han_conv", "hetero", "hetero_batch",
+    "hetero_graph", "hetero_rgcn_conv", "hetero_unbatch", "hgt_conv", "inner_product_decoder",
+    "jumping_knowledge", "largest_component", "layerwise", "le_conv", "link_ranks",
+    "mean_subtraction_norm", "message_norm", "mlp_decoder", "nearest_neighbors", "negative_edges",
+    "neighbor_sum", "nn_conv", "normalize_features", "ops", "pair_norm", "partition", "pna_conv",
+    "propagate", "random_walks", "rank_metrics", "ranks", "received", "remove_duplicates",
+    "remove_self_loops", "res_gated_graph_conv", "reverse_edges", "rgcn_conv", "rotate_score",
+    "sag_pooling", "sage_conv", "score_heads", "score_tails", "segment_softmax", "sent",
+    "set2set", "sg_conv", "softmax_aggregation", "sort_aggregation", "split_links", "split_nodes",
+    "subgraph", "supergat_conv", "tag_conv", "take_graphs", "to_networkx", "to_pyg", "to_scipy",
+    "to_undirected", "top_k_pooling", "transe_score", "transformer_conv", "typed_index",
+    "unbatch",
 ]  # fmt: skip

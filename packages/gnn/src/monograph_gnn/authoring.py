@@ -12,11 +12,15 @@ from monograph_layers.authoring import refuse
 
 from .index import EdgeIndex
 
+__all__ = ["layer", "refuse"]
+
 F = TypeVar("F", bound=Callable)
 
 
 def layer(fn: F) -> F:
-    """Make ``fn(scope, index, x, ...)`` a layer; anything but an `EdgeIndex` is refused by name.
+    """Make ``fn(scope, index, x, ...)`` a layer; as ``index``, anything but an `EdgeIndex` is refused.
+
+    One whose second parameter has another name, such as a batch, is a layer as any other.
 
     >>> @layer
     ... def degrees(scope, index):
@@ -26,6 +30,9 @@ def layer(fn: F) -> F:
     Traceback (most recent call last):
     monograph.errors.ArgumentError: ...degrees 'd': a list is no EdgeIndex; gnn.edge_index(senders, receivers,...
     """
+
+    if fn.__code__.co_varnames[1] != "index":
+        return monograph_layers.authoring.layer(fn)
 
     @functools.wraps(fn)
     def checked(scope: mg.Scope, index: Any, *args: Any, **kwargs: Any) -> Any:

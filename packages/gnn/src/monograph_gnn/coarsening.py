@@ -11,9 +11,9 @@ import monograph as mg
 import monograph_layers as nn
 from monograph.errors import ArgumentError
 from monograph_layers.activations import Activation, activate
-from monograph_layers.authoring import layer, refuse
 from monograph_layers.initializers import Init, variance_scaling
 
+from .authoring import layer, refuse
 from .batches import GraphBatch, taken
 from .index import EdgeIndex, edge_index
 from .ops import _read

@@ -8,10 +8,10 @@ from typing import Any
 
 import monograph as mg
 import monograph_layers as nn
-from monograph_layers.authoring import layer, refuse
 from monograph_layers.initializers import Init, glorot_uniform, ones, zeros
 
 from . import ops
+from .authoring import layer, refuse
 from .hetero_batches import HeteroBatch, relation_name
 from .index import EdgeIndex
 from .propagation import aggregate, edge_dot, edge_softmax, neighbor_sum, received, sent

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import monograph as mg
 import numpy as np
 from monograph.errors import ArgumentError, DTypeError, MonographError, ShapeError
-from monograph.tracing import at_user_line
+from monograph.tracing import at_user_line, tracing
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +151,18 @@ def edge_index(
     traced = any(isinstance(x, mg.graph.Value) for x in ends)
     xs = map(mg.asarray, ends) if traced else ends
     return _sorted(mg if traced else np, *xs, *counts.values())
+
+
+def at_once(fn: Callable, arrays: Any, *options: Any) -> Any:
+    """``fn(arrays, *options)``: of what is being traced a part of its graph, else computed now, by NumPy.
+
+    What is known of a graph beforehand is so worked out once, though asked for in a traced function.
+    """
+    if any(isinstance(x, mg.graph.Value) for x in mg.tree.leaves(arrays)):
+        return fn(arrays, *options)
+    with tracing(None):
+        made = mg.jit(lambda known: fn(known, *options)).on("numpy")(arrays)
+    return mg.tree.map(lambda x: x.numpy(), made)
 
 
 def known(x: Any) -> Any:

@@ -10,8 +10,8 @@ import monograph_layers as nn
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 from monograph_layers.activations import Activation
-from monograph_layers.authoring import layer
 
+from .authoring import layer
 from .index import EdgeIndex, edge_problems, known
 from .propagation import edge_dot, received, sent
 

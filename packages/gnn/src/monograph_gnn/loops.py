@@ -8,9 +8,9 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph.errors import ShapeError
-from monograph.tracing import at_user_line, tracing
+from monograph.tracing import at_user_line
 
-from .index import EdgeIndex
+from .index import EdgeIndex, at_once
 
 
 def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, Any]:
@@ -50,12 +50,9 @@ def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, A
         between = mg.asarray(looped.senders) != mg.asarray(looped.receivers)
         gates = mg.where(between, fill_edges(index.gates, places, 1), 1)
         return replace(looped, gates=gates), places
-    if any(isinstance(x, mg.graph.Value) for x in index.arrays):
-        return _insert(index, keep)
-    with tracing(None):  # known arrays: at once, wherever this is called
-        made, places = mg.tree.map(
-            lambda x: x.numpy(), mg.jit(_insert, static_argnums=1).on("numpy")(index, keep)
-        )
+    made, places = at_once(_insert, index, keep)
+    if isinstance(made.offsets, mg.graph.Value):
+        return made, places
     n = int(made.offsets[-1])  # loops that were replaced left padding
     return made.first(n), places[:n]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import monograph as mg
 import monograph_layers as nn
-from monograph_layers.authoring import layer
 from monograph_layers.initializers import Init, glorot_uniform, ones, zeros
 
+from .authoring import layer
 from .batches import GraphBatch
 from .index import EdgeIndex
 from .pooling import Pooled, members

@@ -13,9 +13,9 @@ from typing import Any
 import monograph as mg
 import monograph_layers as nn
 from monograph.errors import ArgumentError
-from monograph_layers.authoring import layer, refuse
 from monograph_layers.initializers import constant
 
+from .authoring import layer, refuse
 from .batches import GraphBatch
 from .index import EdgeIndex
 from .propagation import aggregate, edge_softmax, received

@@ -91,6 +91,23 @@ def edge_softmax(index: EdgeIndex, logits: Any) -> Any:
     return ops.edge_softmax(mg.asarray(logits), *index.arrays)
 
 
+def per_edge(index: EdgeIndex, edges: Any) -> Any:
+    """``edges``, an array or a tree of such, once it is seen to have a row for each edge of ``index``.
+
+    Raises:
+        ShapeError: it has more or fewer.
+    """
+    for x in mg.tree.leaves(edges):
+        if not x.ndim or x.shape[0] != index.num_edges:
+            raise at_user_line(
+                ShapeError(
+                    f"edges of shape {tuple(x.shape)} must have {index.num_edges} rows, one for each of "
+                    f"{index}, in its order"
+                )
+            )
+    return edges
+
+
 # ---- what arrives at a node
 
 
@@ -202,7 +219,7 @@ def propagate(
             mg.tree.map(lambda a: sent(index, a), source),
             mg.tree.map(lambda a: received(index, a), target),
         )
-        values = message(*ends, edges)
+        values = message(*ends, per_edge(index, edges))
     if weights is not None:
         weights = mg.asarray(weights)
         values = values * mg.reshape(weights, weights.shape + (1,) * (values.ndim - weights.ndim))

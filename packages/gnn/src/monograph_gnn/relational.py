@@ -9,9 +9,9 @@ import monograph as mg
 import numpy as np
 from monograph.errors import ArgumentError, DTypeError, ShapeError
 from monograph.tracing import at_user_line, tracing
-from monograph_layers.authoring import layer, refuse
 from monograph_layers.initializers import Init, glorot_uniform, zeros
 
+from .authoring import layer, refuse
 from .hetero_batches import HeteroBatch, relation_name
 from .index import EdgeIndex, edge_index, known
 from .propagation import Aggregation, aggregate, neighbor_sum, propagate

@@ -8,8 +8,8 @@ from typing import Any
 import monograph as mg
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
-from monograph_layers.authoring import layer
 
+from .authoring import layer
 from .hetero_batches import HeteroBatch, Relation, relation_name
 
 JOINS: dict[str, Callable[[list[Any]], Any]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import monograph as mg
 from monograph.tracing import at_user_line, in_scope
@@ -23,7 +23,8 @@ def layer(fn: F) -> F:
     """Make ``fn(scope, x, ...)`` a layer.
 
     Under a scope's policy its floating inputs arrive in ``policy.compute``, and its floating
-    results leave in ``policy.output`` (None: as they are). What it records knows the scope's path.
+    results leave in ``policy.output`` (None: as they are); layers that it is made of answer it in
+    ``policy.compute``. What it records knows the scope's path.
     """
 
     @functools.wraps(fn)
@@ -33,10 +34,19 @@ def layer(fn: F) -> F:
             if policy is None:
                 return fn(scope, *args, **kwargs)
             args, kwargs = _cast((args, kwargs), policy.compute)
-            return _cast(fn(scope, *args, **kwargs), policy.output)
+            within = scope.with_policy(_Within(policy.param, policy.compute))
+            return _cast(fn(within, *args, **kwargs), policy.output)
 
     LAYERS[fn.__name__] = call
     return call  # type: ignore[return-value]
+
+
+class _Within(NamedTuple):
+    """A policy as it is inside a layer."""
+
+    param: Any
+    compute: Any
+    output: Any = None
 
 
 def _cast(values: Any, dtype: Any) -> Any:

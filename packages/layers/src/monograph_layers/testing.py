@@ -1,4 +1,4 @@
-"""One example of every layer: what the generic tests of layers run over, and engines' authors may.
+"""One example of every layer, and what generic tests hold each to; engines' authors may run them, too.
 
 >>> example = EXAMPLES[0]
 >>> example.name, [y.shape for y in example.run("numpy")]
@@ -102,6 +102,103 @@ class Example:
         """The layer's outputs on one engine."""
         store = mg.Store(seed=0) if store is None else store
         return store.bind(self.model(training, dtype), engine)(*self.draw(dtype))
+
+
+TOLERANCE = {"float32": 2e-5, "bfloat16": 4e-2, "float16": 5e-3}
+"""How near to float64's results a layer's are, by dtype."""
+
+
+def variables_for(example: Example, dtype: Any = "float32") -> mg.Store:
+    """Variables away from their first values, which are zeros and ones too often; floats in ``dtype``."""
+    made = mg.Store(seed=3)
+    for training in (False, True):
+        made.bind(example.model(training, dtype), "numpy").trace(*example.draw(dtype))
+    rng = np.random.default_rng(1)
+    out = mg.Store(seed=3)
+    for path, value in made.numpy().items():
+        if made.spec(path).dtype.is_float:
+            value = (value + rng.uniform(0.1, 0.5, value.shape)).astype(value.dtype)
+        out.add(path, mg.tensor(value), trainable=path in made.trainable)
+    return out
+
+
+def widened(tree: Any) -> Any:
+    """A tree with its floats in float64."""
+    return mg.tree.map(lambda x: x.astype("float64") if mg.Spec.of(x).dtype.is_float else x, tree)
+
+
+def copied(store: mg.Store, values: Any = None) -> mg.Store:
+    """Another store of the same variables, which hold ``values`` by path; None: their own, in float64."""
+    out = mg.Store(seed=store.seed)
+    for path, value in (widened(store.numpy()) if values is None else values).items():
+        out.add(path, value, trainable=path in store.trainable)
+    return out
+
+
+def check_precision(example: Example, engine: Any, dtype: str, training: bool) -> None:
+    """An example's results and new state in ``dtype`` are those of float64, within `TOLERANCE`."""
+    store = variables_for(example, dtype)
+    exact = copied(store)
+    inputs = example.draw(dtype)
+    got = store.bind(example.model(training, dtype), engine)(*inputs)
+    want = exact.bind(example.model(training, "float64"), "numpy")(*widened(inputs))
+    tolerance = TOLERANCE[dtype]
+    for a, b in zip(got, want, strict=True):
+        assert a.shape == b.shape and (b.dtype is not mg.float64 or a.dtype.name == dtype)
+        x, y = a.numpy().astype("float64"), b.numpy().astype("float64")
+        largest = tolerance * max(1, np.abs(y).max(initial=0))
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=largest)
+    for path in store:
+        np.testing.assert_allclose(
+            store[path].numpy().astype("float64"), exact[path].numpy().astype("float64"),
+            rtol=tolerance, atol=tolerance, err_msg=path,
+        )  # fmt: skip
+
+
+def loss_of(example: Example, training: bool) -> Callable:
+    """``(scope, *inputs) -> scalar``: a smooth sum of all of an example's floating results."""
+
+    def loss(scope: mg.Scope, *inputs: Any) -> Any:
+        out = [y for y in example.model(training, "float64")(scope, *inputs) if y.dtype.is_float]
+        return sum(mg.sum(mg.sin(y + 0.5)) for y in out)
+
+    return loss
+
+
+def check_slopes(example: Example, engine: Any, training: bool) -> None:
+    """Gradients of all parameters and inputs are the slopes of `loss_of` in float64."""
+    store, rng = copied(variables_for(example)), np.random.default_rng(2)
+    inputs = widened(example.draw())
+    flat, structure = mg.tree.flatten(inputs)
+    floating = [i for i, x in enumerate(flat) if mg.Spec.of(x).dtype is mg.float64]
+    start, paths, loss = store.numpy(), store.trainable, loss_of(example, training)
+    direction = {p: rng.normal(size=start[p].shape) for p in paths}
+    towards = {i: rng.normal(size=flat[i].shape) for i in floating}
+
+    def moved(inputs: Any, by: Callable[[int], Any]) -> Any:
+        leaves = mg.tree.leaves(inputs)
+        return mg.tree.unflatten(
+            structure, [x + by(i) if i in towards else x for i, x in enumerate(leaves)]
+        )
+
+    def value(step: float) -> float:
+        there = copied(store, start | {p: start[p] + step * direction[p] for p in paths})
+        call = there.bind(loss, "numpy")
+        return call(*moved(inputs, lambda i: step * towards[i])).item()
+
+    def slope(scope: mg.Scope, *inputs: Any) -> Any:
+        for i in floating:
+            scope.parameter(f"probe/{i}", flat[i].shape, 0.0, "float64")
+        _, grads = scope.value_and_grad(
+            lambda: loss(scope, *moved(inputs, lambda i: scope.read(f"probe/{i}")))
+        )()
+        total = sum(mg.sum(grads[p] * direction[p]) for p in paths if p in grads)
+        return total + sum(mg.sum(grads[f"probe/{i}"] * d) for i, d in towards.items())
+
+    got = copied(store, start).bind(slope, engine)(*inputs).item()
+    h = 1e-5
+    want = (value(h) - value(-h)) / (2 * h)
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7 * max(1.0, abs(want)))
 
 
 E = Example
