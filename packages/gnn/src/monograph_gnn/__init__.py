@@ -15,10 +15,13 @@ from .propagation import (
     received,
     sent,
 )
+from .sparse import SparseMatrix, sparse
 from .spectral import gcn_conv, gcn_norm
 
 __all__ = [
-    "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "add_self_loops", "aggregate", "batch",
+    "AGGREGATIONS", "EdgeIndex", "GraphBatch", "HeteroBatch", "SparseMatrix",
+    "add_self_loops", "aggregate", "batch",
     "edge_dot", "edge_index", "edge_softmax", "fill_edges", "gat_conv", "gcn_conv", "gcn_norm",
-    "graph", "hetero_graph", "neighbor_sum", "ops", "propagate", "received", "sent", "unbatch",
+    "graph", "hetero_graph", "neighbor_sum", "ops", "propagate", "received", "sent", "sparse",
+    "unbatch",
 ]  # fmt: skip
