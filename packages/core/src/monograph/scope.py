@@ -196,7 +196,8 @@ class Scope:
         """A fresh random key ``uint32[2]``; the store's random state moves on."""
         from . import random
 
-        first = lambda k, s, d: random.key(self.frame.store.seed)  # noqa: E731
+        store = self.frame.store
+        first = lambda k, s, d: random.key(store.seed)  # noqa: E731
         state = self.frame.variable("random/state", Spec((2,), "uint32"), first, False, True)
         keys = random.split(state.value)
         state.assign(keys[0])
@@ -278,6 +279,7 @@ class Frame:
                 f"{user_source()}: the initializer of {path!r} made {value.spec}, asked was {spec}"
             )
         self.store.add(path, value, trainable)
+        self.store.slots[path].init = None if isinstance(init, Given) else init
         self.created.append(path)
 
     def read(self, path: str) -> Value:

@@ -31,13 +31,14 @@ class Given(NamedTuple):
 
 
 class Slot:
-    """One variable's place in a store: its spec, and the buffer that holds it now."""
+    """One variable's place in a store: its spec, the buffer that holds it now, and what made it."""
 
-    __slots__ = ("path", "spec", "trainable", "buffer", "device")
+    __slots__ = ("path", "spec", "trainable", "buffer", "device", "init")
 
     def __init__(self, path: str, value: Tensor, trainable: bool):
         self.path, self.spec, self.trainable = path, value.spec, trainable
         self.buffer, self.device = value.buffer, value.device
+        self.init: Init | float | None = None  # of one that was given its value
 
     def on(self, device: Device) -> Any:
         """The buffer on ``device``; it moves there for good."""
@@ -45,6 +46,10 @@ class Slot:
             moved = device.engine.put(self.device.engine.get(self.buffer), device)
             self.buffer, self.device = moved, device
         return self.buffer
+
+    def write(self, value: Tensor) -> None:
+        """A copy of ``value``, on the device where the variable is."""
+        self.buffer = self.device.engine.put(value.numpy(), self.device)
 
     def read(self) -> Tensor:
         """A copy, so that a later donated update cannot pull it away."""
@@ -85,8 +90,7 @@ class Store(Mapping):
                 f"variable {path!r} has shape {found.spec.shape}; a value of shape {new.shape} "
                 f"does not fit"
             )
-        put = found.device.engine.put
-        found.buffer = put(new.numpy(), found.device)
+        found.write(new)
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self.slots))
@@ -135,6 +139,31 @@ class Store(Mapping):
     def numpy(self) -> dict[str, np.ndarray]:
         """Every variable as a NumPy array of its own."""
         return {p: np.array(s.device.engine.get(s.buffer)) for p, s in sorted(self.slots.items())}
+
+    def reset(self, seed: int) -> None:
+        """Every variable at the first value that ``seed`` gives it; what is compiled stays.
+
+        So a model is trained from many seeds and compiled once.
+
+        Raises:
+            VariableError: variables that were given their values have no other; all are named.
+
+        >>> import monograph as mg
+        >>> store = mg.Store(seed=0)
+        >>> draw = lambda key, shape, dtype: mg.random.normal(key, shape, dtype)
+        >>> call = store.bind(lambda scope: scope.parameter("w", (), draw))
+        >>> first = call().item()
+        >>> store.reset(seed=1)
+        >>> call().item() == mg.Store(seed=1).bind(call.model)().item() != first
+        True
+        """
+        if given := [p for p in self if self.slots[p].init is None]:
+            raise VariableError(
+                f"{', '.join(given)}: no initializer made them, so no seed does; assign them"
+            )
+        self.seed = seed
+        for path, slot in self.slots.items():
+            slot.write(self.first(path, slot.spec, slot.init))  # type: ignore[arg-type]
 
     def copy(self) -> Store:
         """A store of its own with the same values."""

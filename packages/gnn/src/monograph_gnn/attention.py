@@ -31,7 +31,7 @@ def gat_conv(
         scope: holds ``kernel [in, heads * channels]``, ``attention_sender``, ``attention_receiver
             [heads, channels]``, ``bias``; for a pair ``receiver_kernel``; with ``edges``
             ``edge_kernel`` and ``attention_edge``.
-        x: ``[nodes, in]``, or a pair of those of senders and receivers, which have a kernel each, and no
+        x: ``[nodes, in]``, also a `SparseMatrix`; or a pair of those of senders and receivers, which have a kernel each, and no
             self-loops.
         channels: per head.
         concat: heads side by side, else their mean.

@@ -21,7 +21,7 @@ from monograph.op import Sample
 INDEX = ("senders", "receivers", "offsets", "targets", "order", "sender_offsets")
 """The operands that an index is."""
 
-_FLAGS = ("-O3", "-march=native", "-pthread")
+_FLAGS = ("-O3", "-march=native", "-pthread", "-fno-trapping-math")
 
 
 def _native(name: str, infer: Callable) -> Callable[[], mg.Op]:

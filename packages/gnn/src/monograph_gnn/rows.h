@@ -33,26 +33,55 @@ static NAME(job) NAME(described)(const mg_call *call, int transpose) {
 
 /* ---- y[i] = sum of w[e] x[column] */
 
+typedef REAL NAME(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL))));
+
+/* A part of row i: `count` times eight columns from f on, of head h, or with `turn` of a head each. The sums
+   stay in registers where sizes are known: this is inlined. */
+static inline __attribute__((always_inline)) void NAME(eights)(
+    const NAME(job) *j, int64_t i, int64_t h, int64_t f, int count, int turn) {
+  const int64_t row = j->heads * j->width, first = h * j->width + f;
+  NAME(eight) sums[8] = {{0}};
+  EACH_EDGE(j, i, k) {
+    int64_t c = j->columns[k], e = j->edges ? j->edges[k] : k;
+    if (!WITHIN(c, j->column_count) || !WITHIN(e, j->edge_count)) continue;
+    if (k + 8 < j->edge_count && WITHIN(j->columns[k + 8], j->column_count)) {
+      const char *ahead = (const char *)(j->x + j->columns[k + 8] * row + first);
+      for (int b = 0; b < 8 * count * (int)sizeof(REAL); b += 64) __builtin_prefetch(ahead + b);
+    }
+    const NAME(eight) *x = (const NAME(eight) *)(j->x + c * row + first);
+    const REAL *w = j->w + e * j->step + h;
+    for (int g = 0; g < count; g++) sums[g] += w[g * turn] * x[g];
+  }
+  NAME(eight) *y = (NAME(eight) *)(j->y + i * row + first);
+  for (int g = 0; g < count; g++) y[g] = sums[g];
+}
+
+/* The same for `width` columns, fewer than eight. */
+static inline void NAME(few)(const NAME(job) *j, int64_t i, int64_t h, int64_t f, int width) {
+  const int64_t row = j->heads * j->width, first = h * j->width + f;
+  REAL sums[8] = {0};
+  EACH_EDGE(j, i, k) {
+    int64_t c = j->columns[k], e = j->edges ? j->edges[k] : k;
+    if (!WITHIN(c, j->column_count) || !WITHIN(e, j->edge_count)) continue;
+    const REAL *x = j->x + c * row + first, by = j->w[e * j->step + h];
+    for (int l = 0; l < width; l++) sums[l] += by * x[l];
+  }
+  for (int l = 0; l < width; l++) j->y[i * row + first + l] = sums[l];
+}
+
 static void NAME(neighbor_sum_rows)(const void *p, int64_t from, int64_t to) {
   const NAME(job) *j = p;
-  const int64_t heads = j->heads, width = j->width, row = heads * width;
+  const int64_t heads = j->heads, width = j->width;
   for (int64_t i = from; i < to; i++) {
-    REAL *restrict y = j->y + i * row;
-    memset(y, 0, (size_t)row * sizeof(REAL));
-    EACH_EDGE(j, i, k) {
-      int64_t c = j->columns[k], e = j->edges ? j->edges[k] : k;
-      if (!WITHIN(c, j->column_count) || !WITHIN(e, j->edge_count)) continue;
-      if (k + 8 < j->edge_count && WITHIN(j->columns[k + 8], j->column_count)) {
-        const char *ahead = (const char *)(j->x + j->columns[k + 8] * row);
-        for (int64_t b = 0; b < row * (int64_t)sizeof(REAL) && b < 512; b += 64)
-          __builtin_prefetch(ahead + b);
-      }
-      const REAL *restrict x = j->x + c * row;
-      const REAL *w = j->w + e * j->step;
-      for (int64_t h = 0; h < heads; h++) {
-        const REAL by = w[h];
-        for (int64_t f = 0; f < width; f++) y[h * width + f] += by * x[h * width + f];
-      }
+    int64_t h = 0;
+    if (width == 8)
+      for (; h + 8 <= heads; h += 8) NAME(eights)(j, i, h, 0, 8, 1);
+    for (; h < heads; h++) {
+      int64_t f = 0;
+      for (; f + 64 <= width; f += 64) NAME(eights)(j, i, h, f, 8, 0);
+      for (; f + 16 <= width; f += 16) NAME(eights)(j, i, h, f, 2, 0);
+      for (; f + 8 <= width; f += 8) NAME(eights)(j, i, h, f, 1, 0);
+      if (f < width) NAME(few)(j, i, h, f, (int)(width - f));
     }
   }
 }
@@ -81,7 +110,9 @@ static void NAME(edge_dot_rows)(const void *p, int64_t from, int64_t to) {
         int64_t f = 0;
         for (; f + 8 <= width; f += 8)
           for (int l = 0; l < 8; l++) sums[l] += a[f + l] * b[f + l];
-        for (int l = 0; l < 8; l++) sum += sums[l];
+        for (int half = 4; half; half /= 2)
+          for (int l = 0; l < half; l++) sums[l] += sums[l + half];
+        sum = sums[0];
         for (; f < width; f++) sum += a[f] * b[f];
       }
       j->y[e * heads + h] = sum;
@@ -163,21 +194,58 @@ static void NAME(edge_max)(const mg_call *call) {
 
 /* ---- softmax over the edges of each row */
 
+/* y = x less the largest of its row; `n` columns from h on. Inlined with a known n. */
+static inline __attribute__((always_inline)) void NAME(shift)(
+    const NAME(job) *j, int64_t i, int64_t h, int n) {
+  REAL most[8];
+  for (int l = 0; l < n; l++) most[l] = -INFINITY;
+  EACH_EDGE(j, i, k) {
+    const REAL *x = j->x + k * j->width + h;
+    for (int l = 0; l < n; l++) most[l] = x[l] > most[l] || x[l] != x[l] ? x[l] : most[l];
+  }
+  for (int l = 0; l < n; l++) most[l] = most[l] == -INFINITY ? 0 : most[l];
+  EACH_EDGE(j, i, k) {
+    const REAL *restrict x = j->x + k * j->width + h;
+    REAL *restrict y = j->y + k * j->width + h;
+    for (int l = 0; l < n; l++) y[l] = x[l] - most[l];
+  }
+}
+
+/* y divided by the sum of its row. */
+static inline __attribute__((always_inline)) void NAME(share)(
+    const NAME(job) *j, int64_t i, int64_t h, int n) {
+  REAL sums[8] = {0};
+  EACH_EDGE(j, i, k)
+    for (int l = 0; l < n; l++) sums[l] += j->y[k * j->width + h + l];
+  for (int l = 0; l < n; l++) sums[l] = sums[l] == 0 ? 0 : 1 / sums[l];
+  EACH_EDGE(j, i, k)
+    for (int l = 0; l < n; l++) j->y[k * j->width + h + l] *= sums[l];
+}
+
+/* step(j, i, ...) over all columns of a row. */
+#define BY_COLUMNS(step, j, i)                                     \
+  do {                                                             \
+    int64_t h = 0;                                                 \
+    for (; h + 8 <= j->width; h += 8) NAME(step)(j, i, h, 8);      \
+    for (; h < j->width; h++) NAME(step)(j, i, h, 1);              \
+  } while (0)
+
+static void NAME(exps)(REAL *restrict y, int64_t n) {
+  for (int64_t q = 0; q < n; q++) y[q] = EXP(y[q]);
+}
+
 static void NAME(edge_softmax_rows)(const void *p, int64_t from, int64_t to) {
   const NAME(job) *j = p;
-  const int64_t width = j->width;
-  for (int64_t i = from; i < to; i++)
-    for (int64_t h = 0; h < width; h++) {
-      REAL most = -INFINITY, sum = 0;
-      EACH_EDGE(j, i, k) {
-        REAL x = j->x[k * width + h];
-        most = x > most || x != x ? x : most;
-      }
-      if (most == -INFINITY) most = 0;
-      EACH_EDGE(j, i, k) sum += j->y[k * width + h] = EXP(j->x[k * width + h] - most);
-      EACH_EDGE(j, i, k) j->y[k * width + h] = sum == 0 ? 0 : j->y[k * width + h] / sum;
-    }
+  for (int64_t i = from; i < to; i += 64) { /* so that exp has many at once, and they stay in cache */
+    const int64_t end = i + 64 < to ? i + 64 : to;
+    for (int64_t r = i; r < end; r++) BY_COLUMNS(shift, j, r);
+    const int64_t first = j->offsets[i] < 0 ? 0 : j->offsets[i];
+    const int64_t last = j->offsets[end] < j->edge_count ? j->offsets[end] : j->edge_count;
+    NAME(exps)(j->y + first * j->width, (last - first) * j->width);
+    for (int64_t r = i; r < end; r++) BY_COLUMNS(share, j, r);
+  }
 }
+#undef BY_COLUMNS
 
 static void NAME(edge_softmax)(const mg_call *call) {
   NAME(job) j = NAME(described)(call, 0);

@@ -8,6 +8,7 @@ import monograph as mg
 import monograph_layers as nn
 from monograph_layers.activations import Activation, activate
 from monograph_layers.initializers import Init, glorot_uniform, zeros
+from monograph_layers.regularizers import Regularizer
 
 from .authoring import layer
 from .dense import add_bias, kernels, neighbor_dense
@@ -44,12 +45,13 @@ def gcn_conv(
     scope: mg.Scope, index: EdgeIndex, x: Any, channels: int, *, edge_weight: Any = None,
     add_self_loops: bool = True, normalize: bool = True, use_bias: bool = True,
     kernel_initializer: Init = glorot_uniform, bias_initializer: Init = zeros,
+    kernel_regularizer: Regularizer = None,
 ) -> Any:  # fmt: skip
     """Graph convolution (Kipf and Welling 2017), as PyG's GCNConv: ``D^-1/2 (A + I) D^-1/2 x W + b``.
 
     Args:
         scope: holds ``kernel [in, channels]`` and ``bias [channels]``.
-        x: ``[nodes, in]``.
+        x: ``[nodes, in]``, or a `SparseMatrix`.
         edge_weight: ``[edges]``, in the order of ``index``.
         normalize: whether edges are weighted by their ends' degrees; False leaves out self-loops, too,
             for weights that `gcn_norm` made beforehand.
@@ -68,7 +70,10 @@ def gcn_conv(
         index, edge_weight = gcn_norm(
             index, edge_weight, dtype=x.dtype, add_self_loops=add_self_loops
         )
-    y = nn.dense(scope, x, channels, use_bias=False, kernel_initializer=kernel_initializer)
+    y = nn.dense(
+        scope, x, channels, use_bias=False, kernel_initializer=kernel_initializer,
+        kernel_regularizer=kernel_regularizer,
+    )  # fmt: skip
     y = neighbor_sum(index, y, edge_weight)
     return y + scope.parameter("bias", (channels,), bias_initializer, y.dtype) if use_bias else y
 

@@ -261,6 +261,15 @@ class Trainer:
             raise mg.errors.ArgumentError("predict was given no samples")
         return mg.tree.map(lambda *vs: np.concatenate(vs), outs[0], *outs[1:])
 
+    def reset(self, seed: int) -> None:
+        """Start over from another seed, as a new `Trainer` would, with the steps that are compiled.
+
+        Raises:
+            VariableError: see `mg.Store.reset`.
+        """
+        self.store.reset(seed)
+        self.seed, self._steps = seed, 0
+
     def summary(self, x: Any) -> None:
         """Print the table of `monograph_train.summary` for inputs like ``x``."""
         from .summary import summary
