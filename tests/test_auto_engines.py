@@ -33,7 +33,7 @@ def test_a_trainer_gets_the_same_numbers_as_on_the_chosen_engine(data, tmp_path,
     monkeypatch.setenv("MONOGRAPH_CACHE", str(tmp_path))
     losses, store = trained("auto", data)
     chosen = store["in/kernel"].engine
-    assert chosen in [e.name for e in mg.engines()]
+    assert chosen in ("example", "numpy", "torch", "xla")
     same, other = trained(chosen, data)
     assert losses == same
     for path, value in other.numpy().items():
