@@ -36,12 +36,18 @@ def layer(fn: F) -> F:
 
     @functools.wraps(fn)
     def checked(scope: mg.Scope, index: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(index, EdgeIndex):
-            kind = type(index).__name__
-            how = "gnn.edge_index(senders, receivers, num_nodes) makes one"
-            if isinstance(getattr(index, "index", None), EdgeIndex):
-                how = f"a {kind} has one as .index"
-            refuse(scope, fn.__name__, f"a {kind} is no EdgeIndex; {how}", mg.errors.ArgumentError)
+        given = index if isinstance(index, (list, tuple)) and index else [index]  # of each relation
+        for one in given:
+            if not isinstance(one, EdgeIndex):
+                _refuse(scope, fn.__name__, one)
         return fn(scope, index, *args, **kwargs)
 
     return monograph_layers.authoring.layer(checked)  # type: ignore[return-value]
+
+
+def _refuse(scope: mg.Scope, name: str, x: Any) -> None:
+    kind = type(x).__name__
+    how = "gnn.edge_index(senders, receivers, num_nodes) makes one"
+    if isinstance(getattr(x, "index", None), EdgeIndex):
+        how = f"a {kind} has one as .index"
+    refuse(scope, name, f"a {kind} is no EdgeIndex; {how}", mg.errors.ArgumentError)
