@@ -114,7 +114,7 @@ def test_padding_is_not_noticed(example, engine):
     close(got_grads.values(), want_grads.values(), 1e-5)
 
 
-@every()
+@every(train=False)
 @pytest.mark.parametrize(
     "engine", [e.name for e in mg.engines() if e.ok and e.name in ("xla", "torch")]
 )
