@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from monograph_gnn import GraphStore, Loader, NeighborSampler
 
-FANOUTS, BATCH, ROUNDS, BATCHES = (15, 10), 1024, 5, 20
+FANOUTS, BATCH, ROUNDS, BATCHES = (15, 10), 1024, 5, 8
 
 
 def pyg_loader():
@@ -135,6 +135,7 @@ def measure(nodes, edges, make, name):
 
 
 if __name__ == "__main__":
+    warnings.filterwarnings("ignore", message=".*without a 'pyg-lib' installation")
     maker, told = pyg_loader()
     torch.set_num_threads(1)  # barriers are slow on a busy machine, and it gains nothing from more
     if maker is None:
