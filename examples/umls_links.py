@@ -77,9 +77,7 @@ def scorer(name, features, entities, relations):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=folder())
     parser.add_argument("--score", nargs="+", default=["complex"], choices=SCORES)
     parser.add_argument("--features", type=int, default=128)
@@ -110,9 +108,7 @@ def main(argv=None):
 
         found = gnn.link_ranks(parts["test"], answers, lambda r, t: answers(t, r + n), known)
         rows[name] = gnn.rank_metrics(np.concatenate([found["tail"], found["head"]]))
-    table = Table(
-        "score", *rows[name], title=f"UMLS, {2 * len(parts['test'])} filtered ranks of 135"
-    )
+    table = Table("score", *rows[name], title=f"{2 * len(parts['test'])} filtered ranks")
     for name, numbers in rows.items():
         table.add_row(name, *[f"{x:.3f}" for x in numbers.values()])
     console.print(table)
