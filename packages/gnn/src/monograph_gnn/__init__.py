@@ -9,6 +9,7 @@ from .deeper import gen_conv
 from .directed import d_mpnn, reverse_edges
 from .dropping import edge_dropout
 from .edge_networks import dynamic_edge_conv, edge_conv, nearest_neighbors, nn_conv
+from .explanation import Explainer, Explanation, explain
 from .gated import cg_conv, film_conv, gated_graph_conv, res_gated_graph_conv
 from .hetero_attention import han_conv, hgt_conv
 from .hetero_batches import HeteroBatch, hetero_batch, hetero_graph, hetero_unbatch
@@ -93,26 +94,27 @@ from .transforms import (
 )
 
 __all__ = [
-    "AGGREGATIONS", "Batches", "Buckets", "ClusterSampler", "EdgeIndex", "GraphBatch",
-    "GraphLoader", "GraphStore", "HeteroBatch", "LinkSampler", "Loader", "NeighborSampler",
-    "SampledGraph", "Size", "SparseMatrix", "TripleFilter", "add_self_loops", "aggregate",
-    "appnp", "arma_conv", "attentional_aggregation", "batch", "build_store", "cg_conv",
-    "cheb_conv", "cluster_gcn_conv", "complex_score", "components", "corrupt_edges",
-    "corrupt_triples", "d_mpnn", "degree_histogram", "diff_group_norm", "distmult_score",
-    "dynamic_edge_conv", "edge_conv", "edge_cut", "edge_dot", "edge_dropout", "edge_index",
-    "edge_softmax", "fill_edges", "film_conv", "from_networkx", "from_pyg", "from_scipy",
-    "gat_conv", "gated_graph_conv", "gatv2_conv", "gcn_conv", "gcn_norm", "gen_conv", "gin_conv",
-    "gine_conv", "global_add_pool", "global_max_pool", "global_mean_pool", "graph", "graph_conv",
-    "graph_instance_norm", "graph_layer_norm", "graph_norm", "graph_size_norm", "han_conv",
-    "hetero", "hetero_batch", "hetero_graph", "hetero_rgcn_conv", "hetero_unbatch", "hgt_conv",
-    "inner_product_decoder", "jumping_knowledge", "largest_component", "layerwise", "le_conv",
-    "link_ranks", "mean_subtraction_norm", "message_norm", "mlp_decoder", "nearest_neighbors",
-    "negative_edges", "neighbor_sum", "nn_conv", "normalize_features", "ops", "pair_norm",
-    "partition", "pna_conv", "propagate", "random_walks", "rank_metrics", "ranks", "received",
-    "remove_duplicates", "remove_self_loops", "res_gated_graph_conv", "reverse_edges",
-    "rgcn_conv", "rotate_score", "sag_pooling", "sage_conv", "score_heads", "score_tails",
-    "segment_softmax", "sent", "set2set", "sg_conv", "softmax_aggregation", "sort_aggregation",
-    "sparse", "split_links", "split_nodes", "subgraph", "supergat_conv", "tag_conv",
-    "take_graphs", "to_networkx", "to_pyg", "to_scipy", "to_undirected", "top_k_pooling",
-    "transe_score", "transformer_conv", "typed_index", "unbatch",
+    "AGGREGATIONS", "Batches", "Buckets", "ClusterSampler", "EdgeIndex", "Explainer",
+    "Explanation", "GraphBatch", "GraphLoader", "GraphStore", "HeteroBatch", "LinkSampler",
+    "Loader", "NeighborSampler", "SampledGraph", "Size", "SparseMatrix", "TripleFilter",
+    "add_self_loops", "aggregate", "appnp", "arma_conv", "attentional_aggregation", "batch",
+    "build_store", "cg_conv", "cheb_conv", "cluster_gcn_conv", "complex_score", "components",
+    "corrupt_edges", "corrupt_triples", "d_mpnn", "degree_histogram", "diff_group_norm",
+    "distmult_score", "dynamic_edge_conv", "edge_conv", "edge_cut", "edge_dot", "edge_dropout",
+    "edge_index", "edge_softmax", "explain", "fill_edges", "film_conv", "from_networkx",
+    "from_pyg", "from_scipy", "gat_conv", "gated_graph_conv", "gatv2_conv", "gcn_conv",
+    "gcn_norm", "gen_conv", "gin_conv", "gine_conv", "global_add_pool", "global_max_pool",
+    "global_mean_pool", "graph", "graph_conv", "graph_instance_norm", "graph_layer_norm",
+    "graph_norm", "graph_size_norm", "han_conv", "hetero", "hetero_batch", "hetero_graph",
+    "hetero_rgcn_conv", "hetero_unbatch", "hgt_conv", "inner_product_decoder",
+    "jumping_knowledge", "largest_component", "layerwise", "le_conv", "link_ranks",
+    "mean_subtraction_norm", "message_norm", "mlp_decoder", "nearest_neighbors", "negative_edges",
+    "neighbor_sum", "nn_conv", "normalize_features", "ops", "pair_norm", "partition", "pna_conv",
+    "propagate", "random_walks", "rank_metrics", "ranks", "received", "remove_duplicates",
+    "remove_self_loops", "res_gated_graph_conv", "reverse_edges", "rgcn_conv", "rotate_score",
+    "sag_pooling", "sage_conv", "score_heads", "score_tails", "segment_softmax", "sent",
+    "set2set", "sg_conv", "softmax_aggregation", "sort_aggregation", "sparse", "split_links",
+    "split_nodes", "subgraph", "supergat_conv", "tag_conv", "take_graphs", "to_networkx",
+    "to_pyg", "to_scipy", "to_undirected", "top_k_pooling", "transe_score", "transformer_conv",
+    "typed_index", "unbatch",
 ]  # fmt: skip
