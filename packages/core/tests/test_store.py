@@ -42,6 +42,42 @@ def test_first_values_depend_on_seed_and_path_only():
     assert (a == b).all() and (a != c).all() and (a != stores[0]["b"].numpy()).all()
 
 
+def test_a_reset_store_is_a_new_one_of_the_seed_on_every_engine():
+    def noisy(scope, x):
+        w = scope.parameter("w", x.shape, lambda key, shape, dtype: mg.random.normal(key, shape))
+        loss, grads = scope.value_and_grad(lambda: mg.sum(x * w + mg.random.normal(scope.key())))()
+        n = scope.variable("n", (), 7, "int32")
+        n.assign(n.value + 1)
+        return loss
+
+    x = np.ones(3, "float32")
+    for engine in ("numpy", "xla", "torch"):
+        store = mg.Store(seed=0)
+        f = store.bind(noisy, engine)
+        f(x), f(x)
+        compiled = len(f._cache)
+        store.reset(seed=5)
+        new = mg.Store(seed=5)
+        g = new.bind(noisy, engine)
+        assert [f(x).item(), f(x).item()] == [g(x).item(), g(x).item()]
+        assert len(f._cache) == compiled == 1
+        for path, value in new.numpy().items():
+            np.testing.assert_array_equal(store[path].numpy(), value)
+
+
+def test_variables_that_were_given_their_values_cannot_be_reset():
+    store = mg.Store()
+    store["mean"] = np.zeros(2, "float32")
+
+    def scaled(scope, x):
+        return x * scope.starting({"scale": 2.0}).parameter("scale", ()) + scope.parameter("b", ())
+
+    store.bind(scaled)(mg.tensor(1.0))
+    with pytest.raises(VariableError, match="mean, scale: no initializer made them"):
+        store.reset(seed=1)
+    assert store.seed == 0 and store["scale"].item() == 2.0
+
+
 def test_a_name_used_twice_is_an_error_unless_shared():
     twice = lambda scope, x: x * scope.parameter("w", ()) + scope.parameter("w", ())
     store = mg.Store()

@@ -11,6 +11,7 @@ import threading
 from types import SimpleNamespace
 
 import monograph as mg
+import monograph_layers as nn
 import monograph_train as train
 import numpy as np
 import pytest
@@ -95,6 +96,27 @@ def test_arrays_are_shuffled_by_seed_and_epoch_and_runs_repeat_exactly():
         return t.store["w"].numpy()
 
     assert (run(0) == run(0)).all() and (run(0) != run(1)).any()
+
+
+def test_a_trainer_that_starts_over_is_a_new_one_of_the_seed():
+    def model(scope, x, training=False):
+        kernel = scope.parameter("w", (3, 2), lambda key, shape, dtype: mg.random.normal(key, shape))
+        return nn.dropout(scope, x, 0.5, training=training) @ kernel
+
+    def train_of(seed):
+        return Trainer(model, cross_entropy, train.adam(0.1), engine="numpy", seed=seed)
+
+    def fitted(t):
+        t.fit((X, Y), epochs=2, batch_size=8, progress=False)
+        return t.store.numpy()
+
+    again, new = train_of(0), train_of(3)
+    first = fitted(again)
+    again.reset(seed=3)
+    got, want = fitted(again), fitted(new)
+    assert got.keys() == want.keys() and (got["w"] != first["w"]).any()
+    for path, value in want.items():
+        np.testing.assert_array_equal(got[path], value, path)
 
 
 def test_penalties_of_the_model_are_part_of_the_loss():

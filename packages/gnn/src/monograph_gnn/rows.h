@@ -104,12 +104,13 @@ static void NAME(edge_dot_rows)(const void *p, int64_t from, int64_t to) {
     int64_t r = j->rows[e], s = j->columns[e];
     int real = WITHIN(r, j->row_count) && WITHIN(s, j->column_count);
     for (int64_t h = 0; h < heads; h++) {
-      REAL sums[8] = {0}, sum = 0;
+      NAME(eight) sums = {0};
+      REAL sum = 0;
       if (real) {
         const REAL *a = j->x + r * row + h * width, *b = j->w + s * row + h * width;
         int64_t f = 0;
         for (; f + 8 <= width; f += 8)
-          for (int l = 0; l < 8; l++) sums[l] += a[f + l] * b[f + l];
+          sums += *(const NAME(eight) *)(a + f) * *(const NAME(eight) *)(b + f);
         for (int half = 4; half; half /= 2)
           for (int l = 0; l < half; l++) sums[l] += sums[l + half];
         sum = sums[0];
