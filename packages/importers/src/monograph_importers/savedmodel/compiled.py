@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from monograph.dtypes import dtype
 from monograph.errors import FileFormatError
 from monograph.importing import Imported, Signature
 
-from .._steps import missing
-from ..stablehlo import mlir, parse, unsupported
+from ..stablehlo import interpret, mlir, parse, unsupported
 
 
 def through_tensorflow(folder: Path, signature: str, takes: Signature) -> Imported:
@@ -47,19 +47,18 @@ def through_tensorflow(folder: Path, signature: str, takes: Signature) -> Import
     first = {_name(v): v.numpy() for v in held if hasattr(v, "name") and hasattr(v, "assign")}
     trained = {_name(v) for v in held if getattr(v, "trainable", False)}
 
-    def run(scope: Any, *args: Any) -> Any:
-        from ..stablehlo import interpret
-
+    def run(call: Any, scope: Any, *args: Any) -> Any:
         module, held = lowered(tuple(mg.Spec.of(x).shape for x in args))
         values = {
             p: scope.variable(p, a.shape, dtype=dtype(a.dtype), trainable=p in trained).value
             for p, a in first.items()
         }
         captured = [values[_name(v)] if hasattr(v, "assign") else v.numpy() for v in held]
-        return dict(zip(outputs, interpret.run(module, "main", [*args, *captured])))
+        return dict(zip(outputs, call(module, "main", [*args, *captured])))
 
-    lacks = missing(unsupported(module, "main"))
-    return Imported(run, Signature(takes.inputs, tuple(outputs)), first, lacks, folder.name)
+    lacks = unsupported([module], run, takes.specs(), steps=math.inf)
+    made = Signature(takes.inputs, tuple(outputs))
+    return Imported(functools.partial(run, interpret.run), made, first, lacks, folder.name)
 
 
 def _name(v: Any) -> str:
