@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from .parts import Body, Step, schema
+from .parts import Body, Reference, Step, schema
 
 
 def problems(body: Body, outer: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -34,9 +35,8 @@ def missing(body: Body, seen: set[int] | None = None) -> Iterator[tuple[str, str
     for step in body.steps:
         where = f"{step.source} {step.name!r}"
         if step.rule is not None and step.rule.fn is not None:
-            unknown = sorted(set(step.attributes) - step.rule.attributes - {"consumed_inputs"})
-            if unknown:
-                yield step.runs_by, where, f"the attribute {', '.join(unknown)}"
+            for why in step.rule.wrong(len(step.inputs), step.attributes, _given(step)):
+                yield step.runs_by, where, why
         elif step.function is not None:
             if id(step.function) not in seen:
                 seen.add(id(step.function))
@@ -45,6 +45,11 @@ def missing(body: Body, seen: set[int] | None = None) -> Iterator[tuple[str, str
             yield step.runs_by, where, ""
         for inner in step.bodies:
             yield from missing(inner, seen)
+
+
+def _given(step: Step) -> dict[str, Any]:
+    """Its attributes, but for those that a function is given when it is called."""
+    return {k: v for k, v in step.attributes.items() if not isinstance(v, Reference)}
 
 
 def needs(body: Body) -> dict[str, Step]:
