@@ -7,8 +7,13 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph.errors import ArgumentError
 from monograph.importing import Unsupported
 from monograph.tracing import tracing
+
+
+class Lacking(ArgumentError):
+    """A form of an operation that is not supported, for arrays of any size."""
 
 
 def missing(found: Iterable[tuple[str, str, str]]) -> tuple[Unsupported, ...]:

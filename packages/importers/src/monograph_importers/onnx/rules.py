@@ -75,7 +75,7 @@ class Rule:
             try:
                 _signature(self.fn).bind(*[None] * inputs, **dict.fromkeys((*names, *self.special)))
             except TypeError as e:
-                yield str(e)
+                yield f"called with other inputs or attributes than are known: {e}"
         hints = _hints(self.fn) if attributes else {}
         for name, value in attributes.items():
             kind = hints.get(name, Any)

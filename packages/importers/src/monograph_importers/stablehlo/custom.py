@@ -11,10 +11,10 @@ import numpy as np
 from monograph import ops
 from monograph.errors import ArgumentError
 
-from .._steps import known
+from .._steps import Lacking, known
 from .constants import dtype
 from .control import top_k
-from .interpret import RULES, Lacking, Step, rule
+from .interpret import RULES, Step, rule
 
 CALLS: dict[str, Callable[..., Any]] = {}  # by call_target_name
 

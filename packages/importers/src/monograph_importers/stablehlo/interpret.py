@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from monograph.errors import ArgumentError, DataDependentShape
+from monograph.errors import DataDependentShape
 from monograph.tracing import at
 
 from .._steps import eagerly, known
@@ -125,10 +125,6 @@ def _foldable(x: Any) -> bool:
 
 def _small(t: Any) -> bool:
     return isinstance(t, Tensor) and None not in t.shape and math.prod(t.shape) <= _SMALL  # type: ignore[arg-type]
-
-
-class Lacking(ArgumentError):
-    """A form of an operation that is not supported, for arrays of any size."""
 
 
 def concrete(x: Any, what: str) -> np.ndarray:

@@ -14,9 +14,10 @@ import monograph as mg
 from monograph.errors import DataDependentShape, DTypeError, MonographError
 from monograph.tracing import without_line
 
+from .._steps import Lacking
 from . import rules
 from .constants import DTYPES
-from .interpret import Frame, Lacking
+from .interpret import Frame
 from .ir import Elements, Module, Op, Other, Tensor
 
 STEPS = 8_000  # of a file that are recorded, for it is looked into for a second at most

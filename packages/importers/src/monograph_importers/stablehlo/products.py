@@ -9,8 +9,9 @@ import monograph as mg
 import numpy as np
 from monograph import ops
 
+from .._steps import Lacking
 from .constants import dtype, integers, pairs
-from .interpret import Lacking, Step, concrete, rule
+from .interpret import Step, concrete, rule
 from .shapes import shape
 
 

@@ -13,7 +13,7 @@ from monograph import ops
 from monograph.graph import Value
 
 from ..rules import rule
-from ..tensors import DTYPES, NARROW, code, element_type, narrow, storage
+from ..tensors import NARROW, STRING, code, computable, element_type, narrow, storage
 
 # operators that are one function of ours, of any number of inputs that it takes
 SAME = {
@@ -216,17 +216,22 @@ def shrink(x: Any, *, bias: float = 0.0, lambd: float = 0.5) -> Any:
 # ---- types
 
 
-@rule("Cast", to={**DTYPES, **NARROW})
+def _castable(to: int) -> None:
+    if to == STRING:
+        raise mg.errors.DTypeError("there are no strings here")
+    if to not in NARROW:
+        computable(to)
+
+
+@rule("Cast", to=_castable)
 def cast(x: Any, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
     """Of another element type; what float8 cannot hold becomes its largest unless ``saturate`` is 0."""
     if narrow(x):
         x = x.astype(np.float32 if "float" in x.dtype.name else np.int32)
+    _castable(to)
     if to in NARROW:
         return _to_narrow(x, to)
-    dtype = element_type(to)
-    if dtype is None:
-        raise mg.errors.DTypeError(f"there are no strings here: Cast to {to}")
-    x = mg.asarray(x)
+    dtype, x = element_type(to), mg.asarray(x)
     if dtype.kind == "float8" and saturate:
         return _saturated(x, dtype)
     return mg.astype(x, dtype)
@@ -257,7 +262,7 @@ def cast_like(x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -
     return cast(x, to=code(like), saturate=saturate)
 
 
-@rule("BitCast", to=DTYPES)
+@rule("BitCast", to=computable)
 def bit_cast(x: Any, *, to: int) -> Any:
     """The same bits under another type of the same width."""
     x, dtype = mg.asarray(x), element_type(to)

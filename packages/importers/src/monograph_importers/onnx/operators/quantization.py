@@ -8,7 +8,7 @@ import monograph as mg
 import numpy as np
 
 from ..rules import rule
-from ..tensors import DTYPES, NARROW, code, element_type, narrow
+from ..tensors import NARROW, code, computable, element_type, narrow
 from .convolutions import AUTO_PADS, conv
 from .elementwise import cast
 
@@ -39,7 +39,18 @@ def _saturated(x: Any, dtype: Any) -> Any:
     return mg.astype(mg.clip(x, info.min, info.max), dtype)
 
 
-@rule("QuantizeLinear", state=(1,), output_dtype={0, *DTYPES, *NARROW}, precision={0, *DTYPES})
+def _optional(code: int) -> None:
+    """An element type, or 0 where none is said."""
+    if code:
+        computable(code)
+
+
+def _quantised(code: int) -> None:
+    if code not in NARROW:
+        _optional(code)
+
+
+@rule("QuantizeLinear", state=(1,), output_dtype=_quantised, precision=_optional)
 def quantize_linear(
     x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0,
     precision: int = 0, saturate: int = 1,
@@ -61,7 +72,7 @@ def quantize_linear(
     return cast(mg.clip(whole, low, low + (1 << bits) - 1), to=to)
 
 
-@rule("DequantizeLinear", state=(1,), output_dtype={0, *DTYPES})
+@rule("DequantizeLinear", state=(1,), output_dtype=_optional)
 def dequantize_linear(
     x: Any,
     scale: Any,

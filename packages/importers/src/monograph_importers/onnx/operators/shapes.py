@@ -13,7 +13,7 @@ from monograph.errors import ShapeError
 
 from ..interpret import sized
 from ..rules import rule
-from ..tensors import DTYPES, element_type
+from ..tensors import computable, element_type
 
 
 def ints(x: Any) -> list[int]:
@@ -69,7 +69,7 @@ def range_(start: Any, limit: Any, delta: Any, *, stash_type: int = 1) -> Any:
     return mg.astype(wide * d + a, dtype)
 
 
-@rule("EyeLike", shape_only=True, dtype=DTYPES)
+@rule("EyeLike", shape_only=True, dtype=computable)
 def eye_like(x: Any, *, dtype: int | None = None, k: int = 0) -> Any:
     """Ones on a diagonal."""
     kind = mg.Spec.of(x).dtype if dtype is None else element_type(dtype)

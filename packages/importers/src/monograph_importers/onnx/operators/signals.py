@@ -10,7 +10,7 @@ import numpy as np
 from monograph import ops
 
 from ..rules import rule
-from ..tensors import DTYPES, storage
+from ..tensors import computable, storage
 from .shapes import ints
 
 
@@ -85,7 +85,7 @@ def stft(x: Any, step: Any, window: Any = None, length: Any = None, *, onesided:
     return _dft(cut, None, 2, 0, onesided)
 
 
-@rule("MelWeightMatrix", known=(0, 1, 2, 3, 4), output_datatype=DTYPES)
+@rule("MelWeightMatrix", known=(0, 1, 2, 3, 4), output_datatype=computable)
 def mel_weight_matrix(
     bins: Any, length: Any, rate: Any, low: Any, high: Any, *, output_datatype: int = 1
 ) -> Any:
