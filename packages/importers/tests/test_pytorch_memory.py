@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import monograph as mg
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ def test_a_long_line_of_views_that_is_written():
     names = ["x", *[f"v{i}" for i in range(1200)]]
     nodes = [
         Node("aten.transpose.int", [Ref(a), 0, 1], {}, b) if i % 2 else Node("aten.view.default", [Ref(a), [2, 2]], {}, b)
-        for i, (a, b) in enumerate(zip(names, names[1:]))
+        for i, (a, b) in enumerate(pairwise(names))
     ]  # fmt: skip
     memory = Memory()
     memory.put("x", mg.tensor([[0.0, 1.0], [2.0, 3.0]]))
