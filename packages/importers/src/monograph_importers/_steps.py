@@ -16,6 +16,14 @@ class Lacking(ArgumentError):
     """A form of an operation that is not supported, for arrays of any size."""
 
 
+class Missing(Exception):
+    """While looking for what a program lacks: a value is not there, since a step before it failed."""
+
+
+class Spent(BaseException):
+    """The effort of looking is at its end; nothing on the way may hold this up."""
+
+
 def missing(found: Iterable[tuple[str, str, str]]) -> tuple[Unsupported, ...]:
     """``(op, where, why)`` of every step that cannot run, as one entry per op and reason.
 

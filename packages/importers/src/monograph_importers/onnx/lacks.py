@@ -14,7 +14,7 @@ import monograph as mg
 from monograph.errors import DataDependentShape, DTypeError
 from monograph.tracing import without_line
 
-from .._steps import Lacking
+from .._steps import Lacking, Missing, Spent
 from . import check
 from .interpret import FOLDED, Run, all_known, most
 from .parts import Body, Step
@@ -48,7 +48,7 @@ def lacks(
         given = {**inputs, **dict(zip(specs, data))}
         run = _Dry(parts[0], scope, *parts[1:])
         run.found, run.types = found, {id(s): [types.get(n) for n in s.outputs] for s in main.steps}
-        with contextlib.suppress(_Missing, _Spent):
+        with contextlib.suppress(Missing, Spent):
             run.body(main, [given.get(n, _GONE) for n in main.inputs], {})
         return ()
 
@@ -59,14 +59,6 @@ def lacks(
 
 def _where(step: Step) -> str:
     return f"{step.source} {step.name!r}"
-
-
-class _Missing(Exception):
-    """A value that is needed is not there, since a step before it failed."""
-
-
-class _Spent(BaseException):
-    """The effort is at its end; nothing on the way may hold it up."""
 
 
 _GONE = object()  # in the place of a value that is not there
@@ -89,12 +81,12 @@ class _Dry(Run):
     def spend(self, n: int) -> None:
         self.effort -= n
         if self.effort < 0:
-            raise _Spent
+            raise Spent
 
     def body(self, *args: Any) -> list[Any]:
         out = super().body(*args)
         if any(x is _GONE for x in out):
-            raise _Missing
+            raise Missing
         return out
 
     def step(self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]) -> Any:

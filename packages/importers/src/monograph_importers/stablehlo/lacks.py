@@ -14,7 +14,7 @@ import monograph as mg
 from monograph.errors import DataDependentShape, DTypeError, MonographError
 from monograph.tracing import without_line
 
-from .._steps import Lacking
+from .._steps import Lacking, Missing, Spent
 from . import rules
 from .constants import DTYPES
 from .interpret import Frame
@@ -52,7 +52,7 @@ def lacks(
 
     def dry(scope: mg.Scope, *inputs: Any) -> tuple[()]:
         with contextlib.suppress(
-            Exception, _Spent
+            Exception, Spent
         ):  # of what is around the modules: said when it is traced
             run(call, scope, *inputs)
         return ()
@@ -84,14 +84,6 @@ def _where(op: Op, module: Module) -> str:
     return str(op.source) if op.source else module.name
 
 
-class _Missing(Exception):
-    """A value that a step needs is not there, since one before it failed."""
-
-
-class _Spent(BaseException):
-    """So many steps as were to be recorded are; nothing on the way may hold it up."""
-
-
 class _Work:
     """What the frames of one recording share.
 
@@ -106,7 +98,7 @@ class _Work:
 
 class _Values(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
-        raise _Missing
+        raise Missing
 
 
 class _Dry(Frame):
@@ -127,7 +119,7 @@ class _Dry(Frame):
     def spend(self, steps: int) -> None:
         self.work.left -= steps
         if self.work.left < 0:
-            raise _Spent
+            raise Spent
 
     def step(self, op: Op) -> None:
         work = self.work
@@ -139,9 +131,9 @@ class _Dry(Frame):
                 return self.stand_in(op)
             for name, t in zip(op.operands, op.operand_types):
                 if self.values[name] is None and isinstance(t, Tensor):  # an input of no dtype
-                    raise _Missing
+                    raise Missing
             return super().step(op)
-        except _Missing:
+        except Missing:
             pass
         except Exception as e:
             if work.exact or isinstance(e, (DataDependentShape, DTypeError, Lacking)):
@@ -153,14 +145,14 @@ class _Dry(Frame):
     def stand_in(self, op: Op) -> None:
         """Data in the place of results."""
         for name, t in zip(op.results, op.types):
-            with contextlib.suppress(_Missing, MonographError):  # of no dtype, or too large
+            with contextlib.suppress(Missing, MonographError):  # of no dtype, or too large
                 self.values[name] = self.like(t)
 
     def like(self, t: Any) -> Any:
         if isinstance(t, Other):
             return tuple(map(self.like, t.parts)) if t.parts else None
         if not isinstance(t, Tensor) or t.element not in DTYPES:
-            raise _Missing
+            raise Missing
         self.work.exact &= None not in t.shape
         return mg.zeros([2 if n is None else n for n in t.shape], dtype=DTYPES[t.element])
 

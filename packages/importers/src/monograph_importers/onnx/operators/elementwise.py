@@ -232,6 +232,7 @@ def cast(x: Any, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
     if to in NARROW:
         return _to_narrow(x, to)
     dtype, x = element_type(to), mg.asarray(x)
+    assert dtype is not None
     if dtype.kind == "float8" and saturate:
         return _saturated(x, dtype)
     return mg.astype(x, dtype)
