@@ -347,3 +347,112 @@ def test_a_large_file_of_nothing_takes_neither_time_nor_memory(tmp_path):
         [sys.executable, "-c", BOMB, str(path)], capture_output=True, text=True, check=True
     ).stdout.split()
     assert out[0] == "FileFormatError" and float(out[1]) < 5 and int(out[2]) < 256 * 1024, out
+
+
+SQUARE = [(n, 1, [2, 3]) for n in "xab"]
+BODY = h.make_graph(
+    [
+        h.make_node("ReduceMax", ["q"], ["top"], keepdims=0),
+        h.make_node("Cast", ["top"], ["go"], to=TensorProto.BOOL),
+    ],
+    "turn",
+    [h.make_tensor_value_info(*i) for i in (("i", 7, []), ("was", 9, []), ("q", 1, [2, 3]))],
+    [h.make_tensor_value_info(*i) for i in (("go", 9, []), ("q", 1, [2, 3]), ("top", 1, []))],
+)
+# nodes that fail for every input, and what is said of them
+FAILING = {
+    "strings": (h.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING), "there are no strings"),
+    "no type": (h.make_node("Cast", ["x"], ["y"], to=99), "no engine has ONNX's element type 99"),
+    "no type of random numbers": (
+        h.make_node("RandomNormalLike", ["x"], ["y"], dtype=8), "element type 8"),
+    "data of four bits": (h.make_node("Cast", ["x"], ["y"], to=TensorProto.INT4), "holds int4"),
+    "a type of another value": (h.make_node("CastLike", ["x", "text"], ["y"]), "no strings"),
+    "unknown letters": (h.make_node("Einsum", ["x"], ["y"], equation="ij->k"), "must occur before"),
+    "no letters": (h.make_node("Einsum", ["x"], ["y"], equation="i1->i"), "does not match 'i1'"),
+    "unknown mode": (
+        h.make_node("Resize", ["x", "", "scales"], ["y"], mode="lanczos"), "'lanczos', which is none of"),
+    "unknown activation": (
+        h.make_node("RNN", ["x", "a", "b"], ["y"], activations=["Gelu"]), "'Gelu' is none of relu"),
+    "unknown reduction": (
+        h.make_node("ScatterND", ["x", "at", "a"], ["y"], reduction="mean"), "'mean', which is none"),
+    "another kind": (h.make_node("Gelu", ["x"], ["y"], approximate=2), "approximate is 2"),
+    "too many inputs": (h.make_node("Gelu", ["x", "x"], ["y"]), "too many positional"),
+    "too few inputs": (h.make_node("MatMul", ["x"], ["y"]), "missing a required argument"),
+    "no attribute": (h.make_node("BitShift", ["at", "at"], ["y"]), "'direction'"),
+    "boxes that are data": (h.make_node("RoiAlign", ["x", "a", "at"], ["y"]), "boxes that are known"),
+    "a loop that data ends": (
+        h.make_node("Loop", ["", "yes", "x"], ["z", "y"], body=BODY), "depends on it"),
+}  # fmt: skip
+KNOWN = [
+    numpy_helper.from_array(np.array([1, 2], "float32"), "scales"),
+    numpy_helper.from_array(np.array([[0]]), "at"),
+    numpy_helper.from_array(np.array(True), "yes"),
+    numpy_helper.from_array(np.array(["a"], object), "text"),
+]
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_what_fails_for_every_input_is_listed(name):
+    node, said = FAILING[name]
+    (found,) = mg.load(model([node], KNOWN, SQUARE)).unsupported
+    assert found.op == node.op_type and said in found.why, found
+
+
+def test_all_of_it_at_once():
+    nodes = []
+    for i, (node, _) in enumerate(FAILING.values()):
+        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+        nodes[-1].output[:] = [f"{o}{i}" for o in node.output]
+    nodes.append(h.make_node("Relu", ["x"], ["y"]))
+    imported = mg.load(model(nodes, KNOWN, SQUARE))
+    assert sum(u.count for u in imported.unsupported) == len(FAILING)
+    with pytest.raises(UnsupportedModel, match="Einsum"):
+        imported.call(*[np.ones((2, 3), "float32")] * 3)
+
+
+def test_what_follows_a_step_that_fails_is_found_where_its_shape_is_known():
+    foo = h.make_node("Foo", ["x"], ["z"], domain="their.own")
+    cast = h.make_node("Cast", ["z"], ["y"], to=TensorProto.INT4)
+    whole = model([foo, cast], value_info=[h.make_tensor_value_info("z", 1, [2, "n"])])
+    assert [u.op for u in mg.load(whole).unsupported] == ["their.own.Foo", "Cast"]
+    assert [u.op for u in mg.load(model([foo, cast])).unsupported] == ["their.own.Foo"]
+
+
+def test_a_sound_model_that_needs_longer_axes_is_not_refused():
+    nodes = [
+        h.make_node("Shape", ["x"], ["n"]),
+        h.make_node("Sub", ["n", "five"], ["m"]),
+        h.make_node("ConstantOfShape", ["m"], ["y"]),
+    ]
+    five = numpy_helper.from_array(np.array([5]), "five")
+    imported = mg.load(model(nodes, [five], [("x", 1, ["n"])]))
+    assert not imported.unsupported  # as it would be for the axis of 2 that stands for any length
+    assert imported.call(np.zeros(7, "float32")).shape == (2,)
+
+
+def test_known_numbers_of_four_bits_are_computed():
+    nodes = [
+        h.make_node("Cast", ["w"], ["four"], to=TensorProto.INT4),
+        h.make_node("Cast", ["four"], ["z"], to=TensorProto.FLOAT),
+        h.make_node("Add", ["x", "z"], ["y"]),
+    ]
+    imported = mg.load(
+        model(nodes, [numpy_helper.from_array(np.array([3, -2]), "w")], [("x", 1, [2])])
+    )
+    assert not imported.unsupported
+    assert imported.call(np.zeros(2, "float32")).tolist() == [3.0, -2.0]
+
+
+def test_memory_that_the_oldest_operators_may_take():
+    m = model([h.make_node("Relu", ["x"], ["y"], consumed_inputs=[0])])
+    m.opset_import[0].version = 1
+    assert mg.load(m).call(-X).tolist() == np.zeros_like(X).tolist()
+
+
+def test_looking_ends(monkeypatch):
+    from monograph_importers.onnx.interpret import Run
+
+    steps, compute = [], Run.compute
+    monkeypatch.setattr(Run, "compute", lambda *args: (steps.append(args), compute(*args))[1])
+    assert not mg.load(laughs(20)).unsupported
+    assert 1000 < len(steps) <= 1 << 13  # of two million

@@ -116,6 +116,8 @@ HOSTILE = {
         sizes=[{"as_int": -1}, {"as_int": 3}])),
     "strides outside": ("weights_config.json", lambda t: t["config"]["0.weight"]["tensor_meta"].update(
         strides=[{"as_int": 10**6}, {"as_int": 1}])),
+    "strides of zero": ("weights_config.json", lambda t: t["config"]["0.weight"]["tensor_meta"].update(
+        sizes=[{"as_int": 2**30}, {"as_int": 2**30}], strides=[{"as_int": 0}, {"as_int": 0}])),
     "negative offset": ("weights_config.json", lambda t: t["config"]["0.weight"]["tensor_meta"].update(
         storage_offset={"as_int": -8})),
     "path traversal": ("weights_config.json", lambda t: t["config"]["0.weight"].update(path_name="../../../etc/passwd")),
@@ -224,6 +226,47 @@ def test_known_numbers_are_computed_up_to_a_limit(whole, tmp_path, monkeypatch):
     )
     many = [_step("aten.arange.default", f"s{i}", 2**20) for i in range(100)]
     assert greedy(whole, tmp_path / "known.pt2", many).unsupported == () and len(steps) < 10
+
+
+_STRETCHED = """
+import resource, sys
+import monograph as mg, monograph_importers.pytorch.serialized, monograph_importers.pytorch.lacks
+base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    print(mg.load(sys.argv[1]).call(__import__("numpy").ones(3, "float32")))
+except mg.errors.FileFormatError as e:
+    print(e)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base)
+"""
+
+
+@pytest.mark.parametrize("size", [2**40, 2**23])
+def test_constants_that_see_their_numbers_again_and_again(tmp_path, size):
+    class Wide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for i in range(4):
+                self.register_buffer(f"wide{i}", torch.full((3,), float(i)), persistent=False)
+
+        def forward(self, x):
+            return x + self.wide0 + self.wide1 + self.wide2 + self.wide3
+
+    path = tmp_path / "wide.pt2"
+    torch.export.save(torch.export.export(Wide(), (torch.ones(3),)), path)
+
+    def stretched(n):
+        def change(table):
+            assert len(table["config"]) == 4
+            for row in table["config"].values():
+                row["tensor_meta"].update(sizes=[{"as_int": n}], strides=[{"as_int": 0}])
+
+        return changed(path, tmp_path / f"{n}.pt2", "constants_config.json", change)
+
+    assert mg.load(stretched(3)).call(np.ones(3, "float32")).tolist() == [7.0, 7.0, 7.0]
+    done = subprocess.run(
+        [sys.executable, "-c", _STRETCHED, str(stretched(size))], capture_output=True, text=True, check=True
+    ).stdout.splitlines()  # fmt: skip
+    assert f"they come to {size:,}" in done[0] and int(done[1]) < 256 * 1024, done
 
 
 def test_a_bomb_and_parts_that_overlap(whole, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import monograph as mg
 import numpy as np
 import pytest
@@ -13,6 +15,25 @@ from monograph_importers.pytorch.decompose import overload  # noqa: E402
 from monograph_importers.pytorch.interpret import Run  # noqa: E402
 from monograph_importers.pytorch.memory import Memory, writes  # noqa: E402
 from monograph_importers.pytorch.program import Graph, Node, Ref  # noqa: E402
+
+
+def test_a_long_line_of_views_that_is_written():
+    names = ["x", *[f"v{i}" for i in range(1200)]]
+    nodes = [
+        Node("aten.transpose.int", [Ref(a), 0, 1], {}, b) if i % 2 else Node("aten.view.default", [Ref(a), [2, 2]], {}, b)
+        for i, (a, b) in enumerate(pairwise(names))
+    ]  # fmt: skip
+    memory = Memory()
+    memory.put("x", mg.tensor([[0.0, 1.0], [2.0, 3.0]]))
+    graph = Graph(
+        ["x"],
+        [*nodes, Node("aten.add_.Tensor", [Ref(names[-1]), 1.0], {}, "y")],
+        [Ref("x"), Ref("v9")],
+    )
+    x, view = Run(None).graph(graph, memory)
+    assert x.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert view.tolist() == [[1.0, 3.0], [2.0, 4.0]]  # of an odd number of transpositions
+
 
 # op and what else it takes, for a tensor of this shape; None where it does not fit
 VIEWS = {

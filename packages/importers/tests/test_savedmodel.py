@@ -38,6 +38,27 @@ def test_values_names_and_any_batch():
 
 
 @needs_jaxlib
+def test_a_shape_that_data_decides_is_listed(monkeypatch):
+    from monograph_importers.savedmodel.graph import Program
+    from monograph_importers.stablehlo.ir import Op, Tensor
+
+    module = Program.module
+
+    def changed(self, node):
+        found = module(self, node)
+        body = found.functions["main"].body
+        given, t = [name for name, _ in body.arguments][-1:], Tensor((None,), "f32")
+        op = Op("stablehlo.dynamic_iota", given, ["%n"], {"iota_dimension": 0}, [], [t], [t])
+        if body.ops[0].name != op.name:
+            body.ops.insert(0, op)
+        return found
+
+    monkeypatch.setattr(Program, "module", changed)
+    (found,) = savedmodel.load(MODEL, tensorflow=False).unsupported
+    assert found.op == "stablehlo.dynamic_iota" and "depends on data" in found.why
+
+
+@needs_jaxlib
 def test_gradients():
     model = mg.load(MODEL / "saved_model.pb")
     store, x = mg.Store(), np.ones((2, 3), "float32")

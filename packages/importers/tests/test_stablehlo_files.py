@@ -14,6 +14,8 @@ from monograph.errors import ArgumentError, FileFormatError, MonographError, Uns
 from monograph_importers import jax as jax_importer, stablehlo
 from monograph_importers.stablehlo import mlir
 from monograph_importers.stablehlo.constants import array
+from monograph_importers.stablehlo.interpret import Frame
+from monograph_importers.stablehlo.lacks import STEPS
 from monograph_importers.stablehlo.parse import parse
 
 jax, jnp = pytest.importorskip("jax"), pytest.importorskip("jax.numpy")
@@ -189,6 +191,146 @@ def test_a_copy_of_a_dialect_that_jaxlib_lacks():
     )
     assert "<#loc>" in made
     assert [op.name for op in parse(made, "text").functions["main"].walk()][1] == "mhlo.copy"
+
+
+# an operation whose shape the argument %s, data, decides, for %x: tensor<4x3xf32>
+DYNAMIC = {
+    "dynamic_reshape": ("%x, %s", "tensor<4x3xf32>, tensor<2xi32>", ""),
+    "dynamic_broadcast_in_dim": (
+        "%x, %s", "tensor<4x3xf32>, tensor<2xi32>", "broadcast_dimensions = array<i64: 0, 1>"),
+    "dynamic_iota": ("%s", "tensor<2xi32>", "iota_dimension = 0 : i64"),
+    "real_dynamic_slice": (
+        "%x, %s, %s, %s", "tensor<4x3xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>", ""),
+    "dynamic_pad": (
+        "%x, %z, %s, %s, %s",
+        "tensor<4x3xf32>, tensor<f32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>", ""),
+    "dynamic_gather": (
+        "%x, %s, %s", "tensor<4x3xf32>, tensor<2xi32>, tensor<2xi32>",
+        "dimension_numbers = #stablehlo.gather<offset_dims = [0, 1], start_index_map = [0, 1]>"),
+    "set_dimension_size": ("%x, %n", "tensor<4x3xf32>, tensor<i32>", "dimension = 0 : i64"),
+}  # fmt: skip
+
+
+def dynamic(rows):
+    given = "(%x: tensor<4x3xf32>, %s: tensor<2xi32>, %n: tensor<i32>, %z: tensor<f32>)"
+    lines = []
+    for i, name in enumerate(rows):
+        xs, types, attributes = DYNAMIC[name]
+        to = "tensor<?x3xf32>" if name == "set_dimension_size" else "tensor<?x?xf32>"
+        lines.append(f'%y{i} = "stablehlo.{name}"({xs}) {{{attributes}}} : ({types}) -> {to}')
+    body = "\n".join(lines)
+    return (
+        f"module {{ func.func @main{given} -> tensor<f32> {{\n{body}\nreturn %z : tensor<f32> }} }}"
+    )
+
+
+def test_every_shape_that_data_decides_is_listed_at_once():
+    found = {u.op.removeprefix("stablehlo."): u for u in mg.load(dynamic(DYNAMIC)).unsupported}
+    assert set(found) == set(DYNAMIC)
+    assert all("depends on data" in u.why for u in found.values())
+    with pytest.raises(UnsupportedModel, match="dynamic_iota"):
+        mg.load(dynamic(DYNAMIC)).trace()
+
+
+def test_a_convolution_that_data_pads_is_listed():
+    text = """
+    func.func @main(%x: tensor<1x4x4x1xf32>, %k: tensor<3x3x1x1xf32>, %p: tensor<2x2xi32>) -> tensor<?x?x?x?xf32> {
+      %y = "stablehlo.dynamic_conv"(%x, %k, %p) {
+        dimension_numbers = #stablehlo.conv<[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]>,
+        feature_group_count = 1 : i64, batch_group_count = 1 : i64}
+        : (tensor<1x4x4x1xf32>, tensor<3x3x1x1xf32>, tensor<2x2xi32>) -> tensor<?x?x?x?xf32>
+      return %y : tensor<?x?x?x?xf32>
+    }"""
+    (found,) = mg.load(text).unsupported
+    assert found.op == "stablehlo.dynamic_conv" and "a padding depends on data" in found.why
+
+
+# in functions, loops and branches, behind what is unknown and what fails itself
+INSIDE = """
+module {
+  func.func private @f(%x: tensor<4xf32>, %s: tensor<1xi32>) -> tensor<?xf32> {
+    %y = stablehlo.dynamic_reshape %x, %s : (tensor<4xf32>, tensor<1xi32>) -> tensor<?xf32> loc("m.py":1:1)
+    return %y : tensor<?xf32>
+  }
+  func.func @main(%x: tensor<4xf32>, %s: tensor<1xi32>, %p: tensor<i1>) -> tensor<?xf32> {
+    %0 = stablehlo.custom_call @mystery(%x) : (tensor<4xf32>) -> tensor<4xf32> loc("m.py":2:1)
+    %1 = call @f(%0, %s) : (tensor<4xf32>, tensor<1xi32>) -> tensor<?xf32>
+    %2 = call @f(%x, %s) : (tensor<4xf32>, tensor<1xi32>) -> tensor<?xf32>
+    %c = stablehlo.constant dense<0> : tensor<i32>
+    %3:2 = stablehlo.while(%i = %c, %v = %x) : tensor<i32>, tensor<4xf32> cond {
+      %t = stablehlo.compare LT, %i, %c : (tensor<i32>, tensor<i32>) -> tensor<i1>
+      stablehlo.return %t : tensor<i1>
+    } do {
+      %u = stablehlo.dynamic_iota %s, dim = 0 : (tensor<1xi32>) -> tensor<?xf32> loc("m.py":3:1)
+      stablehlo.return %i, %v : tensor<i32>, tensor<4xf32>
+    }
+    %4 = "stablehlo.if"(%p) ({
+      %a = stablehlo.dynamic_reshape %1, %s : (tensor<?xf32>, tensor<1xi32>) -> tensor<?xf32> loc("m.py":4:1)
+      stablehlo.return %a : tensor<?xf32>
+    }, {
+      stablehlo.return %2 : tensor<?xf32>
+    }) : (tensor<i1>) -> tensor<?xf32>
+    return %4 : tensor<?xf32>
+  }
+}"""
+
+
+def test_what_depends_on_data_is_found_wherever_it_is():
+    found = {u.op: (u.count, u.where) for u in mg.load(INSIDE).unsupported}
+    assert found == {
+        "stablehlo.custom_call @mystery": (1, "m.py:2"),
+        "stablehlo.dynamic_reshape": (2, "m.py:1"),
+        "stablehlo.dynamic_iota": (1, "m.py:3"),
+    }
+
+
+def test_a_sound_program_that_needs_longer_axes_is_not_refused():
+    # for an axis of 2, which stands for any length, the window does not fit, the slice neither
+    text = """
+    func.func @main(%x: tensor<?xf32>) -> tensor<?xf32> {
+      %n = stablehlo.get_dimension_size %x, dim = 0 : (tensor<?xf32>) -> tensor<i32>
+      %five = stablehlo.constant dense<5> : tensor<i32>
+      %m = stablehlo.subtract %n, %five : tensor<i32>
+      %s = stablehlo.reshape %m : (tensor<i32>) -> tensor<1xi32>
+      %y = stablehlo.dynamic_iota %s, dim = 0 : (tensor<1xi32>) -> tensor<?xf32>
+      %k = stablehlo.get_dimension_size %y, dim = 0 : (tensor<?xf32>) -> tensor<i32>
+      %t = stablehlo.reshape %k : (tensor<i32>) -> tensor<1xi32>
+      %z = stablehlo.dynamic_reshape %y, %t : (tensor<?xf32>, tensor<1xi32>) -> tensor<?xf32>
+      return %z : tensor<?xf32>
+    }"""
+    model = mg.load(text)
+    assert not model.unsupported
+    assert model.call(np.zeros(8, "float32")).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_forms_that_are_not_supported_are_listed():
+    text = """
+    func.func @main(%n: tensor<2xf32>, %x: tensor<2xf32>) -> tensor<2xf32> {
+      %y = "chlo.polygamma"(%n, %x) : (tensor<2xf32>, tensor<2xf32>) -> tensor<2xf32>
+      return %y : tensor<2xf32>
+    }"""
+    for program in (text, text.replace("2xf32", "?xf32")):
+        (found,) = mg.load(program).unsupported
+        assert found.op == "chlo.polygamma" and "one order that is a constant" in found.why
+
+
+def test_looking_ends(monkeypatch):
+    steps, step = [], Frame.step
+    monkeypatch.setattr(Frame, "step", lambda self, op: (steps.append(op), step(self, op)))
+    row = "%{} = stablehlo.tanh %{} : tensor<2xf32>\n"
+    chain = "%0 = stablehlo.tanh %x : tensor<2xf32>\n" + "".join(
+        row.format(i, i - 1) for i in range(1, 300)
+    )
+    doubling = "".join(function(f"f{i}", calls(*[f"f{i + 1}"] * 2)) for i in range(12))
+    text = (
+        "module {\n"
+        + function("main", calls("f0"))
+        + doubling
+        + function("f12", chain, "%299")
+        + "}"
+    )
+    assert not mg.load(text).unsupported
+    assert 1000 < len(steps) <= STEPS  # of 1.2 million
 
 
 def function(name, body, result="%x", shape="2xf32"):

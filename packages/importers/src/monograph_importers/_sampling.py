@@ -80,7 +80,7 @@ def bilinear(x: Any, rows: Any, columns: Any) -> Any:
     return total(parts(x, taps))
 
 
-_MODES = {
+MODES = {
     "linear": linear, "bilinear": linear, "nearest": _nearest, "cubic": _cubic, "bicubic": _cubic,
 }  # fmt: skip
 
@@ -108,7 +108,7 @@ def grid_sample(
                 at = mg.clip(at, 0, n - 1)
             elif padding_mode == "reflection":
                 at = _reflected(at, low, high)
-        found = _MODES[mode](at)
+        found = MODES[mode](at)
         if padding_mode == "reflection":
             found = [(_reflected(i, low, high), w) for i, w in found]
         elif padding_mode == "border":

@@ -7,8 +7,21 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph.errors import ArgumentError
 from monograph.importing import Unsupported
 from monograph.tracing import tracing
+
+
+class Lacking(ArgumentError):
+    """A form of an operation that is not supported, for arrays of any size."""
+
+
+class Missing(Exception):
+    """While looking for what a program lacks: a value is not there, since a step before it failed."""
+
+
+class Spent(BaseException):
+    """The effort of looking is at its end; nothing on the way may hold this up."""
 
 
 def missing(found: Iterable[tuple[str, str, str]]) -> tuple[Unsupported, ...]:

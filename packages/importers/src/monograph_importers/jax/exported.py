@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,6 @@ def from_exported(exported: Any, name: str | None = None) -> Imported:
     """An ``Exported`` as a model; axes have the names of its symbolic dimensions."""
     import jax
 
-    from .._steps import missing
     from ..stablehlo import interpret, mlir, parse, unsupported
     from .functions import plain
 
@@ -60,17 +60,21 @@ def from_exported(exported: Any, name: str | None = None) -> Imported:
             raise ValueError("the program gives other results than its description says")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as e:
         raise FileFormatError(f"{name}: it is not as it was written: {e!r}") from None
-    lacks = missing(unsupported(module, "main"))
-    if exported.nr_devices != 1:
-        lacks += (Unsupported("devices", exported.nr_devices, name, "a graph is for one device"),)
     platform = np.asarray(platforms.index("cpu") if "cpu" in platforms else 0, np.int32)
 
-    def run(scope: Any, *args: Any) -> Any:
+    def run(call: Any, scope: Any, *args: Any) -> Any:
         given = [args[i] for i in kept]
-        out = interpret.run(module, "main", [platform, *given] if several else given)
+        out = call(module, "main", [platform, *given] if several else given)
         return plain(jax.tree.unflatten(exported.out_tree, out))
 
-    return Imported(run, Signature(inputs), {}, lacks, name)
+    signature = Signature(inputs)
+    found = unsupported([module], run, signature.specs())
+
+    def lacks() -> tuple[Unsupported, ...]:
+        several = Unsupported("devices", exported.nr_devices, name, "a graph is for one device")
+        return (*found(), *[several] * (exported.nr_devices != 1))
+
+    return Imported(functools.partial(run, interpret.run), signature, {}, lacks, name)
 
 
 def _input(path: Any, aval: Any) -> Input:

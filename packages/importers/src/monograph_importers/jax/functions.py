@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,8 +14,7 @@ from monograph.dtypes import dtype
 from monograph.errors import ArgumentError
 from monograph.importing import Imported, Input, Signature
 
-from .._steps import missing
-from ..stablehlo import ir, unsupported
+from ..stablehlo import interpret, ir, unsupported
 from . import paths
 from .paths import Leaf
 
@@ -64,25 +64,24 @@ def from_function(
         return lower(flat, {p: _struct(v, v.shape) for p, v in kept.items()}, *specs, name=name)
 
     module, _ = lowered(tuple(x.shape for x in leaves))
-    lacks = missing(unsupported(module, "main"))
 
-    def run(scope: Any, *args: Any) -> Any:
-        from ..stablehlo.interpret import run
-
+    def run(call: Any, scope: Any, *args: Any) -> Any:
         module, out_tree = lowered(tuple(mg.Spec.of(x).shape for x in args))
         slots = {
             p: scope.variable(p, v.shape, dtype=_dtype(v), trainable=p in trained)
             for p, v in kept.items()
         }
         values = [slots[p].value for p in sorted(slots)]
-        results = run(module, "main", [*values, *args])
+        results = call(module, "main", [*values, *args])
         out, new = jax.tree.unflatten(out_tree, results)
         for path, value in new.items():
             slots[path].assign(value)
         return plain(out)
 
     first = {path: paths.numpy(v.array) for path, v in kept.items()}
-    return Imported(run, Signature(inputs), first, lacks, name)
+    specs = [mg.Spec(x.shape, i.dtype) for x, i in zip(leaves, inputs)]
+    lacks = unsupported([module], run, specs, steps=math.inf)
+    return Imported(functools.partial(run, interpret.run), Signature(inputs), first, lacks, name)
 
 
 def lower(fn: Callable, *specs: Any, name: str) -> tuple[ir.Module, Any]:

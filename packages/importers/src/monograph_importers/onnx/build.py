@@ -14,13 +14,14 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph.errors import ArgumentError, FileFormatError, MonographError, PluginError
-from monograph.importing import Imported, Input, Signature
+from monograph.importing import Imported, Input, Signature, Unsupported
 from monograph.storage import damaged, opened
 from monograph.tracing import user_source
 
 from .. import _steps
 from . import check, operators, wire  # noqa: F401  (operators fill the table of rules)
 from .interpret import Run
+from .lacks import lacks
 from .parts import Body, Step, Taker
 from .tensors import DTYPES, NARROW, STRING, Reader, element_type, storage
 
@@ -63,17 +64,24 @@ class Model:
         infos = {v.name: v for v in self.proto.graph.input}
         fixed = {k: _constant(infos[k], v) for k, v in constants.items()}
         order = [n for n in main.inputs if n not in fixed]
-        signature, lacks = _signature([infos[n] for n in order], self.proto.graph.output)
+        signature, listed = _signature([infos[n] for n in order], self.proto.graph.output)
         looked_at = {n for n in order if n in self.needs and _is_small(infos[n])}
-        lacks += [
+        listed += [
             (s.runs_by, f"{s.source} {s.name!r}", "a shape depends on the data of the input "
              f"{n!r}; fix that with mg.load(..., constants={{{n!r}: ...}})")
             for n, s in self.needs.items() if n in order and n not in looked_at
         ]  # fmt: skip
-        lacks += [("a sparse initializer", self.taker.path, "")] * len(
+        listed += [("a sparse initializer", self.taker.path, "")] * len(
             self.proto.graph.sparse_initializer
         )
-        lacks += check.missing(main)
+        refused = self.decides | {where for _, where, _ in listed}
+        specs = {n: s for n, s in zip(order, signature.specs()) if s and n not in refused}
+
+        def unsupported() -> tuple[Unsupported, ...]:
+            known = (*self.proto.graph.value_info, *self.proto.graph.output)
+            types = {v.name: s for v in known if (s := _spec(v))}
+            found = lacks(main, fixed, specs, types, self.taker, parameters, state)
+            return _steps.missing([*listed, *found])
 
         def run(scope: Any, *inputs: Any) -> Any:
             given = {**fixed, **dict(zip(order, inputs))}
@@ -83,7 +91,7 @@ class Model:
             )
             return outs[0] if len(outs) == 1 else tuple(outs)
 
-        parts = run, signature, parameters, _steps.missing(lacks), self.name
+        parts = run, signature, parameters, unsupported, self.name
         return ByValue(self, constants, looked_at, *parts) if looked_at else Imported(*parts)
 
 
@@ -262,6 +270,19 @@ def _signature(inputs: Any, outputs: Any) -> tuple[Signature, list[tuple[str, st
             shape = tuple(_axis(v.name, i, d) for i, d in enumerate(t.shape.dim))
         made.append(Input(v.name, shape, dtype))
     return Signature(tuple(made), tuple(v.name for v in outputs)), lacks
+
+
+def _spec(info: Any) -> mg.Spec | None:
+    """What a model says of a value, with 2 for axes of any length; None where it does not."""
+    t = info.type.tensor_type
+    dtype = element_type(t.elem_type)
+    if dtype is None or not t.HasField("shape"):
+        return None
+    axes = [_axis(info.name, i, d) for i, d in enumerate(t.shape.dim)]
+    try:
+        return mg.Spec([2 if isinstance(n, str) else n for n in axes], dtype)
+    except ValueError:  # it is a hint and no more
+        return None
 
 
 def _is_small(info: Any) -> bool:

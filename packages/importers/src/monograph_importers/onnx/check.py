@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from .parts import Body, Step, schema
+from .parts import Body, Reference, Step, schema
 
 
 def problems(body: Body, outer: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -28,23 +29,26 @@ def problems(body: Body, outer: frozenset[str] = frozenset()) -> Iterator[str]:
             yield f"nothing makes the output {name!r}"
 
 
-def missing(body: Body, seen: set[int] | None = None) -> Iterator[tuple[str, str, str]]:
-    """``(op, where, why)`` of every node that cannot run, those in functions once."""
+def missing(body: Body, seen: set[int] | None = None) -> Iterator[tuple[Step, str]]:
+    """Every node that cannot run, and why, those in functions once; empty where it is unknown altogether."""
     seen = set() if seen is None else seen
     for step in body.steps:
-        where = f"{step.source} {step.name!r}"
         if step.rule is not None and step.rule.fn is not None:
-            unknown = sorted(set(step.attributes) - step.rule.attributes - {"consumed_inputs"})
-            if unknown:
-                yield step.runs_by, where, f"the attribute {', '.join(unknown)}"
+            for why in step.rule.wrong(len(step.inputs), step.attributes, _given(step)):
+                yield step, why
         elif step.function is not None:
             if id(step.function) not in seen:
                 seen.add(id(step.function))
                 yield from missing(step.function, seen)
         elif not getattr(schema(step, body.opsets), "has_context_dependent_function", False):
-            yield step.runs_by, where, ""
+            yield step, ""
         for inner in step.bodies:
             yield from missing(inner, seen)
+
+
+def _given(step: Step) -> dict[str, Any]:
+    """Its attributes, but for those that a function is given when it is called."""
+    return {k: v for k, v in step.attributes.items() if not isinstance(v, Reference)}
 
 
 def needs(body: Body) -> dict[str, Step]:

@@ -13,7 +13,7 @@ import numpy as np
 from monograph.errors import ArgumentError, MonographError, ShapeError
 from monograph.tracing import at, at_user_line, current, tracing
 
-from .._steps import eagerly, known
+from .._steps import Lacking, eagerly, known
 from .parts import Body, Reference, Step, Taker
 from .tensors import code
 
@@ -36,7 +36,7 @@ _WRONG = (
 )  # fmt: skip
 
 
-def _most(xs: Sequence[Any]) -> int:
+def most(xs: Sequence[Any]) -> int:
     """More numbers than an operator makes of known inputs, unless it is told a shape: see `sized`."""
     return math.prod(sorted(map(_size, xs))[-2:])
 
@@ -111,11 +111,28 @@ class Run:
         env.update({name: self.weight(path) for name, path in body.weights.items()})
         for step in body.steps:
             with at(step.source):
-                outs = self._step(step, env, body.opsets, {**body.defaults, **(attributes or {})})
+                outs = self.step(step, env, body.opsets, {**body.defaults, **(attributes or {})})
             env.update({n: y for n, y in zip(step.outputs, outs) if n})
         return [env.get(n) for n in body.outputs]
 
-    def _step(self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]) -> Any:
+    def step(self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]) -> Any:
+        """The outputs of one node.
+
+        Raises:
+            MonographError: at the node's place.
+        """
+        try:
+            return self.compute(step, env, opsets, given)
+        except MonographError as e:
+            raise _named(e, step) from e.__cause__
+        except _WRONG as e:
+            what = f"{step.runs_by} does not take these inputs ({type(e).__name__}: {e})"
+            raise _named(ArgumentError(what), step) from e
+
+    def compute(
+        self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]
+    ) -> Any:
+        """The same, with errors as they come."""
         xs = [env[n] if n else None for n in step.inputs]
         attributes = {
             k: given.get(v.name) if isinstance(v, Reference) else v
@@ -123,41 +140,32 @@ class Run:
         }
         attributes = {k: v for k, v in attributes.items() if v is not None}
         self.steps -= 1
-        try:
-            if self.steps < 0:
-                raise ArgumentError(f"the model takes more than {LONGEST:,} steps for these inputs")
-            if step.rule is not None and step.rule.fn is not None:
-                outs = self._rule(step, xs, attributes, env)
-                if outs is not NotImplemented:
-                    return outs
-            function = step.function or self.taker.typed_body(step, opsets, [_type(x) for x in xs])
-            if function is None:
-                raise ArgumentError(
-                    f"nothing runs {step.runs_by} for {[str(_type(x)) for x in xs]}"
-                )
-            return self.body(
-                function, [*xs, *[None] * (len(function.inputs) - len(xs))], {}, attributes
-            )
-        except MonographError as e:
-            raise _named(e, step) from e.__cause__
-        except _WRONG as e:
-            what = f"{step.runs_by} does not take these inputs ({type(e).__name__}: {e})"
-            raise _named(ArgumentError(what), step) from e
+        if self.steps < 0:
+            raise ArgumentError(f"the model takes more than {LONGEST:,} steps for these inputs")
+        if step.rule is not None and step.rule.fn is not None:
+            outs = self.rule(step, xs, attributes, env)
+            if outs is not NotImplemented:
+                return outs
+        function = step.function or self.taker.typed_body(step, opsets, [_type(x) for x in xs])
+        if function is None:
+            raise Lacking(f"nothing runs {step.runs_by} for {[str(_type(x)) for x in xs]}")
+        return self.body(
+            function, [*xs, *[None] * (len(function.inputs) - len(xs))], {}, attributes
+        )
 
-    def _rule(self, step: Step, xs: list, attributes: dict, env: dict) -> Any:
+    def rule(self, step: Step, xs: list, attributes: dict, env: dict) -> Any:
+        """What the node's rule gives."""
         rule = step.rule
         assert rule is not None and rule.fn is not None
         for i in rule.known:
             if i < len(xs) and not all_known(xs[i]):
-                raise ArgumentError(
-                    f"its input {step.inputs[i]!r} decides a shape and depends on data"
-                )
+                raise Lacking(f"its input {step.inputs[i]!r} decides a shape and depends on data")
         if "outputs" in rule.special:
             attributes["outputs"] = len(step.outputs)
         if "step" in rule.special:
             attributes["step"] = Inside(self, env)
             out = rule.fn(*xs, **attributes)
-        elif all(map(all_known, xs)) and _most(xs) <= self.left:
+        elif all(map(all_known, xs)) and most(xs) <= self.left:
             try:
                 out = eagerly(rule.fn, *xs, **attributes)
                 self.left -= _size(list(out) if isinstance(out, tuple) else out)

@@ -139,7 +139,11 @@ class Taker:
         name = inside + (node.name or f"{node.op_type}_{line}")
         scope = name.strip("/").rpartition("/")[0]
         source = Source(self.path, line, name, scope)
-        attributes = {a.name: self.attribute(a, opsets, name) for a in node.attribute}
+        attributes = {
+            a.name: self.attribute(a, opsets, name)
+            for a in node.attribute
+            if domain or a.name != "consumed_inputs"  # before set 6: whose memory may be taken
+        }
         step = Step(
             node.op_type, domain, name, list(node.input), _trimmed(node.output), attributes, source,
             proto=node,

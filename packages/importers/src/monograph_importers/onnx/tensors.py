@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from monograph.dtypes import DType, dtype as as_dtype
-from monograph.errors import StorageError
+from monograph.errors import DTypeError, StorageError
 from monograph.storage import damaged, opened
 
 DTYPES = {
@@ -52,6 +52,12 @@ _BITS = {
 def element_type(code: int) -> DType | None:
     """Our dtype of an ONNX element type; None for strings and what is narrower than a byte."""
     return as_dtype(DTYPES[code]) if code in DTYPES else None
+
+
+def computable(code: int) -> None:
+    """Raises `DTypeError` for an element type that no engine has."""
+    if code not in DTYPES:
+        raise DTypeError(f"no engine has ONNX's element type {code}")
 
 
 def storage(code: int) -> np.dtype:

@@ -17,6 +17,7 @@ from typing import Any
 import monograph as mg
 from monograph.tracing import current, without_line
 
+from .._steps import Missing, Spent
 from . import decompose
 from .interpret import Run, flat
 from .memory import Memory, writes
@@ -33,7 +34,7 @@ def lacks(program: Program, inputs: Sequence[Any]) -> Iterator[tuple[str, str, s
 
     def dry(scope: mg.Scope, *given: Any) -> tuple[()]:
         recording = _Dry(scope, found, program.effort)
-        with contextlib.suppress(_Missing, _Spent):
+        with contextlib.suppress(Missing, Spent):
             recording.graph(program.graph, recording.started(program, given)[0])
         return ()
 
@@ -79,14 +80,6 @@ def _misfit(target: str, node: Node) -> str:
     return ""
 
 
-class _Missing(Exception):
-    """A value that a step needs is not there, since one before it failed."""
-
-
-class _Spent(Exception):
-    """The effort is at its end."""
-
-
 # what a step, and torch's taking an op apart, count as, in numbers computed
 _STEP, _APART = 1 << 10, 1 << 18
 
@@ -105,7 +98,7 @@ class _Dry(Run):
     def spend(self, n: int) -> None:
         self.effort -= n
         if self.effort < 0:
-            raise _Spent
+            raise Spent
 
     def memory(self) -> Memory:
         return Memory(self.spend)
@@ -122,9 +115,7 @@ class _Dry(Run):
             super().step(graph, node, memory)
             made = islice(constants.values(), before, None)
             return self.spend(sum(v.size for _, v in made))
-        except _Spent:
-            raise
-        except _Missing:
+        except Missing:
             pass
         except Exception as e:
             if not self.found[id(node)]:
@@ -135,7 +126,7 @@ class _Dry(Run):
             if isinstance(body, Graph) and id(body) not in self.begun:
                 inner = self.memory()
                 self.stand_in(body, body.inputs, inner)
-                with contextlib.suppress(_Missing):
+                with contextlib.suppress(Missing):
                     self.graph(body, inner)
 
     def stand_in(self, graph: Graph, names: Sequence[str], memory: Memory) -> None:
@@ -147,7 +138,7 @@ class _Dry(Run):
 
     def argument(self, x: Any, memory: Memory) -> Any:
         if isinstance(x, Ref) and x.name not in memory.values:
-            raise _Missing
+            raise Missing
         return super().argument(x, memory)
 
     def value(self, target: str, args: list[Any], kwargs: dict[str, Any]) -> Any:

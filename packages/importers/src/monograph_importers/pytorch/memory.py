@@ -51,14 +51,19 @@ class Memory:
 
     def get(self, name: str) -> Any:
         """A value as it is now."""
-        if name in self.views:
-            owner = self._owner(name)
-            now = self.version.get(owner, 0)
-            if self.seen[name] != now:
-                view = self.views[name]
-                if not self._copied(view):
-                    self.values[name] = view.read(self.get(view.of))
-                self.seen[name] = now
+        now, at = self.version.get(self._owner(name), 0), name
+        stale: list[str] = []
+        while at in self.views and self.seen[at] != now:
+            view = self.views[at]
+            if self._copied(view):
+                self.seen[at] = now
+                break
+            stale.append(at)
+            at = view.of
+        for at in reversed(stale):
+            view = self.views[at]
+            self.values[at] = view.read(self.values[view.of])
+            self.seen[at] = now
         return self.values[name]
 
     def write(self, name: str, value: Any) -> None:
@@ -95,15 +100,19 @@ class Memory:
 
     def _places(self, name: str) -> Any:
         """The positions of a value's elements in its owner's, or in a copy on the way, as NumPy arrays."""
-        view = self.views.get(name)
-        self.spend(_VIEW)
-        if view is not None:
-            places = self._places(view.of)
-            if not _is_copy(view, places):
-                return _read(view, places)
-        shape = self.values[name].shape
-        self.spend(size := math.prod(shape))
-        return np.arange(size).reshape(shape)
+        line = [name]  # of views, from the last one to the owner
+        while line[-1] in self.views:
+            line.append(self.views[line[-1]].of)
+        places: Any = None
+        for name in reversed(line):
+            self.spend(_VIEW)
+            if name in self.views and not _is_copy(self.views[name], places):
+                places = _read(self.views[name], places)
+            else:
+                shape = self.values[name].shape
+                self.spend(size := math.prod(shape))
+                places = np.arange(size).reshape(shape)
+        return places
 
     def _copied(self, view: _View) -> bool:
         return bool(view.kind) and _is_copy(view, self._places(view.of))

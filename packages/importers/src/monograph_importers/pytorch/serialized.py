@@ -7,6 +7,7 @@ here. The schema is PyTorch's `torch/_export/serde/schema.py`, major version 8.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -16,6 +17,7 @@ from monograph.errors import DTypeError, FileFormatError, MonographError
 from monograph.importing import Input
 from monograph.storage import damaged, opened
 
+from ..weights.pytorch import WIDEST
 from .archive import Archive
 from .memory import writes
 from .program import Graph, Node, Program, Ref, check, nested, path_of, source_of
@@ -62,6 +64,7 @@ def program(path: Any, model: str = "model") -> Program:
 class _Reader:
     def __init__(self, archive: Archive):
         self.archive, self.path = archive, archive.path
+        self.spare = WIDEST  # for tensors larger than what is there of them, by strides of 0
 
     def program(self, model: str) -> Program:
         if not any(n.startswith("models/") for n in self.archive.entries):
@@ -156,6 +159,13 @@ class _Reader:
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
         if 0 not in shape and last >= count:
             raise damaged(self.path, f"{name} {shape} needs more than the {count:,} numbers it has")
+        size = math.prod(shape)
+        self.spare -= size if size > count else 0  # it is written out where it is used
+        if self.spare < 0:
+            raise damaged(
+                self.path,
+                f"{name} {shape} sees its {count:,} numbers so often that they come to {size:,}",
+            )
         if 0 in shape:
             return np.zeros(shape, dtype.numpy)
         flat = part[: count * dtype.itemsize].view(dtype.numpy.newbyteorder("<"))[offset:]

@@ -6,6 +6,7 @@ Other SavedModels go through TensorFlow's own compiler where TensorFlow is insta
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from monograph.dtypes import dtype
 from monograph.errors import ArgumentError, FileFormatError, MonographError
-from monograph.importing import Imported, Input, Signature
+from monograph.importing import Imported, Input, Signature, Unsupported
 
 from .._steps import missing
 
@@ -48,7 +49,7 @@ def load(
     folder = Path(source).parent if Path(source).name == _FILE else Path(source)
     with _sound(folder):
         imported = _load(folder, signature)
-    if tensorflow or (tensorflow is None and imported.unsupported and _has_tensorflow()):
+    if tensorflow or (tensorflow is None and _has_tensorflow() and imported.unsupported):
         from .compiled import through_tensorflow
 
         return through_tensorflow(folder, signature, imported)
@@ -73,8 +74,9 @@ def _has_tensorflow() -> bool:
 def _load(folder: Path, signature: str) -> Imported:
     from monograph.storage import opened
 
+    from ..stablehlo import interpret, unsupported
     from . import bundle
-    from .graph import Program, Run
+    from .graph import RULES, Program, Run
     from .wire import Message
 
     with opened(folder / _FILE) as f:
@@ -92,8 +94,9 @@ def _load(folder: Path, signature: str) -> Imported:
     program = Program(meta.one(2), folder.name)
     inputs, outputs = signatures[signature].map(1), signatures[signature].map(2)
     refs = [outputs[k].text(1) for k in outputs]
-    lacks = missing(program.unsupported(refs))
     reached = list(program.reached(program.main, refs))
+    lost = [(n.op, f"{folder.name}: {n.name}", "") for n in reached if n.op not in RULES]
+    modules = [program.module(n) for n in reached if n.op == "XlaCallModule"]
     index = folder / "variables" / "variables"
     variables = [n for n in reached if n.op == "VarHandleOp"]
     held = (
@@ -101,13 +104,13 @@ def _load(folder: Path, signature: str) -> Imported:
         else bundle.Checkpoint({}, {})
     )  # fmt: skip
     keys = {**_by_name(variables, held), **program.restored()}
-    if lost := sorted(n.name for n in variables if keys.get(n.name) not in held.arrays):
-        raise FileFormatError(f"{index}: the variables {', '.join(lost)} are not in the checkpoint")
+    if gone := sorted(n.name for n in variables if keys.get(n.name) not in held.arrays):
+        raise FileFormatError(f"{index}: the variables {', '.join(gone)} are not in the checkpoint")
     paths = {n.name: held.names[keys[n.name]] for n in variables}
     parameters = {paths[n.name]: held.arrays[keys[n.name]] for n in variables}
     placed = {k: inputs[k].text(1).split(":")[0] for k in sorted(inputs)}
 
-    def run(scope: Any, *args: Any) -> Any:
+    def run(call: Any, scope: Any, *args: Any) -> Any:
         values: dict[str, Any] = dict(zip(placed.values(), args))
         held = {
             path: scope.variable(
@@ -117,11 +120,16 @@ def _load(folder: Path, signature: str) -> Imported:
         }
         values |= {node: held[path].value for node, path in paths.items()}
         with _sound(folder):
-            results = Run(program, values).function(program.main, [], refs)
+            results = Run(program, values, call).function(program.main, [], refs)
         return dict(zip(outputs, results))
 
     taken = Signature(tuple(_input(k, inputs[k]) for k in placed), tuple(outputs))
-    return Imported(run, taken, parameters, lacks, folder.name)
+    found = unsupported(modules, run, taken.specs())
+
+    def lacks() -> tuple[Unsupported, ...]:
+        return (*missing(lost), *found())
+
+    return Imported(functools.partial(run, interpret.run), taken, parameters, lacks, folder.name)
 
 
 def _by_name(variables: Any, held: Any) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from monograph.dtypes import dtype
 from monograph.errors import FileFormatError
 from monograph.importing import Imported, Signature
 
-from .._steps import missing
 from ..stablehlo import interpret, mlir, parse, unsupported
 
 
@@ -73,7 +73,7 @@ def through_tensorflow(folder: Path, signature: str, read: Imported) -> Imported
         targets = [int(a["alias"]["parameter_number"]) for a in alias]
         return Lowered(module, held, list(enumerate(targets, len(outputs))))
 
-    def run(scope: Any, *args: Any) -> Any:
+    def run(call: Any, scope: Any, *args: Any) -> Any:
         module, held, writes = lowered(tuple(mg.Spec.of(x).shape for x in args))
         variables = {
             p: scope.variable(p, a.shape, dtype=dtype(a.dtype), trainable=p in trained)
@@ -81,20 +81,23 @@ def through_tensorflow(folder: Path, signature: str, read: Imported) -> Imported
         }
         own: list[Any] = [variables[names[id(v)]] if id(v) in names else None for v in held]
         captured = [v.numpy() if o is None else o.value for v, o in zip(held, own)]
-        results = interpret.run(module, "main", [*args, *captured])
+        results = call(module, "main", [*args, *captured])
         for result, argument in writes:
             own[argument - len(args)].assign(results[result])
         return dict(zip(outputs, results))
 
     first = {names[id(v)]: v.numpy() for v in fn.variables}
     trained = {names[id(v)] for v in fn.variables if v.trainable}
+    specs = read.signature.specs()
+    found: Any = ()
     try:
-        program = lowered(tuple(spec.shape for spec in read.signature.specs() if spec)).module
-        lacks = list(missing(unsupported(program, "main")))
+        program = lowered(tuple(spec.shape for spec in specs if spec)).module
+        found = unsupported([program], run, specs, steps=math.inf)
     except FileFormatError:
         if not any(isinstance(n, str) for i in inputs for n in i.shape):
             raise  # else it may be that it takes other lengths only, which the call will tell
-    return Imported(run, Signature(inputs, tuple(outputs)), first, lacks, folder.name)
+    bound = functools.partial(run, interpret.run)
+    return Imported(bound, Signature(inputs, tuple(outputs)), first, found, folder.name)
 
 
 def _compiles(op: str) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 from monograph.dtypes import dtype
 from monograph.errors import FileFormatError
 
-from .. import stablehlo
 from .bundle import DTYPES
 from .wire import Message, signed
 
@@ -135,19 +134,16 @@ class Program:
             for called in self.functions_of(node):
                 todo += [(called, r) for r in called.results]
 
-    def unsupported(self, refs: list[str]) -> Iterator[tuple[str, str, str]]:
-        for node in self.reached(self.main, refs):
-            if node.op not in RULES:
-                yield node.op, f"{self.name}: {node.name}", ""
-            elif node.op == "XlaCallModule":
-                yield from stablehlo.unsupported(self.module(node), "main")
-
 
 class Run:
-    """One evaluation: variables by name, results of nodes as they are needed."""
+    """One evaluation: variables by name, results of nodes as they are needed.
 
-    def __init__(self, program: Program, variables: Mapping[str, Any]):
-        self.program, self.variables = program, variables
+    Args:
+        call: runs a function of a StableHLO module.
+    """
+
+    def __init__(self, program: Program, variables: Mapping[str, Any], call: Any):
+        self.program, self.variables, self.call = program, variables, call
 
     def function(
         self, function: Function, args: list[Any], refs: list[str], depth: int = 0
@@ -191,8 +187,6 @@ def _call(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
 
 
 def _module(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
-    from ..stablehlo import interpret
-
     module = run.program.module(node)
     takes = len(module.functions["main"].body.arguments)
     platforms = [bytes(p).decode() for p in node.attrs["platforms"].one(1).all(2)]
@@ -203,7 +197,7 @@ def _module(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:
         raise FileFormatError(
             f"{run.program.name}: {node.name} gets {len(xs)} of {takes} arguments"
         )
-    return interpret.run(module, "main", xs)
+    return run.call(module, "main", xs)
 
 
 def _constant(run: Run, node: Node, xs: list[Any], depth: int) -> list[Any]:

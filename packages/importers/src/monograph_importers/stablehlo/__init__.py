@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from monograph.errors import DTypeError, FileFormatError
-from monograph.importing import Imported, Input, Signature
+from monograph.importing import Imported, Input, Signature, Unsupported
 
 from .._steps import missing
 from . import ir
@@ -83,17 +84,21 @@ def imported(module: ir.Module, entry: str = "main") -> Imported:
         raise FileFormatError(
             f"{module.name} has no function {entry!r}; there are {', '.join(module.functions)}"
         )
-    lacks = missing(unsupported(module, entry))
-    inputs = _inputs(module.functions[entry])
+    inputs = dict(_inputs(module.functions[entry]))
+    signature = Signature(tuple(inputs.values()))
+    places = range(len(module.functions[entry].body.arguments))
 
-    def call(scope: Any, *args: Any) -> Any:
-        out = run(module, entry, args)
+    def call(run: Any, scope: Any, *args: Any) -> Any:
+        given = dict(zip(inputs, args))  # others are tokens
+        out = run(module, entry, [given.get(i) for i in places])
         return out[0] if len(out) == 1 else tuple(out)
 
-    return Imported(call, Signature(tuple(inputs)), {}, lacks, module.name)
+    lacks = unsupported([module], call, signature.specs(), entry)
+    return Imported(functools.partial(call, run), signature, {}, lacks, module.name)
 
 
-def _inputs(function: ir.Op) -> Iterator[Input]:
+def _inputs(function: ir.Op) -> Iterator[tuple[int, Input]]:
+    """Arguments that are arrays, by their places."""
     from .constants import dtype
 
     number = 0
@@ -108,26 +113,21 @@ def _inputs(function: ir.Op) -> Iterator[Input]:
         for n in t.shape:
             names.append(f"n{number}" if n is None else n)
             number += n is None
-        yield Input(f"x{i}", tuple(names), d)
+        yield i, Input(f"x{i}", tuple(names), d)
 
 
-def unsupported(module: ir.Module, entry: str) -> Iterator[tuple[str, str, str]]:
-    """``(op, where, why)`` of everything that the entry reaches and that cannot run."""
-    from . import rules
+def unsupported(
+    modules: Sequence[ir.Module], run: Callable[..., Any], specs: Sequence[Any], entry: str = "main",
+    **options: Any,
+) -> Callable[[], tuple[Unsupported, ...]]:  # fmt: skip
+    """What a model of StableHLO lacks, to be found out when it is asked for; arguments are those of `lacks.lacks`.
 
-    rules.check_calls(module, entry)
-    seen, todo, types = {entry}, [entry], set()  # type: set[str], list[str], set[str]
-    while todo:
-        for op in module.functions[todo.pop()].walk():
-            where = str(op.source) if op.source else module.name
-            found = [*op.types, *(t for r in op.regions for b in r for _, t in b.arguments)]
-            for element in {t.element for t in found if isinstance(t, ir.Tensor)} - types:
-                types.add(element)
-                if (why := rules.lacks_dtype(element)) is not None:
-                    yield f"element type {element}", where, why
-            if (why := rules.problem(op, module)) is not None:
-                yield rules.title(op), where, why
-            for name in rules.callees(op):
-                if name in module.functions and name not in seen:
-                    seen.add(name)
-                    todo.append(name)
+    Raises:
+        FileFormatError: calls that do not end.
+    """
+    from .lacks import lacks
+    from .rules import check_calls
+
+    for module in modules:
+        check_calls(module, entry)
+    return lambda: missing(lacks(modules, run, specs, entry, **options))

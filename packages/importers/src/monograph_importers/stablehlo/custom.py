@@ -11,7 +11,7 @@ import numpy as np
 from monograph import ops
 from monograph.errors import ArgumentError
 
-from .._steps import known
+from .._steps import Lacking, known
 from .constants import dtype
 from .control import top_k
 from .interpret import RULES, Step, rule
@@ -117,7 +117,7 @@ def _join(low: Any, high: Any) -> Any:
 def _polygamma(step: Step, n: Any, x: Any) -> Any:
     order = _one_number(n)
     if order is None or order < 0 or order % 1:
-        raise ArgumentError("polygamma is supported for one order that is a constant")
+        raise Lacking("polygamma is supported for one order that is a constant")
     return ops.polygamma(x, n=int(order)) if order else ops.digamma(x)
 
 

@@ -175,13 +175,13 @@ def _reduce_window(step: Step, *operands: Any) -> Any:
     plain = len(xs) == 1 and name in _WINDOW and kind(xs[0]) in ("float", "int", "uint")
     if plain and _is_start(name, inits[0]):
         return _WINDOW[name](xs[0], **attrs)
-    stacked = [windows(x, i, **attrs) for x, i in zip(xs, inits)]
+    stacked = [windows(step, x, i, **attrs) for x, i in zip(xs, inits)]
     filled = [_filled(i, shape(s)[1:]) for i, s in zip(inits, stacked)]
     return along_first(batched(step.region()), stacked, filled)
 
 
 def windows(
-    x: Any, init: Any, *, window: Any, strides: Any, padding: Any, base_dilation: Any,
+    step: Step, x: Any, init: Any, *, window: Any, strides: Any, padding: Any, base_dilation: Any,
     window_dilation: Any,
 ) -> Any:  # fmt: skip
     """What each place of the window sees, stacked ``[places, *result]``; padding is ``init``."""
@@ -195,6 +195,7 @@ def windows(
     ]
     if math.prod(window) > _PLACES:
         raise ArgumentError(f"a window {tuple(window)} with a region of its own is too large")
+    step.frame.spend(math.prod(window))
     parts = []
     for at in itertools.product(*map(range, window)):
         start = [i * r for i, r in zip(at, window_dilation)]
@@ -214,8 +215,8 @@ def _select_and_scatter(step: Step, x: Any, source: Any, init: Any) -> Any:
         return y if _is_start("add", init) else y + init
     # each window's winner by its place, then a scatter with the region
     place = ops.reshape(mg.arange(math.prod(shape(x)), dtype="int64"), shape=shape(x))
-    seen = windows(x, full(0, (), mg.Spec.of(x).dtype), **attrs)
-    places = windows(place, np.asarray(-1), **attrs)
+    seen = windows(step, x, full(0, (), mg.Spec.of(x).dtype), **attrs)
+    places = windows(step, place, np.asarray(-1), **attrs)
     select = batched(step.region(0))
 
     def better(a: Any, i: Any, b: Any, j: Any) -> list[Any]:

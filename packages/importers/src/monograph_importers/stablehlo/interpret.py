@@ -56,7 +56,7 @@ class Step:
         return functools.partial(self.frame.block, self.op.regions[i][0])
 
     def call(self, name: str, *args: Any) -> list[Any]:
-        return run(self.frame.module, name, args)
+        return self.frame.call(name, args)
 
 
 class Frame:
@@ -69,16 +69,26 @@ class Frame:
         self.values: dict[str, Any] = {}
 
     def block(self, block: Block, *args: Any) -> list[Any]:
-        values = self.values
-        values.update(zip([name for name, _ in block.arguments], args, strict=True))
+        """The results of straight-line code."""
+        self.values.update(zip([name for name, _ in block.arguments], args, strict=True))
         for op in block.ops:
-            xs = [values[name] for name in op.operands]
             if op.name in RETURNS:
-                return xs
+                return [self.values[name] for name in op.operands]
             with _line(op):
-                out = _one(op, xs, self)
-            values.update(zip(op.results, out, strict=True))
+                self.step(op)
         return []
+
+    def step(self, op: Op) -> None:
+        """One operation: its results under their names."""
+        out = _one(op, [self.values[name] for name in op.operands], self)
+        self.values.update(zip(op.results, out, strict=True))
+
+    def spend(self, steps: int) -> None:
+        """Told of as many steps about to be recorded by one operation, where they may be very many."""
+
+    def call(self, name: str, args: Sequence[Any]) -> list[Any]:
+        """The results of another function of the module."""
+        return run(self.module, name, args)
 
 
 def run(module: Module, name: str, args: Sequence[Any]) -> list[Any]:

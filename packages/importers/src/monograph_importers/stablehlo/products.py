@@ -8,8 +8,8 @@ from typing import Any
 import monograph as mg
 import numpy as np
 from monograph import ops
-from monograph.errors import ArgumentError
 
+from .._steps import Lacking
 from .constants import dtype, integers, pairs
 from .interpret import Step, concrete, rule
 from .shapes import shape
@@ -51,7 +51,7 @@ def _ragged_dot(step: Step, a: Any, b: Any, sizes: Any) -> Any:
     ragged, groups = d["lhs_ragged_dimensions"][0], d.get("rhs_group_dimensions", [])
     free = [i for i in range(len(shape(a))) if i not in (*batch, *contracted)]
     if ragged not in free or len(groups) != 1:
-        raise ArgumentError("ragged_dot is supported where the groups are of a free axis")
+        raise Lacking("ragged_dot is supported where the groups are of a free axis")
     inside = {
         k: [i - (i > groups[0]) for i in d.get(f"rhs_{k}_dimensions", [])]
         for k in ("batching", "contracting")
@@ -59,6 +59,7 @@ def _ragged_dot(step: Step, a: Any, b: Any, sizes: Any) -> Any:
     ends = mg.cumulative_sum(sizes, axis=-1)
     total: Any = 0
     for g in range(shape(b)[groups[0]]):
+        step.frame.spend(8)
         part = ops.reshape(
             mg.take(b, np.array([g]), axis=groups[0]),
             shape=[n for i, n in enumerate(shape(b)) if i != groups[0]],

@@ -15,6 +15,8 @@ from ..._sampling import bilinear
 from ..rules import rule
 from .shapes import ints
 
+AUTO_PADS = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "")
+
 
 def last(x: Any) -> Any:
     """``[batch, channels, *spatial]`` with the channels last."""
@@ -49,7 +51,7 @@ def _reach(window: Sequence[int], dilations: Sequence[int]) -> list[int]:
     return [(w - 1) * d + 1 for w, d in zip(window, dilations)]
 
 
-@rule("Conv")
+@rule("Conv", auto_pad=AUTO_PADS)
 def conv(
     x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None, group: int = 1,
     kernel_shape: Any = None, pads: Any = None, strides: Any = None,
@@ -66,7 +68,7 @@ def conv(
     return second(out if b is None else out + b)
 
 
-@rule("ConvTranspose")
+@rule("ConvTranspose", auto_pad=AUTO_PADS)
 def conv_transpose(
     x: Any, w: Any, b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None, group: int = 1,
     kernel_shape: Any = None, output_padding: Any = None, output_shape: Any = None, pads: Any = None,

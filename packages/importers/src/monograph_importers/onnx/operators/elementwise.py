@@ -13,7 +13,7 @@ from monograph import ops
 from monograph.graph import Value
 
 from ..rules import rule
-from ..tensors import NARROW, code, element_type, narrow, storage
+from ..tensors import NARROW, STRING, code, computable, element_type, narrow, storage
 
 # operators that are one function of ours, of any number of inputs that it takes
 SAME = {
@@ -109,7 +109,7 @@ def is_inf(x: Any, *, detect_negative: int = 1, detect_positive: int = 1) -> Any
     return functools.reduce(mg.logical_or, wanted) if wanted else mg.zeros_like(up)
 
 
-@rule("BitShift")
+@rule("BitShift", direction=("LEFT", "RIGHT"))
 def bit_shift(x: Any, n: Any, *, direction: str) -> Any:
     """Bits moved to the left, or to the right with the sign, or zeros, behind them."""
     x, n = mg.broadcast_arrays(x, n)
@@ -199,7 +199,7 @@ def swish(x: Any, *, alpha: float = 1.0) -> Any:
     return mg.silu(x) if alpha == 1 else x * mg.sigmoid(alpha * mg.asarray(x))
 
 
-@rule("Gelu")
+@rule("Gelu", approximate=("none", "tanh"))
 def gelu(x: Any, *, approximate: str = "none") -> Any:
     """``x`` times the normal distribution function of ``x``, or its approximation by a tanh."""
     return mg.gelu(x, approximate=approximate == "tanh")
@@ -216,17 +216,23 @@ def shrink(x: Any, *, bias: float = 0.0, lambd: float = 0.5) -> Any:
 # ---- types
 
 
-@rule("Cast")
+def _castable(to: int) -> None:
+    if to == STRING:
+        raise mg.errors.DTypeError("there are no strings here")
+    if to not in NARROW:
+        computable(to)
+
+
+@rule("Cast", to=_castable)
 def cast(x: Any, *, to: int, saturate: int = 1, round_mode: str = "up") -> Any:
     """Of another element type; what float8 cannot hold becomes its largest unless ``saturate`` is 0."""
     if narrow(x):
         x = x.astype(np.float32 if "float" in x.dtype.name else np.int32)
+    _castable(to)
     if to in NARROW:
         return _to_narrow(x, to)
-    dtype = element_type(to)
-    if dtype is None:
-        raise mg.errors.DTypeError(f"there are no strings here: Cast to {to}")
-    x = mg.asarray(x)
+    dtype, x = element_type(to), mg.asarray(x)
+    assert dtype is not None
     if dtype.kind == "float8" and saturate:
         return _saturated(x, dtype)
     return mg.astype(x, dtype)
@@ -257,7 +263,7 @@ def cast_like(x: Any, like: Any, *, saturate: int = 1, round_mode: str = "up") -
     return cast(x, to=code(like), saturate=saturate)
 
 
-@rule("BitCast")
+@rule("BitCast", to=computable)
 def bit_cast(x: Any, *, to: int) -> Any:
     """The same bits under another type of the same width."""
     x, dtype = mg.asarray(x), element_type(to)

@@ -8,7 +8,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ..._steps import known
+from ..._steps import Lacking, known
 from ..check import needs
 from ..interpret import all_known, sized
 from ..rules import rule
@@ -173,7 +173,7 @@ def scan_8(
 ) -> Any:
     """As above, for each row of a batch."""
     if lengths is not None:
-        raise mg.errors.ArgumentError("Scan of version 8 with sequence_lens")
+        raise Lacking("Scan of version 8 with sequence_lens")
     rows = [
         scan(
             *[mg.asarray(x)[b] for x in xs], body=body, num_scan_inputs=num_scan_inputs,

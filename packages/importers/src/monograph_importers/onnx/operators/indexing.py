@@ -77,13 +77,13 @@ def gather_nd(x: Any, indices: Any, *, batch_dims: int = 0) -> Any:
     return x[(*batch, *_columns(indices))]
 
 
-@rule("ScatterND")
+@rule("ScatterND", reduction=_PUT)
 def scatter_nd(x: Any, indices: Any, updates: Any, *, reduction: str = "none") -> Any:
     """``x`` with slices put, or combined, at index vectors."""
     return getattr(mg.asarray(x).at[_columns(indices)], _PUT[reduction])(updates)
 
 
-@rule("Scatter", "ScatterElements")
+@rule("Scatter", "ScatterElements", reduction=_PUT)
 def scatter_elements(
     x: Any, indices: Any, updates: Any, *, axis: int = 0, reduction: str = "none"
 ) -> Any:
@@ -94,7 +94,7 @@ def scatter_elements(
     return getattr(x.at[tuple(key)], _PUT[reduction])(updates)
 
 
-@rule("TensorScatter")
+@rule("TensorScatter", mode=("linear", "circular"))
 def tensor_scatter(
     past: Any, update: Any, starts: Any = None, *, axis: int = -2, mode: str = "linear"
 ) -> Any:

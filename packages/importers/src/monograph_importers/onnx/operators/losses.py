@@ -8,8 +8,10 @@ import monograph as mg
 
 from ..rules import rule
 
+_REDUCTIONS = ("none", "mean", "sum")
 
-@rule("NegativeLogLikelihoodLoss")
+
+@rule("NegativeLogLikelihoodLoss", reduction=_REDUCTIONS)
 def negative_log_likelihood_loss(
     x: Any,
     target: Any,
@@ -35,7 +37,7 @@ def negative_log_likelihood_loss(
     return total if reduction == "sum" else total / mg.sum(scale)
 
 
-@rule("SoftmaxCrossEntropyLoss")
+@rule("SoftmaxCrossEntropyLoss", reduction=_REDUCTIONS)
 def softmax_cross_entropy_loss(
     x: Any,
     target: Any,

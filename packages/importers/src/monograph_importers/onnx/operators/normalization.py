@@ -117,7 +117,7 @@ def lrn(x: Any, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: flo
     return x / mg.pow(bias + alpha / size * around, beta)
 
 
-@rule("LpNormalization")
+@rule("LpNormalization", p=(1, 2))
 def lp_normalization(x: Any, *, axis: int = -1, p: int = 2) -> Any:
     """Divided by the p-norm along an axis; zeros stay."""
     x = mg.asarray(x)

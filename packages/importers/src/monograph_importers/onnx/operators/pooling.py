@@ -12,7 +12,7 @@ import numpy as np
 from monograph import ops
 
 from ..rules import rule
-from .convolutions import edges
+from .convolutions import AUTO_PADS, edges
 from .shapes import ints
 
 
@@ -53,7 +53,7 @@ def _windows(
     return Windows(list(kernel_shape), strides, dilations, padding, extra)
 
 
-@rule("MaxPool")
+@rule("MaxPool", auto_pad=AUTO_PADS)
 def max_pool(
     x: Any, *, kernel_shape: Any, strides: Any = None, dilations: Any = None, auto_pad: str = "NOTSET",
     pads: Any = None, ceil_mode: int = 0, storage_order: int = 0, outputs: int = 1,
@@ -102,7 +102,7 @@ def _share(shape: Sequence[int], w: Windows, count_padding: int) -> Any:
     return ops.reduce_window_sum(mg.asarray(ones[None, None]), **rest.whole())
 
 
-@rule("AveragePool")
+@rule("AveragePool", auto_pad=AUTO_PADS)
 def average_pool(
     x: Any, *, kernel_shape: Any, strides: Any = None, dilations: Any = None, auto_pad: str = "NOTSET",
     pads: Any = None, ceil_mode: int = 0, count_include_pad: int = 0,
@@ -114,7 +114,7 @@ def average_pool(
     return total / mg.astype(_share(x.shape[2:], w, count_include_pad), x.dtype)
 
 
-@rule("LpPool")
+@rule("LpPool", auto_pad=AUTO_PADS)
 def lp_pool(
     x: Any, *, kernel_shape: Any, strides: Any = None, dilations: Any = None, auto_pad: str = "NOTSET",
     pads: Any = None, ceil_mode: int = 0, p: int = 2,

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import monograph as mg
+import numpy as np
 
+from ..._steps import eagerly
 from ..rules import rule
+
+_OPERANDS = 64  # of an equation that is tried before it is used
 
 
 @rule("MatMul")
@@ -29,7 +33,14 @@ def gemm(
     return out + (c if beta == 1 else mg.astype(beta * mg.asarray(c), a.dtype))
 
 
-@rule("Einsum")
+def _equation(text: str) -> None:
+    """Raises what `einsum` does for any arrays: tried with axes of length 1."""
+    terms = text.replace(" ", "").replace("...", "").partition("->")[0].split(",")
+    if len(terms) <= _OPERANDS:
+        eagerly(mg.einsum, text, *[np.ones((1,) * len(t), "float32") for t in terms])
+
+
+@rule("Einsum", equation=_equation)
 def einsum(*xs: Any, equation: str) -> Any:
     """A sum of products in Einstein's notation."""
     return mg.einsum(equation, *xs)

@@ -8,8 +8,8 @@ import monograph as mg
 import numpy as np
 
 from ..rules import rule
-from ..tensors import NARROW, code, element_type, narrow
-from .convolutions import conv
+from ..tensors import NARROW, code, computable, element_type, narrow
+from .convolutions import AUTO_PADS, conv
 from .elementwise import cast
 
 UINT8 = 2
@@ -39,7 +39,18 @@ def _saturated(x: Any, dtype: Any) -> Any:
     return mg.astype(mg.clip(x, info.min, info.max), dtype)
 
 
-@rule("QuantizeLinear", state=(1,))
+def _optional(code: int) -> None:
+    """An element type, or 0 where none is said."""
+    if code:
+        computable(code)
+
+
+def _quantised(code: int) -> None:
+    if code not in NARROW:
+        _optional(code)
+
+
+@rule("QuantizeLinear", state=(1,), output_dtype=_quantised, precision=_optional)
 def quantize_linear(
     x: Any, scale: Any, zero: Any = None, *, axis: int = 1, block_size: int = 0, output_dtype: int = 0,
     precision: int = 0, saturate: int = 1,
@@ -61,7 +72,7 @@ def quantize_linear(
     return cast(mg.clip(whole, low, low + (1 << bits) - 1), to=to)
 
 
-@rule("DequantizeLinear", state=(1,))
+@rule("DequantizeLinear", state=(1,), output_dtype=_optional)
 def dequantize_linear(
     x: Any,
     scale: Any,
@@ -126,7 +137,7 @@ def _exact_conv(x: Any, w: Any, x_zero: Any, w_zero: Any, attributes: dict) -> A
     return mg.astype(conv(x, mg.astype(w, mg.float64), **attributes), mg.int32)
 
 
-@rule("ConvInteger")
+@rule("ConvInteger", auto_pad=AUTO_PADS)
 def conv_integer(
     x: Any, w: Any, x_zero: Any = None, w_zero: Any = None, *, auto_pad: str = "NOTSET",
     dilations: Any = None, group: int = 1, kernel_shape: Any = None, pads: Any = None, strides: Any = None,
@@ -142,7 +153,7 @@ def conv_integer(
     return _exact_conv(x, w, x_zero, w_zero, how)
 
 
-@rule("QLinearConv", state=(1, 4, 6))
+@rule("QLinearConv", state=(1, 4, 6), auto_pad=AUTO_PADS)
 def qlinear_conv(
     x: Any, x_scale: Any, x_zero: Any, w: Any, w_scale: Any, w_zero: Any, scale: Any, zero: Any,
     b: Any = None, *, auto_pad: str = "NOTSET", dilations: Any = None, group: int = 1,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..interpret import sized
 from ..rules import rule
-from ..tensors import element_type
+from ..tensors import computable, element_type
 
 
 def _uniform(key: Any, shape: Any, dtype: Any, low: float, high: float) -> Any:
@@ -20,7 +20,7 @@ def _normal(key: Any, shape: Any, dtype: Any, mean: float, scale: float) -> Any:
     return mg.astype(mg.random.normal(key, shape, dtype) * scale + mean, dtype)
 
 
-@rule("RandomUniform")
+@rule("RandomUniform", dtype=computable)
 def random_uniform(
     *,
     shape: Any,
@@ -34,7 +34,7 @@ def random_uniform(
     return _uniform(step.key(seed), sized(shape), element_type(dtype), low, high)
 
 
-@rule("RandomUniformLike", shape_only=True)
+@rule("RandomUniformLike", shape_only=True, dtype=computable)
 def random_uniform_like(
     x: Any, *, dtype: int | None = None, high: float = 1.0, low: float = 0.0, seed: float | None = None,
     step: Any,
@@ -44,7 +44,7 @@ def random_uniform_like(
     return _uniform(step.key(seed), x.shape, kind, low, high)
 
 
-@rule("RandomNormal")
+@rule("RandomNormal", dtype=computable)
 def random_normal(
     *,
     shape: Any,
@@ -58,7 +58,7 @@ def random_normal(
     return _normal(step.key(seed), sized(shape), element_type(dtype), mean, scale)
 
 
-@rule("RandomNormalLike", shape_only=True)
+@rule("RandomNormalLike", shape_only=True, dtype=computable)
 def random_normal_like(
     x: Any, *, dtype: int | None = None, mean: float = 0.0, scale: float = 1.0, seed: float | None = None,
     step: Any,
@@ -68,7 +68,7 @@ def random_normal_like(
     return _normal(step.key(seed), x.shape, kind, mean, scale)
 
 
-@rule("Bernoulli")
+@rule("Bernoulli", dtype=computable)
 def bernoulli(x: Any, *, dtype: int | None = None, seed: float | None = None, step: Any) -> Any:
     """1 with the probability ``x``, else 0."""
     x = mg.asarray(x)
@@ -76,7 +76,7 @@ def bernoulli(x: Any, *, dtype: int | None = None, seed: float | None = None, st
     return mg.astype(drawn, x.dtype if dtype is None else element_type(dtype))
 
 
-@rule("Multinomial")
+@rule("Multinomial", dtype=computable)
 def multinomial(
     x: Any, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None, step: Any
 ) -> Any:

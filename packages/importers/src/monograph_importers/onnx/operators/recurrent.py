@@ -7,6 +7,7 @@ from typing import Any
 
 import monograph as mg
 import numpy as np
+from monograph.errors import ArgumentError
 
 from ..rules import rule
 from .elementwise import (
@@ -32,6 +33,15 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
 }  # fmt: skip
 
 
+_DIRECTIONS = ("forward", "reverse", "bidirectional")
+
+
+def _activation(name: str) -> tuple[Callable[..., Any], tuple[float, ...]]:
+    if name.lower() not in ACTIVATIONS:
+        raise ArgumentError(f"{name!r} is none of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name.lower()]
+
+
 def _activations(
     names: Any, default: Sequence[str], directions: int, alphas: Any, betas: Any, clip: float | None
 ) -> list[list[Callable[[Any], Any]]]:
@@ -39,7 +49,7 @@ def _activations(
     n, a, b = len(default), iter(alphas or ()), iter(betas or ())
     out: list[Any] = []
     for i, name in enumerate(names or list(default) * directions):
-        fn, numbers = ACTIVATIONS[name.lower()]
+        fn, numbers = _activation(name)
         given = [next(source, number) for source, number in zip((a, b), numbers)]
         bound = np.inf if clip is None or i % n == 2 else clip
         out.append(lambda x, fn=fn, given=given, c=bound: fn(_within(x, c), *given))
@@ -106,7 +116,7 @@ def _setup(
     return x, mg.zeros(wide, dtype=x.dtype) if b is None else mg.reshape(b, wide), states
 
 
-@rule("RNN")
+@rule("RNN", direction=_DIRECTIONS, activations=_activation)
 def rnn(
     x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h: Any = None, *,
     activation_alpha: Any = None, activation_beta: Any = None, activations: Any = None,
@@ -124,7 +134,7 @@ def rnn(
     return _run(x, lengths, states, layout, direction, [cell(d) for d in range(w.shape[0])])
 
 
-@rule("GRU")
+@rule("GRU", direction=_DIRECTIONS, activations=_activation)
 def gru(
     x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h: Any = None, *,
     activation_alpha: Any = None, activation_beta: Any = None, activations: Any = None,
@@ -157,7 +167,7 @@ def gru(
     return _run(x, lengths, states, layout, direction, [cell(d) for d in range(w.shape[0])])
 
 
-@rule("LSTM")
+@rule("LSTM", direction=_DIRECTIONS, activations=_activation)
 def lstm(
     x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h: Any = None, c: Any = None, p: Any = None, *,
     activation_alpha: Any = None, activation_beta: Any = None, activations: Any = None,

@@ -11,14 +11,17 @@ import monograph as mg
 import numpy as np
 from monograph import ops
 
-from ..._sampling import grid_sample, inside, linear, parts, total
+from ..._sampling import MODES, grid_sample, inside, linear, parts, total
 from ..interpret import sized
 from ..rules import rule
 
-rule("GridSample")(grid_sample)
+rule("GridSample", mode=MODES, padding_mode=("zeros", "border", "reflection"))(grid_sample)
 
 
-@rule("RoiAlign")
+@rule(
+    "RoiAlign", mode=("avg", "max"),
+    coordinate_transformation_mode=("half_pixel", "output_half_pixel"),
+)  # fmt: skip
 def roi_align(
     x: Any, rois: Any, rows: Any, *, coordinate_transformation_mode: str = "half_pixel", mode: str = "avg",
     output_height: int = 1, output_width: int = 1, sampling_ratio: int = 0, spatial_scale: float = 1.0,

@@ -37,13 +37,22 @@ def _places(mode: str, n: int, out: int, scale: float, roi: Sequence[float]) -> 
     return shift + (i + 0.5) / scale - 0.5
 
 
+_MODES = ("nearest", "linear", "cubic")
+_TRANSFORMATIONS = (
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+    "tf_half_pixel_for_nn", "tf_crop_and_resize",
+)  # fmt: skip
 _NEAREST: dict[str, Any] = {
     "round_prefer_floor": lambda at: np.ceil(at - 0.5), "round_prefer_ceil": lambda at: np.floor(at + 0.5),
     "floor": np.floor, "ceil": np.ceil,
 }  # fmt: skip
 
 
-@rule("Resize", since=11, known=(1, 2, 3))
+@rule(
+    "Resize", since=11, known=(1, 2, 3), mode=_MODES, nearest_mode=_NEAREST,
+    coordinate_transformation_mode=_TRANSFORMATIONS,
+    keep_aspect_ratio_policy=("stretch", "not_larger", "not_smaller"),
+)  # fmt: skip
 def resize(
     x: Any, roi: Any = None, scales: Any = None, sizes: Any = None, *, antialias: int = 0, axes: Any = None,
     coordinate_transformation_mode: str = "half_pixel", cubic_coeff_a: float = -0.75,
@@ -90,7 +99,7 @@ def resize(
     return x
 
 
-@rule("Resize", since=10, known=(1,))
+@rule("Resize", since=10, known=(1,), mode=_MODES)
 def resize_10(x: Any, scales: Any, *, mode: str = "nearest") -> Any:
     """As above, before it could say how."""
     return resize(
@@ -103,10 +112,10 @@ def resize_10(x: Any, scales: Any, *, mode: str = "nearest") -> Any:
     )
 
 
-rule("Upsample", since=9, known=(1,))(resize_10)
+rule("Upsample", since=9, known=(1,), mode=_MODES)(resize_10)
 
 
-@rule("Upsample", since=7)
+@rule("Upsample", since=7, mode=_MODES)
 def upsample_7(x: Any, *, scales: Any, mode: str = "nearest") -> Any:
     """As above, with an attribute."""
     return resize_10(x, np.asarray(scales), mode=mode)

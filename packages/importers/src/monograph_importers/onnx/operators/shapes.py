@@ -13,7 +13,7 @@ from monograph.errors import ShapeError
 
 from ..interpret import sized
 from ..rules import rule
-from ..tensors import element_type
+from ..tensors import computable, element_type
 
 
 def ints(x: Any) -> list[int]:
@@ -69,7 +69,7 @@ def range_(start: Any, limit: Any, delta: Any, *, stash_type: int = 1) -> Any:
     return mg.astype(wide * d + a, dtype)
 
 
-@rule("EyeLike", shape_only=True)
+@rule("EyeLike", shape_only=True, dtype=computable)
 def eye_like(x: Any, *, dtype: int | None = None, k: int = 0) -> Any:
     """Ones on a diagonal."""
     kind = mg.Spec.of(x).dtype if dtype is None else element_type(dtype)
@@ -186,10 +186,10 @@ def split(
     return tuple(x[(*before, slice(a, b))] for a, b in pairwise(ends))
 
 
-_PAD = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+_PAD = ("constant", "reflect", "edge", "wrap")  # as `mg.pad` calls them
 
 
-@rule("Pad", since=11, known=(1, 3))
+@rule("Pad", since=11, known=(1, 3), mode=_PAD)
 def pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "constant") -> Any:
     """Elements put before and after, or taken away where a number is negative."""
     x = mg.asarray(x)
@@ -203,11 +203,11 @@ def pad(x: Any, pads: Any, value: Any = None, axes: Any = None, *, mode: str = "
         fill = mg.zeros((), dtype=x.dtype) if value is None else mg.reshape(mg.asarray(value), ())
         return ops.pad(x, mg.astype(fill, x.dtype), low=low, high=high, interior=[0] * x.ndim)
     more = [(max(a, 0), max(b, 0)) for a, b in zip(low, high)]
-    wide = mg.pad(x, more, mode=_PAD[mode])
+    wide = mg.pad(x, more, mode=mode)
     return wide[tuple(slice(max(-a, 0), m - max(-b, 0)) for a, b, m in zip(low, high, wide.shape))]
 
 
-@rule("Pad", since=2)
+@rule("Pad", since=2, mode=_PAD)
 def pad_2(x: Any, *, pads: Any, mode: str = "constant", value: float = 0.0) -> Any:
     """As above, with attributes."""
     return pad(x, np.asarray(pads), np.asarray(value, np.float32), mode=mode)
@@ -223,7 +223,7 @@ def trilu(x: Any, k: Any = None, *, upper: int = 1) -> Any:
     return mg.where(gap >= shift if upper else gap <= shift, x, mg.zeros((), dtype=x.dtype))
 
 
-@rule("DepthToSpace")
+@rule("DepthToSpace", mode=("DCR", "CRD"))
 def depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
     """Channels laid out as blocks of pixels."""
     x, b = mg.asarray(x), blocksize
@@ -235,7 +235,7 @@ def depth_to_space(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
     return mg.reshape(x, (n, c // b**2, h * b, w * b))
 
 
-@rule("SpaceToDepth")
+@rule("SpaceToDepth", mode=("DCR", "CRD"))
 def space_to_depth(x: Any, *, blocksize: int, mode: str = "DCR") -> Any:
     """Blocks of pixels laid out as channels."""
     x, b = mg.asarray(x), blocksize

@@ -10,7 +10,7 @@ import numpy as np
 from monograph import ops
 
 from ..rules import rule
-from ..tensors import element_type
+from ..tensors import computable, storage
 from .shapes import ints
 
 
@@ -85,7 +85,7 @@ def stft(x: Any, step: Any, window: Any = None, length: Any = None, *, onesided:
     return _dft(cut, None, 2, 0, onesided)
 
 
-@rule("MelWeightMatrix", known=(0, 1, 2, 3, 4))
+@rule("MelWeightMatrix", known=(0, 1, 2, 3, 4), output_datatype=computable)
 def mel_weight_matrix(
     bins: Any, length: Any, rate: Any, low: Any, high: Any, *, output_datatype: int = 1
 ) -> Any:
@@ -104,5 +104,4 @@ def mel_weight_matrix(
             out[a : b + 1, i] = np.arange(b - a + 1) / (b - a)
         if c > b:
             out[b:c, i] = np.arange(c - b, 0, -1) / (c - b)
-    dtype = element_type(output_datatype)
-    return out.astype(np.float32 if dtype is None else dtype.numpy)
+    return out.astype(storage(output_datatype))

@@ -10,7 +10,7 @@ import numpy as np
 from ..rules import rule
 
 
-@rule("TfIdfVectorizer")
+@rule("TfIdfVectorizer", mode=("TF", "IDF", "TFIDF"))
 def tf_idf_vectorizer(
     x: Any, *, max_gram_length: int, max_skip_count: int, min_gram_length: int, mode: str,
     ngram_counts: Any, ngram_indexes: Any, pool_int64s: Any, weights: Any = None,
