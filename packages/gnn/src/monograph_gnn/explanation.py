@@ -11,7 +11,8 @@ import numpy as np
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
-from .batches import GraphBatch, HeteroBatch
+from .batches import GraphBatch
+from .hetero_batches import HeteroBatch
 from .index import EdgeIndex
 from .masks import PENALTIES, Learner
 
