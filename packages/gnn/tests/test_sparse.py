@@ -60,7 +60,9 @@ def test_a_function_of_the_entries_leaves_zeros_alone(dense):
 
 
 def test_what_does_not_fit_is_refused(dense):
-    with pytest.raises(ShapeError, match=r"SparseMatrix\(\[20, 7\], .*\[7, n\], got float32\[6,2\]"):
+    with pytest.raises(
+        ShapeError, match=r"SparseMatrix\(\[20, 7\], .*\[7, n\], got float32\[6,2\]"
+    ):
         gnn.sparse(dense) @ mg.zeros((6, 2))
     with pytest.raises(ShapeError, match=r"\[rows, columns\], got shape \(3,\)"):
         gnn.sparse(np.zeros(3))

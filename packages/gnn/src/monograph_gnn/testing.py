@@ -103,6 +103,32 @@ INDEX = Of(lambda g: g.index)
 MEMBERSHIP = Of(lambda g: g.membership)
 NODE_GRAPH = Of(lambda g: g.node_graph)
 NODE_MASK = Of(lambda g: g.node_mask)
+BATCH = Of(lambda g: g.replace(nodes=None))
+TYPED = Of(lambda g: _typed(g.index, g.node_graph, g.graph_offsets, g.num_real_graphs))
+
+
+def _typed(index: gnn.EdgeIndex, node_graph: Any, offsets: Any, real: Any) -> gnn.HeteroBatch:
+    """The graph twice, as two types, with edges within one and from each to the other."""
+    relations = [("a", "to", "a"), ("a", "to", "b"), ("b", "back", "a")]
+    kinds = ("a", "b")
+    return gnn.HeteroBatch(
+        dict.fromkeys(kinds), dict.fromkeys(relations, index), {}, None,
+        dict.fromkeys(kinds, node_graph), dict.fromkeys(kinds, offsets), real,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Each:
+    """One of each by name: a dict of what is drawn."""
+
+    of: dict[str, Any]
+
+    def draw(self, g: gnn.GraphBatch, rng: np.random.Generator, dtype: Any) -> Any:
+        """That dict."""
+        return {k: v.draw(g, rng, dtype) for k, v in self.of.items()}
+
+
+BOTH = Each({"a": nodes(4), "b": nodes(4)})
 
 
 @dataclass(frozen=True)
@@ -181,4 +207,32 @@ EXAMPLES: list[Example] = [
     E(gnn.d_mpnn, CONV, dict(channels=4, dropout=0.3), KNOWN),
     E(gnn.edge_dropout, [INDEX], dict(rate=0.5), smooth=False),
     E(gnn.jumping_knowledge, [(nodes(4), nodes(4), nodes(4))], dict(mode="lstm")),
+    E(gnn.rgcn_conv, CONV, dict(channels=4, relations=3, bases=2), dict(types=edges(below=3))),
+    E(gnn.hetero_rgcn_conv, [TYPED, BOTH], dict(channels=4, blocks=2)),
+    E(gnn.hgt_conv, [TYPED, BOTH], dict(channels=4, heads=2)),
+    E(gnn.han_conv, [TYPED, BOTH], dict(channels=4, heads=2, dropout=0.3)),
+    E(
+        gnn.hetero,
+        [TYPED, BOTH],
+        dict(layers=lambda scope, index, x: gnn.sage_conv(scope, index, x, 3), how="mean"),
+    ),
+    E(
+        gnn.mlp_decoder,
+        [nodes(4), Of(lambda g: np.zeros((2, g.num_nodes), "int32"))],
+        dict(units=(3,)),
+    ),
+    E(gnn.graph_norm, [BATCH, nodes(4)]),
+    E(gnn.graph_layer_norm, [BATCH, nodes(4)]),
+    E(gnn.graph_instance_norm, [BATCH, nodes(4)], dict(scale=True, center=True)),
+    E(gnn.graph_size_norm, [BATCH, nodes(4)]),
+    E(gnn.mean_subtraction_norm, [BATCH, nodes(4)]),
+    E(gnn.message_norm, [nodes(4), nodes(4)], dict(learn_scale=True)),
+    E(gnn.pair_norm, [BATCH, nodes(4)]),
+    E(gnn.diff_group_norm, [BATCH, nodes(4)], dict(groups=2)),
+    E(gnn.attentional_aggregation, [BATCH, nodes(4)]),
+    E(gnn.softmax_aggregation, [BATCH, nodes(4)], dict(learn=True, channels=4)),
+    E(gnn.set2set, [BATCH, nodes(4)], dict(steps=2)),
+    E(gnn.sort_aggregation, [BATCH, nodes(4)], dict(k=2), smooth=False),
+    E(gnn.top_k_pooling, [BATCH, nodes(4)], dict(ratio=0.5), smooth=False, prefix=False),
+    E(gnn.sag_pooling, [BATCH, nodes(4)], dict(ratio=2), smooth=False, prefix=False),
 ]
