@@ -81,6 +81,6 @@ def _adam() -> Callable:
         from monograph_train import adam
     except ImportError:
         raise at_user_line(
-            PluginError("masks are trained by monograph-train: pip install monograph-train")
+            PluginError("masks are trained by monograph-train: pip install monograph-gnn[explain]")
         ) from None
     return adam(0.01)
