@@ -90,7 +90,9 @@ def test_every_engine_goes_the_same_way(task, model):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_seed_repeats_to_the_last_bit(task, engine):
-    first, other, again = (digest(trained(engine, cora.gat, task, 3, seed)[0]) for seed in (3, 4, 3))
+    first, other, again = (
+        digest(trained(engine, cora.gat, task, 3, seed)[0]) for seed in (3, 4, 3)
+    )
     assert first == again != other
 
 

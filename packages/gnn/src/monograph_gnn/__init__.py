@@ -2,7 +2,7 @@
 
 from . import ops
 from .attention import gat_conv, gatv2_conv, supergat_conv, transformer_conv
-from .batches import batch, graph, GraphBatch, take_graphs, unbatch
+from .batches import GraphBatch, batch, graph, take_graphs, unbatch
 from .coarsening import sag_pooling, top_k_pooling
 from .conversions import from_networkx, from_pyg, from_scipy, to_networkx, to_pyg, to_scipy
 from .deeper import gen_conv
@@ -10,32 +10,89 @@ from .directed import d_mpnn, reverse_edges
 from .drawing import draw
 from .dropping import edge_dropout
 from .edge_networks import dynamic_edge_conv, edge_conv, nearest_neighbors, nn_conv
-from .explanation import explain, Explainer, Explanation
+from .explanation import Explainer, Explanation, explain
 from .gated import cg_conv, film_conv, gated_graph_conv, res_gated_graph_conv
 from .hetero_attention import han_conv, hgt_conv
-from .hetero_batches import hetero_batch, hetero_graph, hetero_unbatch, HeteroBatch
-from .index import edge_index, EdgeIndex
+from .hetero_batches import HeteroBatch, hetero_batch, hetero_graph, hetero_unbatch
+from .index import EdgeIndex, edge_index
 from .isomorphism import gin_conv, gine_conv
 from .jumping import jumping_knowledge
 from .links import inner_product_decoder, mlp_decoder
 from .loading import Buckets, GraphLoader, Size
 from .loops import add_self_loops, fill_edges
-from .norms import diff_group_norm, graph_instance_norm, graph_layer_norm, graph_norm, graph_size_norm, mean_subtraction_norm, message_norm, pair_norm
+from .norms import (
+    diff_group_norm,
+    graph_instance_norm,
+    graph_layer_norm,
+    graph_norm,
+    graph_size_norm,
+    mean_subtraction_norm,
+    message_norm,
+    pair_norm,
+)
 from .ops import segment_softmax
 from .polynomials import appnp, cheb_conv, sg_conv, tag_conv
-from .pooling import attentional_aggregation, global_add_pool, global_max_pool, global_mean_pool, set2set, softmax_aggregation, sort_aggregation
+from .pooling import (
+    attentional_aggregation,
+    global_add_pool,
+    global_max_pool,
+    global_mean_pool,
+    set2set,
+    softmax_aggregation,
+    sort_aggregation,
+)
 from .principal import degree_histogram, pna_conv
-from .propagation import aggregate, AGGREGATIONS, edge_dot, edge_softmax, neighbor_sum, propagate, received, sent
-from .ranking import link_ranks, rank_metrics, ranks, TripleFilter
+from .propagation import (
+    AGGREGATIONS,
+    aggregate,
+    edge_dot,
+    edge_softmax,
+    neighbor_sum,
+    propagate,
+    received,
+    sent,
+)
+from .ranking import TripleFilter, link_ranks, rank_metrics, ranks
 from .relational import hetero_rgcn_conv, rgcn_conv, typed_index
 from .relations import hetero
 from .sage import graph_conv, le_conv, sage_conv
-from .sampling import Batches, build_store, ClusterSampler, corrupt_edges, corrupt_triples, edge_cut, GraphStore, layerwise, LinkSampler, Loader, negative_edges, NeighborSampler, partition, random_walks, SampledGraph
-from .scorers import complex_score, distmult_score, rotate_score, score_heads, score_tails, transe_score
-from .sparse import sparse, SparseMatrix
+from .sampling import (
+    Batches,
+    ClusterSampler,
+    GraphStore,
+    LinkSampler,
+    Loader,
+    NeighborSampler,
+    SampledGraph,
+    build_store,
+    corrupt_edges,
+    corrupt_triples,
+    edge_cut,
+    layerwise,
+    negative_edges,
+    partition,
+    random_walks,
+)
+from .scorers import (
+    complex_score,
+    distmult_score,
+    rotate_score,
+    score_heads,
+    score_tails,
+    transe_score,
+)
+from .sparse import SparseMatrix, sparse
 from .spectral import arma_conv, cluster_gcn_conv, gcn_conv, gcn_norm
 from .splits import split_links, split_nodes
-from .transforms import components, largest_component, normalize_features, remove_duplicates, remove_self_loops, subgraph, to_undirected
+from .transforms import (
+    components,
+    largest_component,
+    normalize_features,
+    remove_duplicates,
+    remove_self_loops,
+    subgraph,
+    to_undirected,
+)
 
 __all__ = [
     "AGGREGATIONS", "Batches", "Buckets", "ClusterSampler", "EdgeIndex", "Explainer",
