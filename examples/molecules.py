@@ -65,14 +65,18 @@ def batches(count, seed):
     return [(g, g.graphs) for g in made]
 
 
+def network(scope, x, width):
+    """What GIN makes of a sum of neighbours."""
+    x = mg.relu(nn.dense(scope / "inner", x, width))
+    return nn.dense(scope / "outer", x, width, use_bias=False)
+
+
 def model(scope, g, training=False, width=32):
     """Logits [graphs, 2]: three layers of GIN, of each the mean and maximum over every graph."""
     x, read = g.nodes, []
     for i in range(3):
-        layer = scope / f"gin{i}"
-        x = x + gnn.neighbor_sum(g.index, x)
-        x = mg.relu(nn.dense(layer / "inner", x, width))
-        x = nn.dense(layer / "outer", x, width, use_bias=False)
+        layer = scope / f"layer{i}"
+        x = gnn.gin_conv(layer / "gin", g.index, x, partial(network, width=width))
         norm = {"momentum": 0.9, "mask": g.node_mask}  # padding does not count
         x = mg.relu(nn.batch_norm(layer / "norm", x, training=training, **norm))
         read += [gnn.global_mean_pool(g, x), gnn.global_max_pool(g, x)]
