@@ -4,8 +4,7 @@ import monograph as mg
 import monograph_gnn as gnn
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from monograph.errors import ArgumentError, ShapeError
 
 

@@ -49,7 +49,9 @@ def test_scores_are_pyg_s(pyg, agrees, engine, triples, name):
     def unit(x):  # PyG scales TransE's entities in the score
         if not options:
             return x
-        size = mg.sum(mg.abs(x), axis=-1) if options["p"] == 1 else mg.linalg.vector_norm(x, axis=-1)
+        size = (
+            mg.sum(mg.abs(x), axis=-1) if options["p"] == 1 else mg.linalg.vector_norm(x, axis=-1)
+        )
         return x / size[:, None]
 
     def layer(scope, e, r):

@@ -167,7 +167,10 @@ def han_conv(
     {'item': (4, 8)}
     """
     width = _per_head(scope, "han_conv", channels, heads)
-    options = {"kernel_initializer": kernel_initializer, "bias_initializer": bias_initializer}
+    options: dict[str, Any] = {
+        "kernel_initializer": kernel_initializer,
+        "bias_initializer": bias_initializer,
+    }
     held = {
         k: mg.reshape(nn.dense(scope / k, v, channels, **options), (-1, heads, width))
         for k, v in x.items()

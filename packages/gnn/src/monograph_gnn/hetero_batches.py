@@ -58,8 +58,8 @@ class HeteroBatch:
     index: Mapping[Relation, EdgeIndex]
     edges: Mapping[Relation, Any]
     graphs: Any = None
-    node_graph: Mapping[str, Any] | None = None
-    graph_offsets: Mapping[str, Any] | None = None
+    node_graph: Mapping[str, Any] = None  # type: ignore[assignment]
+    graph_offsets: Mapping[str, Any] = None  # type: ignore[assignment]
     num_real_graphs: Any = 1
 
     def __post_init__(self) -> None:
@@ -71,16 +71,16 @@ class HeteroBatch:
 
     def num_nodes(self, kind: str) -> int:
         """Nodes of a type, padding included."""
-        return self.node_graph[kind].shape[0]  # type: ignore[index]
+        return self.node_graph[kind].shape[0]
 
     @property
     def num_graphs(self) -> int:
         """Graphs, padding included."""
-        return next((x.shape[0] - 1 for x in self.graph_offsets.values()), 1)  # type: ignore[union-attr]
+        return next((x.shape[0] - 1 for x in self.graph_offsets.values()), 1)
 
     def node_mask(self, kind: str) -> Any:
         """``[nodes of a type]``, which are no padding."""
-        return mg.asarray(self.node_graph[kind]) < self.num_graphs  # type: ignore[index]
+        return mg.asarray(self.node_graph[kind]) < self.num_graphs
 
     def edge_mask(self, relation: Relation) -> Any:
         """``[edges of a relation]``, which are no padding."""
@@ -100,7 +100,7 @@ class HeteroBatch:
         >>> aggregate(g.membership("user"), g.nodes["user"], "mean").tolist()
         [[1.5]]
         """
-        return membership(self.node_graph[kind], self.graph_offsets[kind])  # type: ignore[index]
+        return membership(self.node_graph[kind], self.graph_offsets[kind])
 
     def replace(self, **changes: Any) -> HeteroBatch:
         """The same with other ``nodes``, ``edges`` or ``graphs``; of other numbers only what fits."""
@@ -210,7 +210,7 @@ def hetero_batch(
     have: dict[Any, int] = {k: sum(g.num_nodes(k) for g in graphs) for k in first.nodes}
     have |= {r: sum(g.index[r].num_edges for g in graphs) for r in first.index}
     have["graphs"] = total = sum(g.num_graphs for g in graphs)
-    asked = {**(num_nodes or {}), **(num_edges or {})}
+    asked: dict[Any, int] = {**(num_nodes or {})} | {**(num_edges or {})}
     if num_graphs is not None:
         asked["graphs"] = num_graphs
     problems = [f"there are no {k!r}" for k in asked.keys() - have.keys()]
@@ -221,11 +221,11 @@ def hetero_batch(
     starts = {k: np.cumsum([0, *[g.num_nodes(k) for g in graphs]]) for k in first.nodes}
     index = {}
     for r in first.index:
-        ends = [
+        senders, receivers = (
             np.concatenate([getattr(g.index[r], end) + s for g, s in zip(graphs, starts[k])])
             for end, k in (("senders", r[0]), ("receivers", r[2]))
-        ]
-        made, _ = edge_index(*ends, sizes[r[2]], sizes[r[0]])
+        )
+        made, _ = edge_index(senders, receivers, sizes[r[2]], sizes[r[0]])
         index[r] = padded_index(made, sizes[r])
     of = {
         k: node_graphs(
@@ -257,14 +257,14 @@ def _check_alike(graphs: Sequence[HeteroBatch]) -> None:
 def hetero_unpadded(g: HeteroBatch) -> HeteroBatch:
     """The batch without its padding."""
     graphs = int(g.num_real_graphs)
-    nodes = {k: int(v[-1]) for k, v in g.graph_offsets.items()}  # type: ignore[union-attr]
+    nodes = {k: int(v[-1]) for k, v in g.graph_offsets.items()}
     edges = {r: int(i.offsets[-1]) for r, i in g.index.items()}
     return HeteroBatch(
         {k: rows(v, 0, nodes[k]) for k, v in g.nodes.items()},
         {r: first_edges(i, edges[r], nodes[r[2]], nodes[r[0]]) for r, i in g.index.items()},
         {r: rows(v, 0, edges[r]) for r, v in g.edges.items()}, rows(g.graphs, 0, graphs),
-        {k: v[: nodes[k]] for k, v in g.node_graph.items()},  # type: ignore[union-attr]
-        {k: v[: graphs + 1] for k, v in g.graph_offsets.items()},  # type: ignore[union-attr]
+        {k: v[: nodes[k]] for k, v in g.node_graph.items()},
+        {k: v[: graphs + 1] for k, v in g.graph_offsets.items()},
         np.int32(graphs),
     )  # fmt: skip
 
@@ -280,7 +280,7 @@ def hetero_unbatch(g: HeteroBatch) -> list[HeteroBatch]:
     g = mg.tree.map(np.asarray, hetero_unpadded(g))
     out = []
     for k in range(g.num_graphs):
-        spans = {t: [int(n) for n in v[k : k + 2]] for t, v in g.graph_offsets.items()}  # type: ignore[union-attr]
+        spans = {t: [int(n) for n in v[k : k + 2]] for t, v in g.graph_offsets.items()}
         nodes = {t: rows(v, *spans[t]) for t, v in g.nodes.items()}
         counts = {t: b - a for t, (a, b) in spans.items()}
         index, edges = dict[Relation, EdgeIndex](), dict[Relation, Any]()
