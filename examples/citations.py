@@ -78,9 +78,7 @@ def classifier(graph, layer):
             drop = partial(nn.dropout, rate=0.2, training=training)
             return {k: drop(scope / name / k, mg.relu(v)) for k, v in x.items()}
 
-        x = {
-            k: nn.dense(scope / f"first_{k}", mg.asarray(v), WIDTH) for k, v in graph.nodes.items()
-        }
+        x = {k: nn.dense(scope / k, mg.asarray(v), WIDTH) for k, v in graph.nodes.items()}
         x = settled("settled_first", x)
         for i in range(2 if layer else 0):
             x = settled(f"settled_{i}", layer(scope / f"layer_{i}", graph, x))
@@ -99,9 +97,8 @@ def main(argv=None):
     graph, venues = citations(args.papers)
     order = np.random.default_rng(1).permutation(args.papers).astype("int32")
     learn, test = order[: args.papers // 2], order[args.papers // 2 :]
-    console, scores = Console(), {}
+    console, scores, table = Console(), {}, Table("model", "parameters", "seconds", "test accuracy")
     console.print(graph)
-    table = Table("model", "parameters", "seconds", "test accuracy")
     for name in args.model:
         console.rule(name)
         model, adam = classifier(graph, LAYERS[name]), train.adamw(0.02, weight_decay=0.02)
@@ -111,9 +108,8 @@ def main(argv=None):
         trainer.fit((learn, venues[learn]), args.epochs, batch_size=whole, progress=console)
         scores[name] = trainer.evaluate((test, venues[test]), batch_size=whole)["accuracy"]
         size = sum(trainer.store[p].numpy().size for p in trainer.store.trainable)
-        table.add_row(
-            name, f"{size:,}", f"{time.perf_counter() - start:.1f}", f"{scores[name]:.1%}"
-        )
+        seconds = time.perf_counter() - start
+        table.add_row(name, f"{size:,}", f"{seconds:.1f}", f"{scores[name]:.1%}")
     console.print(table)
     return scores
 

@@ -300,3 +300,47 @@ def test_hetero_rgcn_is_rgcn_of_the_same_graph_without_types(engine, hetero, rng
     want = other.bind(plain, engine)()
     got = np.concatenate([got[k].numpy() for k in TYPES])
     np.testing.assert_allclose(got, want.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1, 300])
+def test_attention_over_several_relations_is_one_softmax(engine, rng, scale):
+    """As over one index of all edges; also where all of a node's logits are far below 0."""
+    ends = [rng.integers(0, 6, (2, n)) for n in (9, 14, 0)]
+    indices = [gnn.edge_index(*e, 8, 7)[0] for e in ends]
+    logits = [
+        (scale * rng.normal(size=(i.num_edges, 2)) - scale).astype("float32") for i in indices
+    ]
+    values = [rng.normal(size=(7, 2, 3)).astype("float32") for _ in indices]
+    merged, places = gnn.edge_index(
+        np.concatenate([i.senders + 7 * k for k, i in enumerate(indices)]),
+        np.concatenate([i.receivers for i in indices]), 8, 21,
+    )  # fmt: skip
+
+    def several(logits, values):
+        return gnn.hetero_attention.attend_over([*zip(indices, logits, values)])
+
+    def one(logits, values):
+        weights = gnn.edge_softmax(merged, mg.concat(logits)[mg.asarray(places)])
+        return gnn.neighbor_sum(merged, mg.concat(values), weights)
+
+    def outcome(fn):
+        call = mg.value_and_grad(
+            lambda *a: (lambda y: (mg.sum(mg.sin(y)), y))(fn(*a)), argnums=(0, 1), has_aux=True
+        )
+        return mg.tree.leaves(mg.jit(call, engine=engine)(logits, values))
+
+    for got, want in zip(outcome(several), outcome(one), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+    assert np.abs(outcome(several)[1].numpy()).max() > 0.5
+
+
+def test_kernels_begin_as_each_relation_s_own(rng):
+    index, _ = gnn.edge_index([0], [1], 2)
+    store = mg.Store(seed=0)
+    layer = lambda scope, x: gnn.rgcn_conv(
+        scope, index, x, 60, types=np.int32([0]), relations=9, blocks=2
+    )
+    store.bind(layer, "numpy").trace(mg.Spec((2, 40), "float32"))
+    kernel = store["kernel"].numpy()
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (20 + 30)), rel=0.05)
+    assert len(np.unique(kernel[:, :, 0, 0])) == 18
