@@ -11,7 +11,6 @@ equal scores. On the test's facts ComplEx reaches a mean reciprocal rank of 0.95
 """
 
 import argparse
-import importlib.util
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ import monograph_gnn as gnn
 import monograph_layers as nn
 import monograph_train as train
 import numpy as np
+from monograph_gnn.datasets import knowledge_graph
 from rich.console import Console
 from rich.table import Table
 
@@ -30,29 +30,6 @@ SCORES = {  # and how many numbers each has per feature
     "transe": (gnn.transe_score, 1),
 }
 PENALTY = 0.01
-
-
-def folder():
-    """Where the package `pykeen` keeps them; None where it is not installed. It is not imported."""
-    package = importlib.util.find_spec("pykeen")
-    return package and Path(package.submodule_search_locations[0], "datasets", "umls")
-
-
-def read(path):
-    """Triples int32 [facts, 3] of head, relation and tail, by part, and the names of both."""
-    parts = {
-        part: [line.split("\t") for line in (path / f"{part}.txt").read_text().splitlines()]
-        for part in ("train", "valid", "test")
-    }
-    facts = [fact for part in parts.values() for fact in part]
-    entities = sorted({name for head, _, tail in facts for name in (head, tail)})
-    relations = sorted({name for _, name, _ in facts})
-    number = [{name: i for i, name in enumerate(x)} for x in (entities, relations, entities)]
-    ids = {
-        part: np.array([[n[name] for n, name in zip(number, f)] for f in found], "int32")
-        for part, found in parts.items()
-    }
-    return ids, entities, relations
 
 
 def scorer(name, features, entities, relations):
@@ -78,7 +55,7 @@ def scorer(name, features, entities, relations):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=folder())
+    parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--score", nargs="+", default=["complex"], choices=SCORES)
     parser.add_argument("--features", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=30)
@@ -86,17 +63,19 @@ def main(argv=None):
     parser.add_argument("--rate", type=float, default=0.01, help="the first learning rate")
     parser.add_argument("--engine", default="xla")
     args = parser.parse_args(argv)
-    if args.folder is None or not (args.folder / "train.txt").exists():
-        sys.exit(f"no facts in {args.folder}: pip install --no-deps pykeen, or name a folder")
-    parts, entities, relations = read(args.folder)
-    n, known = len(relations), gnn.TripleFilter(np.concatenate([*parts.values()]), len(entities))
-    head, relation, tail = parts["train"].T
+    try:
+        facts = knowledge_graph("umls", args.folder)
+    except mg.errors.MonographError as e:
+        sys.exit(f"{e}")
+    n, entities = len(facts.relations), len(facts.entities)
+    known = gnn.TripleFilter(np.concatenate([facts.train, facts.validation, facts.test]), entities)
+    head, relation, tail = facts.train.T
     asked = np.stack([np.r_[head, tail], np.r_[relation, relation + n]], 1)
     steps = args.epochs * -(-len(asked) // args.batch_size)
     console, rows = Console(), {}
     for name in args.score:
         console.rule(name)
-        model = scorer(name, args.features, len(entities), n)
+        model = scorer(name, args.features, entities, n)
         loss = partial(train.sparse_categorical_crossentropy, from_logits=True)
         adam = train.adam(train.schedules.cosine_decay(args.rate, steps))
         trainer = train.Trainer(model, loss, adam, [train.accuracy], engine=args.engine)
@@ -106,9 +85,9 @@ def main(argv=None):
         def answers(a, b, trainer=trainer):
             return trainer.predict(np.stack([a, b], 1))
 
-        found = gnn.link_ranks(parts["test"], answers, lambda r, t: answers(t, r + n), known)
+        found = gnn.link_ranks(facts.test, answers, lambda r, t: answers(t, r + n), known)
         rows[name] = gnn.rank_metrics(np.concatenate([found["tail"], found["head"]]))
-    table = Table("score", *rows[name], title=f"{2 * len(parts['test'])} filtered ranks")
+    table = Table("score", *rows[name], title=f"{2 * len(facts.test)} filtered ranks")
     for name, numbers in rows.items():
         table.add_row(name, *[f"{x:.3f}" for x in numbers.values()])
     console.print(table)

@@ -28,15 +28,16 @@ def test_atoms_do_not_give_the_label_away(example):
 
 def test_it_learns_explains_and_draws(example, tmp_path, capsys):
     picture = tmp_path / "molecule.png"
-    arguments = ["--engine", "torch", "--epochs", "6", "--batches", "16", "--picture", str(picture)]
+    arguments = ["--engine", "torch", "--picture", str(picture)]
     accuracy, found, g = example.main(arguments)
     assert accuracy >= 0.95
-    atoms = example.ATOMS[g.nodes.argmax(axis=1)]
-    bond = np.asarray(
-        [{*atoms[[a, b]]} == {"N", "O"} for a, b in zip(g.index.senders, g.index.receivers)]
-    )
-    scores = np.abs(found.edges)
-    assert bond.sum() == 4
-    assert (scores[bond][:, None] > scores[~bond]).mean() >= 0.9
+    nitrogen = set(np.flatnonzero(g.nodes[:, 1]))
+    scores = {}  # of a bond, whichever way
+    for a, b, score in zip(g.index.senders, g.index.receivers, np.abs(found.edges)):
+        scores[frozenset((a, b))] = scores.get(frozenset((a, b)), 0) + score
+    group = [s for bond, s in scores.items() if bond & nitrogen]
+    others = [s for bond, s in scores.items() if not bond & nitrogen]
+    assert len(group) == 3
+    assert np.greater.outer(group, others).mean() >= 0.8
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "molecules it has not seen" in capsys.readouterr().out

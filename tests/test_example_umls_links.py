@@ -31,7 +31,7 @@ def test_it_learns_who_comes_next(example, tmp_path):
 
 
 def test_it_learns_umls(example, capsys):
-    if example.folder() is None:
+    if importlib.util.find_spec("pykeen") is None:
         pytest.skip("the facts come with `pip install --no-deps pykeen`")
     rows = example.main(["--engine", "torch", "--epochs", "4", "--features", "32"])
     assert rows["complex"]["mrr"] > 0.55  # of 0.04 by guessing, 0.95 at full length
@@ -39,5 +39,5 @@ def test_it_learns_umls(example, capsys):
 
 
 def test_a_folder_without_facts(example, tmp_path):
-    with pytest.raises(SystemExit, match="no facts in"):
+    with pytest.raises(SystemExit, match="train.txt"):
         example.main([str(tmp_path)])

@@ -219,8 +219,8 @@ def test_sag_keeps_what_pyg_keeps(pyg, engine, graphs, ends, of, rng, options):
         lambda scope, g, x: gnn.sag_pooling(scope, g, x, **options), module,
         {
             "projection": module.select.weight[0],
-            "gnn/neighbors/kernel": module.gnn.lin_rel.weight,
-            "gnn/neighbors/bias": module.gnn.lin_rel.bias,
+            "gnn/neighbor/kernel": module.gnn.lin_rel.weight,
+            "gnn/neighbor/bias": module.gnn.lin_rel.bias,
             "gnn/root/kernel": module.gnn.lin_root.weight,
         },
     )  # fmt: skip

@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 import monograph as mg
-import monograph_layers as nn
 from monograph.errors import ArgumentError
 from monograph_layers.activations import Activation, activate
 from monograph_layers.initializers import Init, variance_scaling
 
 from .authoring import layer, refuse
 from .batches import GraphBatch, taken
-from .index import EdgeIndex, edge_index
-from .ops import _read
+from .index import edge_index
+from .ops import read_rows
 from .pooling import by_score
-from .propagation import edge_softmax, neighbor_sum
+from .propagation import edge_softmax
+from .sage import graph_conv
 
 FAN_IN = variance_scaling(1 / 3, "fan_in", "uniform")  # within 1 / sqrt(features), as PyG begins
 
@@ -75,8 +75,8 @@ def top_k_pooling(
     else:
         scores = edge_softmax(graph.membership, scores)
     left, kept = _kept(graph, scores, ratio, min_score)
-    scores = _read(scores, kept)
-    return left.replace(nodes=_read(x, kept) * scores[:, None] * multiplier), kept, scores
+    scores = read_rows(scores, kept)
+    return left.replace(nodes=read_rows(x, kept) * scores[:, None] * multiplier), kept, scores
 
 
 def _kept(
@@ -92,11 +92,11 @@ def _kept(
         else:
             room = min(n, int(ratio * n) + graphs)
             most = mg.astype(mg.ceil(mg.astype(members.in_degrees, scores.dtype) * ratio), "int32")
-        rank = mg.arange(n, dtype="int32") - _read(members.offsets[:-1], of)
-        stays = rank < _read(most, of)
+        rank = mg.arange(n, dtype="int32") - read_rows(members.offsets[:-1], of)
+        stays = rank < read_rows(most, of)
     else:
         order, room = mg.arange(n, dtype="int32"), n
-        best = _read(mg.segment_max(scores, of, graphs), of) - 1e-7  # stays, however low
+        best = read_rows(mg.segment_max(scores, of, graphs), of) - 1e-7  # stays, however low
         stays = scores > mg.minimum(best, min_score)
     before = mg.cumulative_sum(stays & graph.node_mask, dtype="int32", include_initial=True)
     places = mg.where(stays & graph.node_mask, before[:-1], room)
@@ -113,30 +113,24 @@ def _between(graph: GraphBatch, kept: Any, became: Any, offsets: Any) -> GraphBa
     """
     index, room = graph.index, kept.shape[0]
     senders, receivers = (
-        mg.where(ids < graph.num_nodes, _read(became, ids), room)
+        mg.where(ids < graph.num_nodes, read_rows(became, ids), room)
         for ids in map(mg.asarray, (index.senders, index.receivers))
     )
     made, places = edge_index(senders, receivers, room)
     if index.gates is not None:
         made = replace(made, gates=mg.take(mg.asarray(index.gates), places))
     of = mg.where(
-        kept < graph.num_nodes, _read(mg.asarray(graph.node_graph), kept), graph.num_graphs
+        kept < graph.num_nodes, read_rows(mg.asarray(graph.node_graph), kept), graph.num_graphs
     )
     return graph.replace(
         index=made, edges=taken(graph.edges, places), node_graph=of, graph_offsets=offsets
     )
 
 
-def _neighbors_and_self(scope: mg.Scope, index: EdgeIndex, x: Any, channels: int) -> Any:
-    """PyG's GraphConv (Morris et al. 2019)."""
-    near = nn.dense(scope / "neighbors", neighbor_sum(index, x), channels)
-    return near + nn.dense(scope / "root", x, channels, use_bias=False)
-
-
 @layer
 def sag_pooling(
     scope: mg.Scope, graph: GraphBatch, x: Any, ratio: float | int = 0.5, *,
-    convolution: Callable = _neighbors_and_self, **options: Any,
+    convolution: Callable = graph_conv, **options: Any,
 ) -> tuple[GraphBatch, Any, Any]:  # fmt: skip
     """`top_k_pooling` by scores that know of neighbours (Lee et al. 2019), as PyG's SAGPooling.
 

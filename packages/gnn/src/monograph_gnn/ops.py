@@ -69,7 +69,7 @@ def _is_edge(ids: Any, n: int, like: Any) -> Any:
     return mg.reshape(ids < n, (-1,) + (1,) * (like.ndim - 1))
 
 
-def _read(x: Any, ids: Any) -> Any:
+def read_rows(x: Any, ids: Any) -> Any:
     """``x[ids]``, zeros for ids out of range."""
     n = x.shape[0]
     if not n:
@@ -153,7 +153,7 @@ def neighbor_sum(
     index = (senders, receivers, offsets, targets, order, sender_offsets)
     of, into = (receivers, senders) if transpose else (senders, receivers)
     _, n_senders, n_receivers = _counts(index)
-    messages = _read(x, of) * mg.expand_dims(weights, axis=-1)
+    messages = read_rows(x, of) * mg.expand_dims(weights, axis=-1)
     return mg.segment_sum(messages, into, n_senders if transpose else n_receivers)
 
 
@@ -183,7 +183,7 @@ def edge_dot(a, b, senders, receivers, offsets, targets, order, sender_offsets):
     ``a``: ``[receivers, heads, width]``, ``b``: ``[senders, heads, width]``; ``[edges, heads]`` comes
     out. A sampled product of dense matrices (SDDMM).
     """
-    return mg.sum(_read(a, receivers) * _read(b, senders), axis=-1)
+    return mg.sum(read_rows(a, receivers) * read_rows(b, senders), axis=-1)
 
 
 def _infer_edge_take(
@@ -206,7 +206,7 @@ def edge_take(
     x, senders, receivers, offsets, targets, order, sender_offsets, *, transpose=False
 ):  # fmt: skip
     """Per edge the row of its receiver, with ``transpose`` of its sender. ``x``: ``[nodes, ...]``."""
-    return _read(x, senders if transpose else receivers)
+    return read_rows(x, senders if transpose else receivers)
 
 
 def _infer_edge_sum(
@@ -280,8 +280,8 @@ def segment_softmax(values: Any, segment_ids: Any, num_segments: int) -> Any:
     most = mg.stop_gradient(mg.segment_max(values, ids, num_segments))
     most = mg.where(most == -mg.inf, 0, most)
     real = _is_edge(ids, num_segments, values)
-    e = mg.exp(mg.where(real, values - _read(most, ids), -mg.inf))
-    total = _read(mg.segment_sum(e, ids, num_segments), ids)
+    e = mg.exp(mg.where(real, values - read_rows(most, ids), -mg.inf))
+    total = read_rows(mg.segment_sum(e, ids, num_segments), ids)
     return mg.where(total == 0, 0, e / mg.where(total == 0, 1, total))
 
 
