@@ -22,13 +22,14 @@ import monograph_gnn as gnn
 import monograph_layers as nn
 import monograph_train as train
 import numpy as np
+from monograph_gnn.datasets import planetoid
 from monograph_layers.activations import elu
 from monograph_layers.regularizers import l2
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-DATA = Path(os.environ.get("MONOGRAPH_DATA", Path(__file__).parents[2] / "shared" / "data"))
+FOLDER = Path(os.environ.get("MONOGRAPH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def drop(scope, x, rate, training):
@@ -84,21 +85,6 @@ class Best(train.Callback):
             run.trainer.store[path] = value
 
 
-def read(name, folder):
-    """The graph of citations, whose nodes are words [papers, words], each paper's summing to 1; topics
-    [papers]; and masks [papers] of those to train, validate and test with."""
-    with np.load(folder / f"{name}.npz") as file:
-        counts, labels = np.diff(file["feature_indptr"]), file["labels"].astype("int32")
-        words = np.zeros((len(labels), int(file["num_features"])), "float32")
-        words[np.repeat(np.arange(len(labels)), counts), file["feature_indices"]] = 1
-        masks = np.zeros((3, len(labels)), bool)
-        for mask, part in zip(masks, ("train", "validation", "test")):
-            mask[file[f"{part}_index"]] = True
-        edges = file["edges"]
-    words /= np.maximum(words.sum(axis=1, keepdims=True), 1)  # some papers have none
-    return gnn.graph(words, *edges), labels, *masks
-
-
 def batches(task, engine):
     """For each part one batch, which is all of the graph: ``(inputs, labels)`` on the engine."""
     g, labels, *masks = task
@@ -132,16 +118,19 @@ def main():
     parser.add_argument("--models", nargs="+", default=["gcn"], choices=["gcn", "gat"])
     parser.add_argument("--engines", nargs="+", default=["xla", "torch"])
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--folder", type=Path, default=DATA / "planetoid")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="where cora.npz is, or planetoid/"
+    )
     args = parser.parse_args()
-    if not (args.folder / f"{args.dataset}.npz").exists():
-        sys.exit(f"there is no {args.dataset}.npz in {args.folder}: name its folder with --folder")
-    task, console = read(args.dataset, args.folder), Console()
+    try:
+        task, console = planetoid(args.dataset, args.folder), Console()
+    except mg.errors.MonographError as e:
+        sys.exit(f"{e}")
     table = Table("model", "engine", "test accuracy", "deviation", "seconds a seed")
     for model in (m for m in MODELS if m.__name__ in args.models):
         for engine in args.engines:
             parts, found = batches(task, engine), []
-            trainer = trainer_of(model, int(task[1].max()) + 1, engine)
+            trainer = trainer_of(model, task.classes, engine)
             started = time.perf_counter()
             for seed in track(range(args.seeds), f"{model.__name__} {engine}", console=console):
                 if seed:

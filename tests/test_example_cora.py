@@ -11,6 +11,7 @@ from pathlib import Path
 import monograph as mg
 import numpy as np
 import pytest
+from monograph_gnn.datasets import planetoid
 
 PATH = Path(__file__).parents[1] / "examples" / "cora.py"
 ENGINES = [e.name for e in mg.engines() if e.ok and e.name in ("numpy", "xla", "torch")]
@@ -24,15 +25,15 @@ def load():
 
 
 cora = load()
-FOLDER = cora.DATA / "planetoid"
 pytestmark = pytest.mark.skipif(
-    not (FOLDER / "cora.npz").exists(), reason="cora.npz is not in the folder of data"
+    not (cora.FOLDER / "planetoid/cora.npz").exists(),
+    reason="cora.npz is not in the folder of data",
 )
 
 
 @pytest.fixture(scope="module")
 def task():
-    return cora.read("cora", FOLDER)
+    return planetoid("cora", cora.FOLDER)
 
 
 @functools.cache
@@ -97,7 +98,11 @@ def test_a_seed_repeats_to_the_last_bit(task, engine):
 
 
 def test_a_seed_repeats_in_another_process_with_other_threads(task):
-    alone = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MONOGRAPH_DATA": str(cora.DATA)}
+    alone = {
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "MONOGRAPH_DATA": str(cora.FOLDER),
+    }
     running = [  # the kernels take as many threads as is said; what BLAS sums may depend on its own
         subprocess.Popen(
             [sys.executable, __file__], env=os.environ | alone | {"OMP_NUM_THREADS": threads},
@@ -110,6 +115,6 @@ def test_a_seed_repeats_in_another_process_with_other_threads(task):
 
 
 if __name__ == "__main__":
-    data = cora.read("cora", FOLDER)
+    data = planetoid("cora", cora.FOLDER)
     for name in ENGINES:
         print(name, digest(trained(name, cora.gat, data, 2)[0]))
