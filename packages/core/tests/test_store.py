@@ -45,7 +45,7 @@ def test_first_values_depend_on_seed_and_path_only():
 def test_a_reset_store_is_a_new_one_of_the_seed_on_every_engine():
     def noisy(scope, x):
         w = scope.parameter("w", x.shape, lambda key, shape, dtype: mg.random.normal(key, shape))
-        loss, grads = scope.value_and_grad(lambda: mg.sum(x * w + mg.random.normal(scope.key())))()
+        loss, _ = scope.value_and_grad(lambda: mg.sum(x * w + mg.random.normal(scope.key())))()
         n = scope.variable("n", (), 7, "int32")
         n.assign(n.value + 1)
         return loss

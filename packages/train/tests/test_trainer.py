@@ -100,7 +100,9 @@ def test_arrays_are_shuffled_by_seed_and_epoch_and_runs_repeat_exactly():
 
 def test_a_trainer_that_starts_over_is_a_new_one_of_the_seed():
     def model(scope, x, training=False):
-        kernel = scope.parameter("w", (3, 2), lambda key, shape, dtype: mg.random.normal(key, shape))
+        kernel = scope.parameter(
+            "w", (3, 2), lambda key, shape, dtype: mg.random.normal(key, shape)
+        )
         return nn.dropout(scope, x, 0.5, training=training) @ kernel
 
     def train_of(seed):
