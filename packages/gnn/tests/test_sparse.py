@@ -54,6 +54,20 @@ def test_layers_take_it_in_the_place_of_an_array(engine, dense, rng, name):
     np.testing.assert_allclose(call(gnn.sparse(dense)).numpy(), want, rtol=1e-5, atol=1e-5)
 
 
+def test_heads_may_have_a_matrix_each(engine, dense, rng):
+    x = gnn.sparse(dense)
+    factors = rng.normal(size=(x.index.num_edges, 3)).astype("float32")
+    kernel = rng.normal(size=(7, 3 * 4)).astype("float32")
+    got = mg.jit(lambda k: x.per_head(3).map(lambda v: v * factors) @ k).on(engine)(kernel).numpy()
+    for head in range(3):
+        part = np.zeros_like(dense)
+        part[x.index.receivers, x.index.senders] = x.values * factors[:, head]
+        columns = slice(4 * head, 4 * head + 4)
+        np.testing.assert_allclose(got[:, columns], part @ kernel[:, columns], rtol=1e-5, atol=1e-5)
+    with pytest.raises(ShapeError, match=r"\[7, n \* 3\], got float32\[7,4\]"):
+        x.per_head(3) @ mg.zeros((7, 4))
+
+
 def test_a_function_of_the_entries_leaves_zeros_alone(dense):
     doubled = gnn.sparse(dense).map(lambda v: 2 * v)
     np.testing.assert_array_equal((doubled @ np.eye(7, dtype="float32")).numpy(), 2 * dense)

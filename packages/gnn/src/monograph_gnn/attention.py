@@ -21,7 +21,8 @@ from .propagation import aggregate, edge_dot, edge_softmax, neighbor_sum, per_ed
 def gat_conv(
     scope: mg.Scope, index: EdgeIndex, x: Any, channels: int, *, heads: int = 1,
     concat: bool = True, negative_slope: float = 0.2, dropout: float = 0.0,
-    training: bool = False, add_self_loops: bool = True, edges: Any = None, use_bias: bool = True,
+    feature_dropout: float = 0.0, training: bool = False, add_self_loops: bool = True,
+    edges: Any = None, use_bias: bool = True,
     kernel_initializer: Init = glorot_uniform, bias_initializer: Init = zeros,
     return_attention: bool = False,
 ) -> Any:  # fmt: skip
@@ -31,11 +32,13 @@ def gat_conv(
         scope: holds ``kernel [in, heads * channels]``, ``attention_sender``, ``attention_receiver
             [heads, channels]``, ``bias``; for a pair ``receiver_kernel``; with ``edges``
             ``edge_kernel`` and ``attention_edge``.
-        x: ``[nodes, in]``, also a `SparseMatrix`; or a pair of those of senders and receivers, which have a kernel each, and no
-            self-loops.
+        x: ``[nodes, in]``, also a `SparseMatrix`; or a pair of those of senders and receivers, which have
+            a kernel each, and no self-loops.
         channels: per head.
         concat: heads side by side, else their mean.
         dropout: of attention weights, when ``training``.
+        feature_dropout: of what is sent, after the weights were made of it: not in the paper nor in PyG,
+            but in the authors' program, and some of its accuracy.
         edges: ``[edges, edge features]``, in the order of ``index``; self-loops get the mean of what
             comes in.
         return_attention: give the pair ``(result, (index, weights [edges, heads]))``.
@@ -73,6 +76,8 @@ def gat_conv(
         logits = logits + scores("attention_edge", projected("edge_kernel", per_edge(index, edges)))
     weights = edge_softmax(index, nn.activations.leaky_relu(logits, negative_slope))
     weights = nn.dropout(scope, weights, dropout, training=training) if dropout else weights
+    if feature_dropout:
+        source = nn.dropout(scope, source, feature_dropout, training=training)
     y = neighbor_sum(index, source, weights)
     y = _joined(y, concat)
     if use_bias:

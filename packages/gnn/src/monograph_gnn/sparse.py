@@ -24,7 +24,8 @@ class SparseMatrix:
 
     Attributes:
         index: an edge from the column to the row of each entry.
-        values: ``[entries]``, in the order of `index`.
+        values: ``[entries]``, in the order of `index`; or ``[entries, heads]``, a matrix per head, each of
+            which is multiplied by its share of a kernel's columns.
 
     >>> x = sparse(np.float32([[0, 2, 0], [1, 0, 0]]))
     >>> x, (x @ np.float32([[1], [10], [100]])).tolist()
@@ -50,19 +51,28 @@ class SparseMatrix:
         """``fn`` of the stored values; for one that leaves zeros alone, such as dropout, of the matrix."""
         return SparseMatrix(self.index, fn(mg.asarray(self.values)))
 
+    def per_head(self, heads: int) -> SparseMatrix:
+        """The same matrix ``heads`` times, for dropout that each head has of its own."""
+        return self.map(lambda v: mg.broadcast_to(v[:, None], (v.shape[0], heads)))
+
     def __matmul__(self, other: Any) -> Any:
-        """The product with ``[columns, ...]``.
+        """The product with ``[columns, ...]``; per head with ``[columns, heads * width]``.
 
         Raises:
-            ShapeError: ``other`` has not as many rows as this has columns.
+            ShapeError: ``other`` has not as many rows as this has columns, or columns that do not part
+                among the heads.
         """
-        if other.ndim < 2 or other.shape[0] != self.shape[1]:
+        other, values = mg.asarray(other), mg.asarray(self.values)
+        heads = values.shape[1] if values.ndim == 2 else 1
+        if other.ndim < 2 or other.shape[0] != self.shape[1] or other.shape[1] % heads:
+            wanted = f"[{self.shape[1]}, n{f' * {heads}' if heads > 1 else ''}]"
             raise at_user_line(
-                ShapeError(
-                    f"{self!r} is to be multiplied by [{self.shape[1]}, n], got {other.spec}"
-                )
+                ShapeError(f"{self!r} is to be multiplied by {wanted}, got {other.spec}")
             )
-        return neighbor_sum(self.index, other, self.values)
+        if values.ndim == 1:
+            return neighbor_sum(self.index, other, values)
+        parts = mg.reshape(other, (other.shape[0], heads, -1))
+        return mg.reshape(neighbor_sum(self.index, parts, values), (-1, *other.shape[1:]))
 
     def __repr__(self) -> str:
         rows, columns = self.shape
