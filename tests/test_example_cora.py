@@ -78,7 +78,7 @@ def test_gcn_learns(task, engine):
 
 
 def test_gat_learns(task):
-    assert 0.77 < accuracy("xla" if "xla" in ENGINES else ENGINES[0], "gat", task, 25) < 0.86
+    assert 0.77 < accuracy("xla" if "xla" in ENGINES else ENGINES[0], "gat", task, 40) < 0.86
 
 
 @pytest.mark.parametrize("model", ["gcn", "gat"])
