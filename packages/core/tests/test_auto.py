@@ -1,6 +1,7 @@
 """``engine="auto"``: what is measured, what is kept, and that nothing else changes."""
 
 import json
+import sys
 
 import monograph as mg
 import numpy as np
@@ -30,7 +31,7 @@ def race(monkeypatch, tmp_path):
     for name in ("a", "b"):
         made.made(name)
     monkeypatch.setattr(plugins, "names", lambda group: ["a", "b"] if "engines" in group else [])
-    monkeypatch.setattr(auto, "PREFERENCE", ("a", "b"))
+    monkeypatch.setattr(sys.modules["monograph.engine"], "PREFERENCE", ("a", "b"))
 
     def timed(program, buffers, device):
         device.engine.wait(program.execute(buffers))
@@ -118,6 +119,12 @@ def test_an_engine_that_lacks_an_operation_or_fails_is_left_out(race, monkeypatc
     monkeypatch.setattr(auto, "SMALL", 0)
     with pytest.raises(mg.errors.EngineError, match="no"):
         mg.jit(lambda x: x - 2, engine="auto")(X)
+
+
+def test_numpy_runs_what_is_large_where_nothing_else_works(race, monkeypatch):
+    monkeypatch.setattr(plugins, "names", lambda group: ["broken"] if "engines" in group else [])
+    monkeypatch.setattr(auto, "SMALL", 0)
+    assert mg.jit(double, engine="auto")(X).engine == "numpy"
 
 
 def test_numpy_takes_part_in_small_graphs_only(race, monkeypatch):

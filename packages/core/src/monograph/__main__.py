@@ -73,7 +73,7 @@ def tune(argv: list[str]) -> int:
     found = list(choices.every())
     rows = [("what", "kind", "chosen", "seconds, each candidate", "made")]
     for c in found:
-        seconds = (f"{n} {'slower' if s is None else f'{s:.3g}'}" for n, s in c.seconds.items())
+        seconds = (f"{n} {'cannot' if s is None else f'{s:.3g}'}" for n, s in c.seconds.items())
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(c.made))
         rows.append((c.what, c.kind, c.chosen, ", ".join(seconds), made))
     _table(rows)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import choices, plugins
-from .engine import PREFERENCE, Device, Engine, get_engine, resolve
+from .engine import Device, Engine, _automatic, get_engine, resolve
 from .errors import EngineError, GraphError, MonographError, UnsupportedOp
 from .graph import Graph
 from .tensor import Tensor, feed
@@ -25,8 +25,8 @@ from .tensor import Tensor, feed
 _log = logging.getLogger("monograph.auto")
 
 ROUNDS, ENOUGH, SLOWER = 7, 2.0, 1.5
-"""Runs of each engine at most; seconds for all; and an engine that many times slower than the best so
-far is not run again."""
+"""Runs of each engine at most, after one that warms up; seconds after which no other turn begins; and an
+engine that many times slower than the best so far is not run again."""
 
 SMALL = 1e7
 """Floating-point operations up to which NumPy may be quickest, for want of overhead."""
@@ -53,10 +53,8 @@ class Auto(Engine):
 
 def candidates(graph: Graph) -> list[Device]:
     """The default device of every engine that works here; NumPy for what takes it no time."""
-    names = list(plugins.names("monograph.engines"))
-    if not names or graph.cost().flops < SMALL:
-        names.append("numpy")
-    return [d for name in names if (d := _works(name))]
+    found = [d for name in plugins.names("monograph.engines") if (d := _works(name))]
+    return found if found and graph.cost().flops >= SMALL else [*found, resolve("numpy")]
 
 
 def choose(
@@ -76,7 +74,7 @@ def choose(
         UnsupportedOp: no engine has all operations; that of the first engine.
     """
     if not choices.enabled():
-        return (device := _first()), compiled(device)
+        return (device := _automatic()), compiled(device)
     devices = {str(d): d for d in candidates(graph)}
     libraries = tuple(sorted({n for d in devices.values() for n in _libraries(d.engine)}))
     key = digest(graph)
@@ -100,11 +98,6 @@ def choose(
         choices.keep("engine", key, _title(graph), dict.fromkeys(devices) | seconds, libraries)
     _log.info("%s runs on %s: %s", graph.name, chosen, seconds)
     return devices[chosen], programs[chosen]
-
-
-def _first() -> Device:
-    """What runs where nothing is measured: the engine that there would be without a choice."""
-    return next((d for n in (*PREFERENCE, "numpy") if (d := _works(n))), resolve("numpy"))
 
 
 def _works(name: str) -> Device | None:

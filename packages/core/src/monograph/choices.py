@@ -30,7 +30,7 @@ class Choice:
         kind: what was chosen, such as ``"engine"``.
         what: for a reader: what it was chosen for.
         chosen: the fastest of `seconds`.
-        seconds: median time of each candidate; None for one that was given up as slower.
+        seconds: median time of each candidate; None for one that could not run it.
         machine: processor and number of cores.
         versions: of the libraries that took part.
         made: seconds since 1970.
