@@ -121,3 +121,45 @@ def test_gates_are_pygs_edge_masks(pyg, agrees, engine, edges, rng, kind):
         weights | {"bias": (module.bias, same)},
         reference,
     )  # fmt: skip
+
+
+def without(index, edge):
+    """The index of all edges but one, as padding."""
+    kept = np.delete(np.arange(index.num_edges), edge)
+    return gnn.edge_index(index.senders[kept], index.receivers[kept], index.num_receivers)[0], kept
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda s, i, x, t: gnn.rgcn_conv(s, i, x, 4, types=t, relations=3, how="sum"),
+        lambda s, i, x, t: gnn.rgcn_conv(s, i, x, 4, types=t, relations=3, how="sum", bases=2),
+        lambda s, i, x, t: gnn.le_conv(s, i, x, 4),
+        lambda s, i, x, t: gnn.d_mpnn(s, i, x, 4),
+        lambda s, i, x, t: gnn.sage_conv(s, i, x, 4, how="sum"),
+    ],
+    ids=["rgcn", "rgcn-bases", "le", "d_mpnn", "sage"],
+)
+def test_a_shut_gate_is_an_edge_that_is_not_there(edges, rng, engine, layer):
+    """Where an edge counts only by what is sent along it."""
+    index, x = gated(edges), rng.normal(size=(12, 5)).astype("float32")
+    types = rng.integers(0, 3, 40).astype("int32")
+    smaller, kept = without(index, 7)
+    shut = dataclasses.replace(index, gates=np.where(np.arange(40) == 7, 0, 1).astype("float32"))
+    store = mg.Store(seed=0)
+    run = lambda i, t: store.bind(lambda s: layer(s / "layer", i, x, t), engine)().numpy()
+    got, want = run(shut, types), run(smaller, types[kept])
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+    assert np.abs(got - run(index.ungated, types)).max() > 1e-3
+
+
+def test_gates_come_after_attention_over_several_relations(edges, rng, engine):
+    from monograph_gnn.hetero_attention import attend_over
+
+    index = gated(edges)
+    logits, values = rng.normal(size=(40, 2)), rng.normal(size=(12, 2, 3))
+    half = dataclasses.replace(index, gates=np.full(40, 0.5))
+    run = lambda i: mg.jit(lambda: attend_over([(i, mg.asarray(logits), mg.asarray(values))])).on(
+        engine
+    )()
+    np.testing.assert_allclose(run(half).numpy(), run(index.ungated).numpy() / 2, rtol=1e-6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import monograph as mg
@@ -15,6 +14,7 @@ from monograph_layers.initializers import Init, variance_scaling
 from .authoring import layer, refuse
 from .batches import GraphBatch, taken
 from .index import edge_index
+from .loops import gated_as
 from .ops import read_rows
 from .pooling import by_score
 from .propagation import edge_softmax
@@ -117,8 +117,7 @@ def _between(graph: GraphBatch, kept: Any, became: Any, offsets: Any) -> GraphBa
         for ids in map(mg.asarray, (index.senders, index.receivers))
     )
     made, places = edge_index(senders, receivers, room)
-    if index.gates is not None:
-        made = replace(made, gates=mg.take(mg.asarray(index.gates), places))
+    made = gated_as(made, index, places)
     of = mg.where(
         kept < graph.num_nodes, read_rows(mg.asarray(graph.node_graph), kept), graph.num_graphs
     )

@@ -103,7 +103,9 @@ def d_mpnn(
     )
     h = activate(first, activation)
     for _ in range(depth - 1):
-        returning = mg.where(both_ways, mg.take(h, back, axis=0), 0) if h.shape[0] else h
+        returning = index.gated(h)
+        if h.shape[0]:
+            returning = mg.where(both_ways, mg.take(returning, back, axis=0), 0)
         arriving = sent(index, aggregate(index, h)) - returning
         h = activate(first + dense(scope.shared("message"), arriving, use_bias), activation)
         h = nn.dropout(scope, h, dropout, training=training)

@@ -9,6 +9,7 @@ from monograph.errors import ArgumentError
 
 from .authoring import layer, refuse
 from .index import EdgeIndex
+from .loops import gated_as
 
 
 @layer
@@ -81,4 +82,5 @@ def _only(index: EdgeIndex, kept: Any) -> tuple[EdgeIndex, Any]:
         mg.take(new_receivers, new_order), new_order, mg.take(sender_count, sender_offsets),
         loops=index.loops,
     )  # fmt: skip
-    return made, moved(-1, to, mg.arange(n, dtype="int32"))
+    places = moved(-1, to, mg.arange(n, dtype="int32"))
+    return gated_as(made, index, places), places

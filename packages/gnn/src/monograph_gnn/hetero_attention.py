@@ -125,7 +125,7 @@ def attend_over(arriving: list[tuple[EdgeIndex, Any, Any]]) -> Any:
         # padding, which nothing sums, may hold anything, so also what does not overflow
         shifted = mg.where(index.edge_mask[:, None], logits - received(index, top), 0)
         weights = mg.exp(shifted)
-        total = total + aggregate(index, weights)
+        total = total + aggregate(index.ungated, weights)  # gates come after weighing
         y = y + neighbor_sum(index, values, weights)
     return y / mg.where(total == 0, 1, total)[:, :, None]
 

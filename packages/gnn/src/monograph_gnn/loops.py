@@ -48,13 +48,19 @@ def add_self_loops(index: EdgeIndex, *, keep: bool = True) -> tuple[EdgeIndex, A
     if index.gates is not None:  # what is there anyway has no gate
         looped, places = add_self_loops(index.ungated, keep=keep)
         between = mg.asarray(looped.senders) != mg.asarray(looped.receivers)
-        gates = mg.where(between, fill_edges(index.gates, places, 1), 1)
-        return replace(looped, gates=gates), places
+        return gated_as(looped, index, mg.where(between, places, -1)), places
     made, places = at_once(_insert, index, keep)
     if isinstance(made.offsets, mg.graph.Value):
         return made, places
     n = int(made.offsets[-1])  # loops that were replaced left padding
     return made.first(n), places[:n]
+
+
+def gated_as(made: EdgeIndex, index: EdgeIndex, places: Any) -> EdgeIndex:
+    """``made`` with the gates of ``index``, from which its edges were: ``places [edges]``, -1 for new ones."""
+    if index.gates is None:
+        return made
+    return replace(made, gates=fill_edges(index.gates, places, 1))
 
 
 def _insert(index: EdgeIndex, keep: bool) -> tuple[EdgeIndex, Any]:

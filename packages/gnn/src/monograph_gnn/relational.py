@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import monograph as mg
 import numpy as np
 from monograph.errors import ArgumentError, DTypeError, ShapeError
-from monograph.tracing import at_user_line, tracing
+from monograph.tracing import at_user_line
 from monograph_layers.initializers import Init, glorot_uniform, zeros
 
 from .authoring import layer, refuse
 from .hetero_batches import HeteroBatch, relation_name
-from .index import EdgeIndex, edge_index, known
+from .index import EdgeIndex, at_once, edge_index, known
+from .loops import gated_as
 from .propagation import Aggregation, aggregate, neighbor_sum, propagate
 
 
@@ -56,14 +58,10 @@ def typed_index(index: EdgeIndex, types: Any, relations: int) -> tuple[EdgeIndex
         )
     if not mg.isdtype(mg.dtypes.dtype(types.dtype), "integral") and index.num_edges:
         raise at_user_line(DTypeError(f"types must be integers, got {types.dtype}"))
-    if any(isinstance(x, mg.graph.Value) for x in (types, *index.arrays)):
-        return _typed(index, types, relations)
-    with tracing(None):  # known arrays: at once, wherever this is called
+    if not any(isinstance(x, mg.graph.Value) for x in (types, *index.arrays)):
         _check_types(np.asarray(index.receivers) < index.num_receivers, types, relations)
-        return mg.tree.map(
-            lambda x: x.numpy(),
-            mg.jit(_typed, static_argnums=2).on("numpy")(index, types, relations),
-        )
+    typed, places = at_once(_typed, (index.ungated, types), relations)
+    return gated_as(typed, index, places), places
 
 
 def _check_types(real: np.ndarray, types: np.ndarray, relations: int) -> None:
@@ -75,8 +73,8 @@ def _check_types(real: np.ndarray, types: np.ndarray, relations: int) -> None:
         )
 
 
-def _typed(index: EdgeIndex, types: Any, relations: int) -> tuple[EdgeIndex, Any]:
-    types = mg.astype(types, "int32")
+def _typed(given: tuple[EdgeIndex, Any], relations: int) -> tuple[EdgeIndex, Any]:
+    index, types = given[0], mg.astype(mg.asarray(given[1]), "int32")
     slots = mg.asarray(index.receivers) * relations + types
     slots = mg.where((types >= 0) & (types < relations), slots, -1)
     return edge_index(index.senders, slots, index.num_receivers * relations, index.num_senders)
@@ -221,9 +219,9 @@ def _by_bases(typed: EdgeIndex, x: Any, kernel: Any, coefficients: Any, mean: bo
         slots = mg.minimum(mg.asarray(typed.receivers), max(typed.num_receivers - 1, 0))
         alike = mg.take(typed.in_degrees, slots) if typed.num_receivers else slots
         weights = weights / mg.astype(mg.maximum(alike, 1), weights.dtype)[:, None]
-    plain = EdgeIndex(
-        typed.senders, mg.asarray(typed.receivers) // relations, typed.offsets[::relations],
-        mg.asarray(typed.targets) // relations, typed.order, typed.sender_offsets,
+    plain = replace(
+        typed, receivers=mg.asarray(typed.receivers) // relations,
+        offsets=typed.offsets[::relations], targets=mg.asarray(typed.targets) // relations,
     )  # fmt: skip
     sent = mg.reshape(columns, (-1, bases, channels))
     return mg.sum(neighbor_sum(plain, sent, weights), axis=1)

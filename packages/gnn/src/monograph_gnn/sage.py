@@ -112,8 +112,7 @@ def le_conv(
     others = nn.dense(scope / "neighbor", source, channels, use_bias=use_bias, **options)
     own = nn.dense(scope / "difference", target, channels, use_bias=False, **options)
     if edge_weight is None:
-        strength = mg.astype(index.in_degrees, own.dtype)
-    else:
-        strength = aggregate(index, edge_weight)
+        edge_weight = mg.ones(index.num_edges, dtype=own.dtype)
+    strength = aggregate(index, edge_weight)
     y = neighbor_sum(index, others, edge_weight) - strength[:, None] * own
     return y + nn.dense(scope / "root", target, channels, use_bias=use_bias, **options)
