@@ -8,6 +8,7 @@ from monograph_gnn.testing import EXAMPLES, GRAPHS
 from monograph_layers.authoring import LAYERS
 from monograph_layers.testing import (
     TOLERANCE,
+    check_policy,
     check_precision,
     check_slopes,
     copied,
@@ -141,19 +142,7 @@ def test_kernels_in_c_give_the_same(example, engine, training, monkeypatch):
     close(in_c, run(), 1e-12)
 
 
-class Mixed:
-    """What `monograph_dtypes.mixed_bfloat16` is; layers' own tests need no other package for it."""
-
-    param, compute, output = mg.float32, mg.dtypes.dtype("bfloat16"), mg.float32
-
-
 @every()
 @once
 def test_a_policy_decides_where_variables_are_kept_and_results_leave(example, engine, training):
-    store = mg.Store(seed=3)
-    model = example.model(training)
-    out = store.bind(lambda scope, *xs: model(scope.with_policy(Mixed), *xs), engine)(
-        *example.draw()
-    )
-    assert {y.dtype for y in out if y.dtype.is_float} <= {mg.float32}
-    assert {store.spec(p).dtype.name for p in store if store.spec(p).dtype.is_float} <= {"float32"}
+    check_policy(example, engine, training)

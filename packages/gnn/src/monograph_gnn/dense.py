@@ -7,6 +7,7 @@ them to each of its kernels.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import monograph as mg
@@ -32,18 +33,24 @@ def add_bias(
     return y + scope.parameter("bias", y.shape[1:], bias_initializer, y.dtype, bias_regularizer)
 
 
+def per_matrix(init: Init) -> Init:
+    """``init`` for each matrix of a stack ``[..., in, out]`` by itself."""
+
+    def stacked(key: Any, shape: tuple, dtype: Any) -> Any:
+        keys = mg.random.split(key, math.prod(shape[:-2]))
+        each = mg.vmap(lambda k: init(k, shape[-2:], dtype))(keys)
+        return mg.reshape(each, shape)
+
+    return stacked
+
+
 def kernels(
     scope: mg.Scope, name: str, shape: tuple[int, ...], dtype: Any, *,
     kernel_initializer: Init = glorot_uniform, kernel_regularizer: Any = None, **_: Any,
 ) -> Any:  # fmt: skip
     """Several kernels in one parameter ``[..., in, out]``, each with first values of its own."""
 
-    def init(key: Any, shape: tuple, dtype: Any) -> Any:
-        if len(shape) == 2:
-            return kernel_initializer(key, shape, dtype)
-        keys = mg.random.split(key, shape[0])
-        return mg.stack([init(keys[i], shape[1:], dtype) for i in range(shape[0])])
-
+    init = kernel_initializer if len(shape) == 2 else per_matrix(kernel_initializer)
     return scope.parameter(name, shape, init, dtype, kernel_regularizer)
 
 

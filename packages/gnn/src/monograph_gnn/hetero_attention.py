@@ -12,10 +12,10 @@ from monograph_layers.initializers import Init, glorot_uniform, ones, zeros
 
 from . import ops
 from .authoring import layer, refuse
+from .dense import per_matrix
 from .hetero_batches import HeteroBatch, relation_name
 from .index import EdgeIndex
 from .propagation import aggregate, edge_dot, edge_softmax, neighbor_sum, received, sent
-from .relational import per_relation
 
 
 @layer
@@ -96,7 +96,7 @@ def _per_head(scope: mg.Scope, name: str, channels: int, heads: int) -> int:
 def _by_head(scope: mg.Scope, name: str, x: Any, init: Init) -> Any:
     """``x [nodes, heads, width]``, each head through a kernel of its own."""
     _, heads, width = x.shape
-    kernel = scope.parameter(name, (heads, width, width), per_relation(init), x.dtype)
+    kernel = scope.parameter(name, (heads, width, width), per_matrix(init), x.dtype)
     return mg.swapaxes(mg.swapaxes(x, 0, 1) @ kernel, 0, 1)
 
 

@@ -13,6 +13,7 @@ from monograph.tracing import at_user_line
 from monograph_layers.initializers import Init, glorot_uniform, zeros
 
 from .authoring import layer, refuse
+from .dense import per_matrix
 from .hetero_batches import HeteroBatch, relation_name
 from .index import EdgeIndex, at_once, edge_index, known
 from .loops import gated_as
@@ -80,23 +81,12 @@ def _typed(given: tuple[EdgeIndex, Any], relations: int) -> tuple[EdgeIndex, Any
     return edge_index(index.senders, slots, index.num_receivers * relations, index.num_senders)
 
 
-def per_relation(init: Init) -> Init:
-    """``init`` for each matrix of a stack ``[relations, ..., in, out]`` by itself."""
-
-    def stacked(key: Any, shape: tuple, dtype: Any) -> Any:
-        n = int(np.prod(shape[:-2]))
-        each = mg.vmap(lambda k: init(k, shape[-2:], dtype))(mg.random.split(key, n))
-        return mg.reshape(each, shape)
-
-    return stacked
-
-
 def _kernels(
     scope: mg.Scope, relations: int, width: int, channels: int, bases: int | None,
     blocks: int | None, init: Init, dtype: Any,
 ) -> Any:  # fmt: skip
     """``[relations, blocks, width / blocks, channels / blocks]``."""
-    init = per_relation(init)
+    init = per_matrix(init)
     if bases:
         kernel, coefficients = _bases(scope, relations, width, channels, bases, init, dtype)
         kernel = mg.reshape(coefficients @ mg.reshape(kernel, (bases, -1)), (-1, width, channels))
@@ -178,7 +168,7 @@ def rgcn_conv(
     if source is None and blocks:
         refuse(scope, "rgcn_conv", "blocks need features of nodes; x is None", ArgumentError)
     if bases and how in ("sum", "mean"):
-        init = per_relation(kernel_initializer)
+        init = per_matrix(kernel_initializer)
         parts = _bases(scope, relations, width, channels, bases, init, dtype)
         y = _by_bases(typed, source, *parts, mean=how == "mean")
     else:

@@ -201,6 +201,23 @@ def check_slopes(example: Example, engine: Any, training: bool) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-7 * max(1.0, abs(want)))
 
 
+class Mixed:
+    """What `monograph_dtypes.mixed_bfloat16` is; which tests of layers need not install."""
+
+    param, compute, output = mg.float32, mg.dtypes.dtype("bfloat16"), mg.float32
+
+
+def check_policy(example: Example, engine: Any, training: bool) -> None:
+    """Under a policy an example's variables are kept in its ``param``, and results leave in its ``output``."""
+    store = mg.Store(seed=3)
+    model = example.model(training)
+    out = store.bind(lambda scope, *xs: model(scope.with_policy(Mixed), *xs), engine)(
+        *example.draw()
+    )
+    assert {y.dtype for y in out if y.dtype.is_float} <= {mg.float32}
+    assert {store.spec(p).dtype.name for p in store if store.spec(p).dtype.is_float} <= {"float32"}
+
+
 E = Example
 HEADS = dict(num_heads=2, key_dim=4)
 EXAMPLES: list[Example] = [
