@@ -417,6 +417,11 @@ def test_changed_generic_text_is_a_module_or_an_error(generic, changes):
         parse("".join(out), "text")
 
 
+def test_a_function_without_a_name_is_refused(generic):
+    with pytest.raises(FileFormatError, match="text: a function in it has no name"):
+        parse(generic.replace("sym_name", "sym_nama"), "text")
+
+
 @pytest.fixture(scope="module")
 def generic():
     return mlir.printed(jax.jit(network).lower(PARAMS, X).compiler_ir())

@@ -136,6 +136,8 @@ class _Reader:
         for op in found.walk():
             op.source = self.locations.source(op.location)
             if op.name == "func.func":
+                if "sym_name" not in op.attributes:
+                    raise FileFormatError(f"{self.name}: a function in it has no name")
                 functions[op.attributes["sym_name"]] = op
         return Module(found.attributes.get("sym_name", self.name), found.attributes, functions)
 
