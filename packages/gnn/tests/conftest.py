@@ -96,8 +96,9 @@ def agreement(engine, layer, inputs, weights, reference, tolerance=1e-5):
         store[name] = x
     for path, (parameter, lay_out) in weights.items():
         value = lay_out(joined(parameter, lambda p: p.detach()))
-        assert value.shape == store.spec(f"layer/{path}").shape, path
-        store[f"layer/{path}"] = np.ascontiguousarray(value)
+        spec = store.spec(f"layer/{path}")
+        assert value.shape == spec.shape, path
+        store[f"layer/{path}"] = np.ascontiguousarray(value, spec.dtype.numpy)
     got, grads = store.bind(both, engine)()
 
     tensors = [torch.tensor(x, requires_grad=True) for x in inputs]

@@ -90,6 +90,17 @@ def test_hetero_data_there_and_back(pyg_data, rng):
     assert isinstance(data, pyg_data.HeteroData) and data.validate()
     assert data["author"].num_nodes == 3 and "x" not in data["author"]
     same(conversions.from_pyg(data), g)
+    padded = gnn.hetero_batch(
+        [g, g], num_nodes={"paper": 11}, num_edges={("paper", "in", "venue"): 3}
+    )
+    both = conversions.to_pyg(padded, torch.from_numpy)
+    assert both.num_graphs == 2 and both["paper"].x.shape == (8, 3)
+    pairs = zip(*both["author", "writes", "paper"].edge_index.tolist())
+    assert sorted(pairs) == [(0, 3), (2, 0), (2, 3), (3, 7), (5, 4), (5, 7)]
+    padded = gnn.hetero_batch([g], num_nodes={"paper": 11})
+    same(conversions.from_pyg(conversions.to_pyg(padded, torch.from_numpy)), g)
+    with pytest.raises(ArgumentError, match="no place for features of graphs"):
+        conversions.to_pyg(g.replace(graphs=np.ones((1, 2))), torch.from_numpy)
 
 
 def test_bare_arrays_get_pygs_names(pyg_data):

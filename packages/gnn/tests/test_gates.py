@@ -163,3 +163,13 @@ def test_gates_come_after_attention_over_several_relations(edges, rng, engine):
         engine
     )()
     np.testing.assert_allclose(run(half).numpy(), run(index.ungated).numpy() / 2, rtol=1e-6)
+
+
+def test_gates_go_with_their_edges_into_batches_and_out_of_them(edges):
+    one = gnn.graph(np.ones((12, 1)), *edges[:2])
+    one = one.replace(index=dataclasses.replace(one.index, gates=np.arange(40, dtype="float32")))
+    plain = gnn.graph(np.ones((2, 1)), [0], [1])
+    made = gnn.batch([one, plain], num_nodes=16, num_edges=50, num_graphs=3)
+    assert made.index.gates.tolist() == [*range(40), *[1] * 10]
+    assert gnn.unbatch(made)[0].index.gates.tolist() == [*range(40)]
+    assert gnn.take_graphs(made, [1, 0]).index.gates.tolist() == [1, *range(40)]

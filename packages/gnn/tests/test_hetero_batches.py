@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_named_all_at_once():
         ArgumentError, match="graph 1 and graph 0 differ in nodes: only one has 'shop'"
     ):
         gnn.hetero_batch([one(), one(shop=2)])
-    with pytest.raises(ShapeError, match="item nodes.*different structures or shapes"):
+    with pytest.raises(ShapeError, match="item nodes of graph 1 are of another structure or shape"):
         gnn.hetero_batch([one(), one(item=np.ones((3, 5), "float32"))])
     with pytest.raises(ArgumentError, match="no graphs to batch"):
         gnn.hetero_batch([])
@@ -256,3 +256,29 @@ def test_types_that_cannot_be_are_refused():
         call(relations=3)
     with pytest.raises(ArgumentError, match="relations=0"):
         call(types=np.int32([0, 1]), relations=0)
+
+
+def test_loops_of_padding_are_left_out_and_known_loops_stay():
+    knows = ("user", "knows", "user")
+    one = gnn.hetero_graph({"user": np.ones((3, 2))}, {knows: ([0, 2], [1, 0])})
+    padded = gnn.hetero_batch([one, one], num_nodes={"user": 8}, num_edges={knows: 6})
+    index, _ = gnn.add_self_loops(padded.index[knows])  # the two nodes of padding have loops, too
+    looped = padded.replace(index={knows: index})
+    want, _ = gnn.add_self_loops(one.index[knows])
+    for out in (gnn.hetero_unbatch(looped), gnn.hetero_unbatch(gnn.hetero_batch([looped, looped]))):
+        for g in out:
+            assert g.index[knows].loops
+            for a, b in zip(g.index[knows].arrays, want.arrays):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_edges_into_padding_and_unknown_fields_are_refused():
+    knows = ("user", "knows", "user")
+    one = gnn.hetero_graph({"user": np.ones((3, 2))}, {knows: ([0, 2], [1, 0])})
+    padded = gnn.hetero_batch([one], num_nodes={"user": 5})
+    crossing, _ = gnn.edge_index([0, 4], [1, 0], 5)
+    with pytest.raises(mg.errors.ArgumentError, match="edges between its graphs and its padding"):
+        gnn.hetero_unbatch(padded.replace(index={knows: crossing}))
+    for g in (one, gnn.graph(np.ones((2, 1)), [0], [1])):
+        with pytest.raises(TypeError, match="noodes"):
+            g.replace(noodes=1)

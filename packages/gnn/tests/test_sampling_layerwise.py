@@ -129,3 +129,9 @@ def test_what_does_not_fit(whole):
         layerwise([], store, x)
     with pytest.raises(ArgumentError, match="nodes: 70 rows are needed"):
         layerwise([gnn.neighbor_sum], store, x[:-1])
+
+
+def test_no_nodes_at_a_time_is_an_error():
+    path = gnn.GraphStore.from_edges([1], [0], num_nodes=2)
+    with pytest.raises(mg.errors.ArgumentError, match="batch_size=0 must be 1 or more"):
+        gnn.layerwise([gnn.neighbor_sum], path, np.ones((2, 1), "float32"), batch_size=0)

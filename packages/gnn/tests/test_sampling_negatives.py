@@ -253,3 +253,14 @@ def test_what_cannot_be_linked(rng):
         LinkSampler(store, (2,), 2, end="head")
     with pytest.raises(ShapeError, match=r"\[at most 2, 2\]"):
         LinkSampler(store, (2,), 2)([[0, 1]] * 3)
+
+
+def test_of_a_graph_with_nearly_all_edges_the_few_others_are_found_at_once():
+    n = 400
+    pairs = np.arange(n * n)
+    free = np.array([5, 401, 80_005])  # no loops
+    s, r = np.divmod(np.delete(pairs, free), n)
+    found = np.stack(negative_edges(GraphStore.from_edges(s, r, num_nodes=n), 300), 1)
+    want, counts = np.unique(found[:, 0] * n + found[:, 1], return_counts=True)
+    loops = np.flatnonzero(free // n == free % n)
+    assert want.tolist() == np.delete(free, loops).tolist() and counts.min() > 60

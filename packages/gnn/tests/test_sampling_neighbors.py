@@ -333,6 +333,7 @@ def test_a_sample_with_types(kernels, typed, rng):
         assert len(set(ids[t][:real])) == real
         np.testing.assert_array_equal(sampled.graph.nodes[t][:real], x[t][ids[t][:real]])
         assert sampled.graph.num_nodes(t) == len(ids[t])
+        assert sampled.graph.node_mask(t).tolist() == [i < real for i in range(len(ids[t]))]
     for r, store in typed.items():
         index, (s, _, t) = sampled.graph.index[r], r
         edges = index.offsets[-1]

@@ -77,9 +77,7 @@ class GraphBatch:
 
     def replace(self, **changes: Any) -> GraphBatch:
         """The same with other ``nodes``, ``edges`` or ``graphs``; of other numbers only what fits."""
-        return GraphBatch(
-            **{f.name: changes.get(f.name, getattr(self, f.name)) for f in fields(self)}
-        )
+        return replace(self, **changes)
 
     def __repr__(self) -> str:
         return f"GraphBatch({self.num_graphs} graphs, {self.num_nodes} nodes, {self.index.num_edges} edges)"
@@ -147,16 +145,12 @@ def graph(
         raise at_user_line(type(problems[0])("; ".join(map(str, problems))))
     return GraphBatch(
         nodes, index, taken(edges, places), mg.tree.map(lambda x: np.asarray(x)[None], graphs),
-        np.zeros(num_nodes, "int32"), _offsets(num_nodes), np.int32(1),
+        *_whose(np.asarray([num_nodes])), np.int32(1),
     )  # fmt: skip
 
 
 def _rows(x: Any) -> int:
     return next(iter(np.shape(x)), 0)
-
-
-def _offsets(n: int) -> np.ndarray:
-    return np.asarray([0, n], "int32")
 
 
 def taken(features: Any, places: Any) -> Any:
@@ -260,6 +254,7 @@ def take_graphs(
         (g.index.order[edges_at] + np.repeat(edge_moves, edge_counts)).astype("int32"),
         _ended(g.index.sender_offsets[at] + np.repeat(edge_moves, counts), len(edges_at)),
         g.index.loops,
+        taken(g.index.gates, edges_at),
     )
     made = GraphBatch(
         taken(g.nodes, at), index, taken(g.edges, edges_at), taken(g.graphs, numbers),
@@ -270,22 +265,7 @@ def take_graphs(
 
 def _concatenated(graphs: Sequence[GraphBatch]) -> GraphBatch:
     """Graphs without padding, one after another: what is sorted in each is sorted in all."""
-    nodes = np.asarray([g.num_nodes for g in graphs])
-    edges = np.asarray([g.index.num_edges for g in graphs])
-    if (most := max(nodes.sum(), edges.sum())) >= 2**31:
-        raise at_user_line(ArgumentError(f"{most:,} nodes or edges are more than an int32 counts"))
-    by_edge = np.repeat(_starts(nodes).astype("int32"), edges)
-    edge_by_edge, edge_by_node = (
-        np.repeat(_starts(edges).astype("int32"), n) for n in (edges, nodes)
-    )
-    whole = lambda name: np.concatenate([getattr(g.index, name) for g in graphs])  # noqa: E731
-    ends = lambda name: np.concatenate([getattr(g.index, name)[:-1] for g in graphs])  # noqa: E731
-    index = EdgeIndex(
-        whole("senders") + by_edge, whole("receivers") + by_edge,
-        _ended(ends("offsets") + edge_by_node, edges.sum()), whole("targets") + by_edge,
-        whole("order") + edge_by_edge, _ended(ends("sender_offsets") + edge_by_node, edges.sum()),
-        all(g.index.loops for g in graphs),
-    )  # fmt: skip
+    index = joined_index([g.index for g in graphs])
     features = {k: joined(k, [getattr(g, k) for g in graphs]) for k in ("nodes", "edges", "graphs")}
     counts = np.concatenate([g.graph_offsets[1:] - g.graph_offsets[:-1] for g in graphs])
     return GraphBatch(
@@ -305,34 +285,68 @@ def _padded(
         raise at_user_line(ArgumentError("; ".join(over)))
     if sizes == have:
         return g
-    i, nodes, graphs = g.index, sizes["nodes"], sizes["graphs"]
-    index = EdgeIndex(
-        i.senders, i.receivers, _filled(i.offsets, nodes + 1, i.num_edges), i.targets, i.order,
-        _filled(i.sender_offsets, nodes + 1, i.num_edges), i.loops,
-    )  # fmt: skip
-    zeros = lambda tree, n: mg.tree.map(lambda x: _filled(x, n, 0), tree)  # noqa: E731
+    nodes, graphs = sizes["nodes"], sizes["graphs"]
+    index = padded_index(g.index, sizes["edges"], nodes, nodes)
+    zeros = lambda tree, n: mg.tree.map(lambda x: filled(x, n, 0), tree)  # noqa: E731
     return GraphBatch(
-        zeros(g.nodes, nodes), padded_index(index, sizes["edges"]), zeros(g.edges, sizes["edges"]),
-        zeros(g.graphs, graphs), _filled(g.node_graph, nodes, graphs),
-        _filled(g.graph_offsets, graphs + 1, g.num_nodes), g.num_real_graphs,
+        zeros(g.nodes, nodes), index, zeros(g.edges, sizes["edges"]),
+        zeros(g.graphs, graphs), filled(g.node_graph, nodes, graphs),
+        filled(g.graph_offsets, graphs + 1, g.num_nodes), g.num_real_graphs,
     )  # fmt: skip
 
 
-def padded_index(index: EdgeIndex, num_edges: int) -> EdgeIndex:
-    """The same edges, in arrays of ``num_edges``."""
-    filled = {
-        "senders": index.num_senders, "receivers": index.num_receivers, "targets": index.num_receivers,
-    }  # fmt: skip
-    parts = {k: _filled(getattr(index, k), num_edges, n) for k, n in filled.items()}
-    order = np.arange(num_edges, dtype="int32")  # padding comes last in both orders
-    order[: index.num_edges] = index.order
+def joined_index(parts: Sequence[EdgeIndex]) -> EdgeIndex:
+    """Indices of different nodes as one: what is sorted in each is sorted in all."""
+    edges, senders, receivers = (
+        np.asarray([getattr(i, n) for i in parts])
+        for n in ("num_edges", "num_senders", "num_receivers")
+    )
+    if (most := max(x.sum() for x in (edges, senders, receivers))) >= 2**31:
+        raise at_user_line(ArgumentError(f"{most:,} nodes or edges are more than an int32 counts"))
+    moved = lambda by, counts: np.repeat(_starts(by).astype("int32"), counts)  # noqa: E731
+    whole = lambda name: np.concatenate([getattr(i, name) for i in parts])  # noqa: E731
+    ends = lambda name: np.concatenate([getattr(i, name)[:-1] for i in parts])  # noqa: E731
+    gates = None
+    if any(i.gates is not None for i in parts):
+        gates = np.concatenate([i.gated(np.ones(i.num_edges, "float32")) for i in parts])
     return EdgeIndex(
-        offsets=index.offsets, sender_offsets=index.sender_offsets, loops=index.loops, order=order,
-        **parts,
+        whole("senders") + moved(senders, edges), whole("receivers") + moved(receivers, edges),
+        _ended(ends("offsets") + moved(edges, receivers), edges.sum()),
+        whole("targets") + moved(receivers, edges), whole("order") + moved(edges, edges),
+        _ended(ends("sender_offsets") + moved(edges, senders), edges.sum()),
+        all(i.loops for i in parts), gates,
     )  # fmt: skip
 
 
-def _filled(x: Any, n: int, fill: Any) -> np.ndarray:
+def padded_index(
+    index: EdgeIndex, num_edges: int, senders: int | None = None, receivers: int | None = None
+) -> EdgeIndex:
+    """The same edges, in arrays of ``num_edges``; among so many nodes, None: as many as there are."""
+    i, real = index, index.num_edges
+    senders = i.num_senders if senders is None else senders
+    receivers = i.num_receivers if receivers is None else receivers
+    order = np.arange(num_edges, dtype="int32")  # padding comes last in both orders
+    order[:real] = i.order
+    return EdgeIndex(
+        filled(i.senders, num_edges, senders), filled(i.receivers, num_edges, receivers),
+        filled(i.offsets, receivers + 1, real), filled(i.targets, num_edges, receivers), order,
+        filled(i.sender_offsets, senders + 1, real), i.loops,
+        None if i.gates is None else filled(i.gates, num_edges, 1),
+    )  # fmt: skip
+
+
+def span_index(index: EdgeIndex, senders: tuple[int, int], receivers: tuple[int, int]) -> EdgeIndex:
+    """The edges of one part of a joined index: from and into nodes ``first`` up to ``last``."""
+    i, (s, t), (a, b) = index, senders, receivers
+    lo, hi = int(i.offsets[a]), int(i.offsets[b])
+    return EdgeIndex(
+        i.senders[lo:hi] - s, i.receivers[lo:hi] - a, i.offsets[a : b + 1] - lo,
+        i.targets[lo:hi] - a, i.order[lo:hi] - lo, i.sender_offsets[s : t + 1] - lo, i.loops,
+        None if i.gates is None else i.gates[lo:hi],
+    )  # fmt: skip
+
+
+def filled(x: Any, n: int, fill: Any) -> np.ndarray:
     """``n`` rows: those of ``x``, then ``fill``."""
     x = np.asarray(x)
     out = np.full((n, *x.shape[1:]), fill, x.dtype)
@@ -383,7 +397,7 @@ def joined(what: str, trees: Sequence[Any], n: int | None = None) -> Any:
                 )
             )
     whole = [np.concatenate(parts) for parts in zip(*leaves)]
-    whole = whole if n is None else [_filled(x, n, 0) for x in whole]
+    whole = whole if n is None else [filled(x, n, 0) for x in whole]
     return mg.tree.unflatten(structure[0], whole)
 
 
@@ -398,7 +412,7 @@ def check_batchable(graphs: Sequence[Any]) -> None:
 def node_graphs(counts: Any, num_nodes: int, num_graphs: int) -> tuple[np.ndarray, np.ndarray]:
     """``node_graph`` and ``graph_offsets`` of graphs of so many nodes, padded."""
     of, offsets = _whose(np.asarray(counts, "int64"))
-    return _filled(of, num_nodes, num_graphs), _filled(offsets, num_graphs + 1, len(of))
+    return filled(of, num_nodes, num_graphs), filled(offsets, num_graphs + 1, len(of))
 
 
 def rows(tree: Any, start: int, stop: int) -> Any:
@@ -406,12 +420,31 @@ def rows(tree: Any, start: int, stop: int) -> Any:
     return mg.tree.map(lambda x: np.asarray(x)[start:stop], tree)
 
 
-def first_edges(index: EdgeIndex, edges: int, receivers: int, senders: int) -> EdgeIndex:
-    """The index of fewer edges and nodes, where what is left out is padding."""
+def real_edges(index: EdgeIndex, senders: int, receivers: int, what: Any) -> EdgeIndex:
+    """The edges between the first ``senders`` and ``receivers``, where all else is padding.
+
+    Raises:
+        ArgumentError: there are edges from the one to the other.
+    """
+    i, edges = (
+        index,
+        int(index.offsets[receivers]),
+    )  # nodes that are padding may have edges, such as loops
+    if int(i.sender_offsets[senders]) != edges or (i.senders[:edges] >= senders).any():
+        raise at_user_line(ArgumentError(f"{what} has edges between its graphs and its padding"))
     return replace(
-        index.first(edges), offsets=index.offsets[: receivers + 1],
-        sender_offsets=index.sender_offsets[: senders + 1],
+        i.first(edges), offsets=i.offsets[: receivers + 1],
+        sender_offsets=i.sender_offsets[: senders + 1],
     )  # fmt: skip
+
+
+def on_host(g: Any) -> Any:
+    """A batch in NumPy's arrays. Raises `ArgumentError` for one that is being traced."""
+    check_batchable([g])
+    leaves, structure = mg.tree.flatten(g)
+    if all(isinstance(x, (np.ndarray, np.generic)) for x in leaves):
+        return g
+    return mg.tree.unflatten(structure, [np.asarray(x) for x in leaves])
 
 
 def unpadded(g: GraphBatch) -> GraphBatch:
@@ -420,20 +453,15 @@ def unpadded(g: GraphBatch) -> GraphBatch:
     Raises:
         ArgumentError: it is being traced; or it has edges between its graphs and its padding.
     """
-    check_batchable([g])
-    leaves, structure = mg.tree.flatten(g)
-    if not all(isinstance(x, (np.ndarray, np.generic)) for x in leaves):
-        g = mg.tree.unflatten(structure, [np.asarray(x) for x in leaves])
-    i, graphs, nodes = g.index, int(g.num_real_graphs), int(g.graph_offsets[-1])
-    edges = int(i.offsets[nodes])  # nodes that are padding may have edges, such as loops
-    if (nodes, edges, graphs) == (g.num_nodes, i.num_edges, g.num_graphs):
+    g = on_host(g)
+    graphs, nodes = int(g.num_real_graphs), int(g.graph_offsets[-1])
+    index = real_edges(g.index, nodes, nodes, g)
+    edges = index.num_edges
+    if (nodes, edges, graphs) == (g.num_nodes, g.index.num_edges, g.num_graphs):
         return g
-    if int(i.sender_offsets[nodes]) != edges or (i.senders[:edges] >= nodes).any():
-        raise at_user_line(ArgumentError(f"{g} has edges between its graphs and its padding"))
     return GraphBatch(
-        rows(g.nodes, 0, nodes), first_edges(i, edges, nodes, nodes), rows(g.edges, 0, edges),
-        rows(g.graphs, 0, graphs), g.node_graph[:nodes], g.graph_offsets[: graphs + 1],
-        np.int32(graphs),
+        rows(g.nodes, 0, nodes), index, rows(g.edges, 0, edges), rows(g.graphs, 0, graphs),
+        g.node_graph[:nodes], g.graph_offsets[: graphs + 1], np.int32(graphs),
     )  # fmt: skip
 
 
@@ -448,14 +476,9 @@ def unbatch(g: GraphBatch) -> list[GraphBatch]:
     g, out = unpadded(g), []
     for k in range(g.num_graphs):
         a, b = (int(n) for n in g.graph_offsets[k : k + 2])
-        lo, hi = int(g.index.offsets[a]), int(g.index.offsets[b])
-        i = g.index
-        index = EdgeIndex(
-            i.senders[lo:hi] - a, i.receivers[lo:hi] - a, i.offsets[a : b + 1] - lo,
-            i.targets[lo:hi] - a, i.order[lo:hi] - lo, i.sender_offsets[a : b + 1] - lo, i.loops,
-        )  # fmt: skip
+        index, lo = span_index(g.index, (a, b), (a, b)), int(g.index.offsets[a])
         made = GraphBatch(
-            rows(g.nodes, a, b), index, rows(g.edges, lo, hi), rows(g.graphs, k, k + 1),
+            rows(g.nodes, a, b), index, rows(g.edges, lo, lo + index.num_edges), rows(g.graphs, k, k + 1),
             *_whose(np.asarray([b - a])), np.int32(1),
         )  # fmt: skip
         out.append(made)

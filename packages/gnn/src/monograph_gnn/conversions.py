@@ -13,8 +13,8 @@ import numpy as np
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
-from .batches import GraphBatch, graph, unbatch, unpadded
-from .hetero_batches import HeteroBatch, hetero_graph
+from .batches import GraphBatch, graph, node_graphs, unbatch, unpadded
+from .hetero_batches import HeteroBatch, hetero_graph, hetero_unbatch, hetero_unpadded
 from .index import EdgeIndex, edge_index
 from .transforms import both_ways
 
@@ -70,10 +70,10 @@ def from_pyg(
     _raise(problems, data)
     senders, receivers = host(data.edge_index)
     made = graph(parts["nodes"], senders, receivers, edges=parts["edges"] or None, num_nodes=n)
-    offsets = np.cumsum([0, *counts]).astype("int32")
+    node_graph, offsets = node_graphs(counts, n, len(counts))
     return made.replace(
-        graphs=parts["graphs"] or None, graph_offsets=offsets, num_real_graphs=np.int32(len(counts)),
-        node_graph=np.repeat(np.arange(len(counts), dtype="int32"), counts),
+        graphs=parts["graphs"] or None, graph_offsets=offsets, node_graph=node_graph,
+        num_real_graphs=np.int32(len(counts)),
     )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def to_pyg(g: GraphBatch | HeteroBatch, tensor: Callable[[np.ndarray], Any]) -> 
     ``edge_attr``, of graphs ``y``. Padding is left out.
 
     Raises:
-        ArgumentError: features nested deeper than in a dict.
+        ArgumentError: features nested deeper than in a dict, or of graphs that have several types.
 
     ``from_pyg(to_pyg(g, torch.from_numpy))`` has the same arrays.
     """
@@ -140,6 +140,15 @@ def to_pyg(g: GraphBatch | HeteroBatch, tensor: Callable[[np.ndarray], Any]) -> 
     made = lambda x: tensor(np.array(x))  # noqa: E731 - of its own, writable
     ends = lambda i: made(np.stack([i.senders, i.receivers]).astype("int64"))  # noqa: E731
     if isinstance(g, HeteroBatch):
+        if g.graphs is not None:
+            raise at_user_line(
+                ArgumentError(
+                    "PyG's HeteroData has no place for features of graphs; replace(graphs=None)"
+                )
+            )
+        g = hetero_unpadded(g)
+        if g.num_graphs != 1:
+            return Batch.from_data_list([to_pyg(one, tensor) for one in hetero_unbatch(g)])
         data = HeteroData()
         for kind, features in g.nodes.items():
             data[kind].num_nodes = g.num_nodes(kind)
@@ -147,10 +156,9 @@ def to_pyg(g: GraphBatch | HeteroBatch, tensor: Callable[[np.ndarray], Any]) -> 
                 if np.shape(x)[1:] != (0,):  # what stands for no features
                     data[kind][name] = made(x)
         for relation, index in g.index.items():
-            n = int(index.offsets[-1])
-            data[relation].edge_index = ends(index)[:, :n]
+            data[relation].edge_index = ends(index)
             for name, x in _named(g.edges.get(relation), "edge_attr").items():
-                data[relation][name] = made(x)[:n]
+                data[relation][name] = made(x)
         return data
     g = unpadded(g)
     if g.num_graphs != 1:

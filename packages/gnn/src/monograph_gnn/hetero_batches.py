@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import monograph as mg
@@ -13,14 +13,17 @@ from monograph.tracing import at_user_line
 
 from .batches import (
     check_batchable,
-    first_edges,
     joined,
+    joined_index,
     membership,
     misfits,
     node_graphs,
+    on_host,
     padded_index,
+    real_edges,
     register,
     rows,
+    span_index,
     taken,
 )
 from .index import EdgeIndex, edge_index, edge_problems
@@ -104,9 +107,7 @@ class HeteroBatch:
 
     def replace(self, **changes: Any) -> HeteroBatch:
         """The same with other ``nodes``, ``edges`` or ``graphs``; of other numbers only what fits."""
-        return HeteroBatch(
-            **{f.name: changes.get(f.name, getattr(self, f.name)) for f in fields(self)}
-        )
+        return replace(self, **changes)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{k}: {self.num_nodes(k)}" for k in self.nodes)
@@ -199,13 +200,13 @@ def hetero_batch(
     ...                    {("user", "buys", "item"): ([0, 1], [0, 0])})
     >>> two = hetero_batch([one, one], num_nodes={"user": 6})
     >>> two
-    HeteroBatch(2 graphs; nodes item: 2, user: 6; edges user-buys-item: 4)
+    HeteroBatch(2 graphs; nodes user: 6, item: 2; edges user-buys-item: 4)
     >>> two.index["user", "buys", "item"].receivers.tolist(), two.node_graph["user"].tolist()
     ([0, 0, 1, 1], [0, 0, 1, 1, 2, 2])
     """
     check_batchable(graphs)
     _check_alike(graphs)
-    graphs = [mg.tree.map(np.asarray, hetero_unpadded(g)) for g in graphs]
+    graphs = [hetero_unpadded(g) for g in graphs]
     first = graphs[0]
     have: dict[Any, int] = {k: sum(g.num_nodes(k) for g in graphs) for k in first.nodes}
     have |= {r: sum(g.index[r].num_edges for g in graphs) for r in first.index}
@@ -219,15 +220,12 @@ def hetero_batch(
     if problems:
         raise at_user_line(ArgumentError("; ".join(problems)))
     sizes = {k: int(asked.get(k, n)) for k, n in have.items()}
-    starts = {k: np.cumsum([0, *[g.num_nodes(k) for g in graphs]]) for k in first.nodes}
-    index = {}
-    for r in first.index:
-        senders, receivers = (
-            np.concatenate([getattr(g.index[r], end) + s for g, s in zip(graphs, starts[k])])
-            for end, k in (("senders", r[0]), ("receivers", r[2]))
+    index = {
+        r: padded_index(
+            joined_index([g.index[r] for g in graphs]), sizes[r], sizes[r[0]], sizes[r[2]]
         )
-        made, _ = edge_index(senders, receivers, sizes[r[2]], sizes[r[0]])
-        index[r] = padded_index(made, sizes[r])
+        for r in first.index
+    }
     of = {}
     for k in first.nodes:
         counts = [np.diff(g.graph_offsets[k]) for g in graphs]  # type: ignore[index]
@@ -254,14 +252,18 @@ def _check_alike(graphs: Sequence[HeteroBatch]) -> None:
 
 
 def hetero_unpadded(g: HeteroBatch) -> HeteroBatch:
-    """The batch without its padding."""
+    """The batch without its padding, in NumPy's arrays.
+
+    Raises:
+        ArgumentError: it is being traced; or it has edges between its graphs and its padding.
+    """
+    g = on_host(g)
     graphs = int(g.num_real_graphs)
     nodes = {k: int(v[-1]) for k, v in g.graph_offsets.items()}  # type: ignore[union-attr]
-    edges = {r: int(i.offsets[-1]) for r, i in g.index.items()}
+    index = {r: real_edges(i, nodes[r[0]], nodes[r[2]], g) for r, i in g.index.items()}
     return HeteroBatch(
         {k: rows(v, 0, nodes[k]) for k, v in g.nodes.items()},
-        {r: first_edges(i, edges[r], nodes[r[2]], nodes[r[0]]) for r, i in g.index.items()},
-        {r: rows(v, 0, edges[r]) for r, v in g.edges.items()}, rows(g.graphs, 0, graphs),
+        index, {r: rows(v, 0, index[r].num_edges) for r, v in g.edges.items()}, rows(g.graphs, 0, graphs),
         {k: v[: nodes[k]] for k, v in g.node_graph.items()},  # type: ignore[union-attr]
         {k: v[: graphs + 1] for k, v in g.graph_offsets.items()},  # type: ignore[union-attr]
         np.int32(graphs),
@@ -276,19 +278,15 @@ def hetero_unbatch(g: HeteroBatch) -> list[HeteroBatch]:
     >>> hetero_unbatch(hetero_batch([one, one], num_nodes={"user": 9}))[1]
     HeteroBatch(nodes user: 2; edges user-knows-user: 1)
     """
-    g = mg.tree.map(np.asarray, hetero_unpadded(g))
-    out = []
+    g, out = hetero_unpadded(g), []
     for k in range(g.num_graphs):
-        spans = {t: [int(n) for n in v[k : k + 2]] for t, v in g.graph_offsets.items()}  # type: ignore[union-attr]
+        spans = {t: (int(v[k]), int(v[k + 1])) for t, v in g.graph_offsets.items()}  # type: ignore[union-attr]
         nodes = {t: rows(v, *spans[t]) for t, v in g.nodes.items()}
-        counts = {t: b - a for t, (a, b) in spans.items()}
         index, edges = dict[Relation, EdgeIndex](), dict[Relation, Any]()
         for r, i in g.index.items():
-            (s, _), (a, b) = spans[r[0]], spans[r[2]]
-            first, last = int(i.offsets[a]), int(i.offsets[b])
-            ends = i.senders[first:last] - s, i.receivers[first:last] - a
-            index[r], places = edge_index(*ends, counts[r[2]], counts[r[0]])
+            index[r] = span_index(i, spans[r[0]], spans[r[2]])
             if r in g.edges:
-                edges[r] = taken(rows(g.edges[r], first, last), places)
+                first = int(i.offsets[spans[r[2]][0]])
+                edges[r] = rows(g.edges[r], first, first + index[r].num_edges)
         out.append(HeteroBatch(nodes, index, edges, rows(g.graphs, k, k + 1)))
     return out

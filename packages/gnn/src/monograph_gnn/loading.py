@@ -11,7 +11,7 @@ import numpy as np
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
-from .batches import GraphBatch, batch, take_graphs, unpadded
+from .batches import GraphBatch, batch, filled, take_graphs, unpadded
 
 _EPOCHS, _SEEN = 8, 256
 """How many epochs, and at most batches, are drawn to see how large batches get."""
@@ -274,11 +274,7 @@ class GraphLoader:
         if self.labels is None:
             return made
 
-        def padded(x: np.ndarray) -> np.ndarray:
-            out = np.zeros((made.num_graphs, *x.shape[1:]), x.dtype)
-            out[: len(numbers)] = x[numbers]
-            return out
-
+        padded = lambda x: filled(x[numbers], made.num_graphs, 0)  # noqa: E731
         return made, mg.tree.map(padded, self.labels), padded(np.ones(len(self), "float32"))
 
     def __repr__(self) -> str:

@@ -134,7 +134,8 @@ def _min(index: EdgeIndex, values: Any) -> Any:
 
 
 def _var(index: EdgeIndex, values: Any) -> Any:
-    return _mean(index, values * values) - mg.square(_mean(index, values))
+    # as the mean of squares less the mean's square, slopes of std lose three of float32's seven digits
+    return _mean(index, mg.square(values - received(index, _mean(index, values))))
 
 
 def _std(index: EdgeIndex, values: Any) -> Any:
@@ -152,7 +153,7 @@ AGGREGATIONS: dict[str, Callable[[EdgeIndex, Any], Any]] = {
     "softmax": _softmax,
 }  # fmt: skip
 """Aggregations by name. A node at which nothing arrives has 0. ``softmax`` weighs values by their own
-softmax (Li et al. 2020, "DeeperGCN"); ``var`` is the mean of squares less the square of the mean."""
+softmax (Li et al. 2020, "DeeperGCN"); ``var`` is the mean square of what differs from the mean."""
 
 
 def aggregate(index: EdgeIndex, values: Any, how: Aggregation = "sum") -> Any:

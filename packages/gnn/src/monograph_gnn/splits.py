@@ -8,8 +8,8 @@ import numpy as np
 from monograph.errors import ArgumentError
 from monograph.tracing import at_user_line
 
-from .batches import GraphBatch, graph, taken, unpadded
-from .transforms import both_ways
+from .batches import GraphBatch, taken, unpadded
+from .transforms import both_ways, with_edges
 
 
 class NodeSplit(NamedTuple):
@@ -133,6 +133,7 @@ def split_links(
         ArgumentError: more links than there are, or than pairs of nodes that are none; edges that have
             no reverse, with ``undirected``; several graphs.
 
+    >>> from monograph_gnn import graph
     >>> g = graph(None, [0, 1, 2, 3, 0], [1, 2, 3, 4, 4], num_nodes=5)
     >>> parts = split_links(g, validation=1, test=1)
     >>> [(part.graph.index.num_edges, len(part.labels)) for part in parts]
@@ -154,6 +155,8 @@ def split_links(
     problems += [f"{k}={n} must not be negative" for k, n in sizes.items() if n < 0]
     if rest < 0:
         problems.append(f"validation and test take {sum(sizes.values())} of {len(links)} links")
+    if negatives < 0:
+        problems.append(f"negatives={negatives} must not be negative")
     if not 0 <= disjoint < 1:
         problems.append(f"disjoint={disjoint} must be from 0 up to 1")
     if problems:
@@ -173,10 +176,9 @@ def split_links(
         known = np.sort(known)
         ways = both_ways if undirected else lambda s, r: (s, r, np.arange(len(s)))
         s, r, was = ways(senders[known], receivers[known])
-        made = graph(g.nodes, s, r, edges=taken(taken(g.edges, known), was), num_nodes=g.num_nodes)
         tasks.append(
             LinkTask(
-                g.replace(index=made.index, edges=made.edges),
+                with_edges(g, s, r, taken(g.edges, known[was])),
                 np.concatenate([senders[real], a[lo:hi]]).astype("int32"),
                 np.concatenate([receivers[real], b[lo:hi]]).astype("int32"),
                 np.repeat(np.asarray([1, 0], "float32"), [len(real), hi - lo]),

@@ -105,7 +105,7 @@ def _coalesced(g: GraphBatch, senders: Any, receivers: Any, edges: Any, reduce: 
         return out.astype(x.dtype)
 
     receivers, senders = np.divmod(found, max(g.num_nodes, 1))
-    return _with_edges(g, senders, receivers, mg.tree.map(reduced, edges))
+    return with_edges(g, senders, receivers, mg.tree.map(reduced, edges))
 
 
 def remove_self_loops(g: GraphBatch) -> GraphBatch:
@@ -116,10 +116,10 @@ def remove_self_loops(g: GraphBatch) -> GraphBatch:
     """
     g = unpadded(g)
     kept = np.flatnonzero(g.index.senders != g.index.receivers)
-    return _with_edges(g, g.index.senders[kept], g.index.receivers[kept], taken(g.edges, kept))
+    return with_edges(g, g.index.senders[kept], g.index.receivers[kept], taken(g.edges, kept))
 
 
-def _with_edges(g: GraphBatch, senders: Any, receivers: Any, edges: Any) -> GraphBatch:
+def with_edges(g: GraphBatch, senders: Any, receivers: Any, edges: Any) -> GraphBatch:
     """The same nodes and graphs with other edges, which have their features' order."""
     made = graph(g.nodes, senders, receivers, edges=edges, num_nodes=g.num_nodes)
     return g.replace(index=made.index, edges=made.edges)

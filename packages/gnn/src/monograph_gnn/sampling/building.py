@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from monograph.errors import ArgumentError
 from monograph.storage import refused
 from monograph.tracing import at_user_line
 
 from ..index import edge_problems
-from .store import BLOCK, GraphStore
+from .store import BLOCK, GraphStore, too_many
 
 
 def build_store(
@@ -24,8 +25,8 @@ def build_store(
     """Write the store of edges that come in chunks, and open it.
 
     Two passes (an external counting sort): the first counts each node's edges and lays them aside in a
-    scratch file beside ``path``, the second puts every edge where it belongs. Memory is taken for 16
-    bytes a node and a chunk, on disk for 12 bytes an edge besides the result; all but the result is
+    scratch file beside ``path``, the second puts every edge where it belongs. Memory is taken for 24
+    bytes a node and a chunk, on disk for 12 bytes an edge (16 with places) besides the result; all but the result is
     gone afterwards.
 
     Args:
@@ -45,6 +46,8 @@ def build_store(
     (GraphStore(6 edges, 4 nodes), [1, 0, 2, 1, 3, 2])
     """
     counts = {"senders": num_nodes if num_senders is None else num_senders, "receivers": num_nodes}
+    if problems := [*too_many(counts)]:
+        raise at_user_line(ArgumentError("; ".join(map(str, problems))))
     target = Path(path)
     with _refusals(target):
         scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")

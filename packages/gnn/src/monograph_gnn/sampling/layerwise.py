@@ -15,7 +15,7 @@ from monograph.tracing import at_user_line
 
 from ..hetero_batches import Relation
 from .neighbors import NeighborSampler
-from .relations import NODE, ONLY
+from .relations import NODE, ONLY, node_counts, unfit_types
 from .store import GraphStore
 
 
@@ -56,16 +56,19 @@ def layerwise(
     """
     if not layers:
         raise at_user_line(ArgumentError("there are no layers"))
+    if batch_size < 1:
+        raise at_user_line(ArgumentError(f"batch_size={batch_size} must be 1 or more"))
     whole = isinstance(stores, GraphStore)
     relations: Any = {ONLY: stores} if whole else stores
-    kinds = {
-        t: n for r, s in relations.items() for t, n in ((r[0], s.num_senders), (r[2], s.num_nodes))
-    }
+    if problems := unfit_types(relations):
+        raise at_user_line(ArgumentError("; ".join(problems)))
+    kinds = node_counts(relations)
+    cuts = {k: _bounds(relations, k, n, batch_size, max_edges) for k, n in kinds.items()}
     x = {NODE: features} if whole else features
     for number, layer in enumerate(layers):
         made: dict[str, Any] = {}
         for kind, count in kinds.items():
-            bounds, most = _bounds(relations, kind, count, batch_size, max_edges)
+            bounds, most = cuts[kind]
             room = _room(most, kinds, kind, batch_size)
             sampler = NeighborSampler(
                 stores, (-1,), batch_size if whole else {kind: batch_size}, nodes=x[NODE] if whole else x,

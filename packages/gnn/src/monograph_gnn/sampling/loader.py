@@ -113,7 +113,12 @@ class Loader:
             raise at_user_line(
                 ArgumentError(f"this state is of a loader of {whose}; it does not fit {self!r}")
             )
-        if type(found) is not int or type(batch) is not int or not 0 <= batch <= len(self):
+        if (
+            type(found) is not int
+            or type(batch) is not int
+            or found < 0
+            or not 0 <= batch <= len(self)
+        ):
             raise at_user_line(ArgumentError(f"this state of {self!r} is damaged: {state!r}"))
         if epoch not in (None, found):
             raise at_user_line(ArgumentError(f"this state is of epoch {found}, not of {epoch}"))

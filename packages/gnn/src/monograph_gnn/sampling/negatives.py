@@ -42,7 +42,16 @@ def negative_edges(
         s, r = pairs // n, pairs % n
         return store.has_edge(s, r) | (same and not loops) & (s == r)
 
-    pairs, found = _free(np.full(count, store.num_senders * n), exists, new_key(rng))
+    every, key = store.num_senders * n, new_key(rng)
+    if every <= _FEW and 2 * store.num_edges > every:  # few are free: all of them, looked up once
+        free = np.arange(every)
+        free = free[~exists(free, free)]
+        found = np.full(count, bool(len(free)))
+        pairs = (
+            free[below(draw(states(key, np.arange(count)), 0), len(free))] if len(free) else free
+        )
+    else:
+        pairs, found = _free(np.full(count, every), exists, key)
     if not found.all():
         raise at_user_line(ArgumentError(f"{store}: there is no pair without an edge"))
     return (pairs // max(n, 1)).astype("int32"), (pairs % max(n, 1)).astype("int32")

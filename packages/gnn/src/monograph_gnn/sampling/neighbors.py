@@ -11,6 +11,7 @@ import numpy as np
 from monograph.errors import ArgumentError, ShapeError
 from monograph.tracing import at_user_line
 
+from ..batches import node_graphs
 from ..hetero_batches import HeteroBatch, Relation
 from ..index import EdgeIndex
 from .draws import Random, derived, new_key
@@ -251,7 +252,7 @@ class NeighborSampler:
         hop_nodes = {t: np.asarray(n, "int32") for t, n in found.nodes.items()}
         if self.typed:
             return SampledGraph(
-                HeteroBatch(held, index, known), node_ids, edge_ids, seeds, hop_nodes, inner,
+                self._one(held, index, known, found, nodes), node_ids, edge_ids, seeds, hop_nodes, inner,
                 tuple((t, tuple(n)) for t, n in caps.items()),
             )  # fmt: skip
         graph = one_graph(
@@ -261,6 +262,14 @@ class NeighborSampler:
             graph, node_ids[NODE], edge_ids[ONLY], seeds[NODE], hop_nodes[NODE],
             tuple(i[ONLY] for i in inner), tuple(caps[NODE]),
         )  # fmt: skip
+
+    def _one(
+        self, held: Any, index: Any, known: Any, found: _Found, nodes: Mapping[str, int]
+    ) -> HeteroBatch:
+        """One graph of several types, of which the first nodes found are no padding."""
+        of = {t: node_graphs([found.nodes[t][-1]], nodes[t], 1) for t in self.counts}
+        node_graph, offsets = ({t: v[i] for t, v in of.items()} for i in range(2))
+        return HeteroBatch(held, index, known, None, node_graph, offsets, np.int32(1))
 
     def _bucket(self, found: _Found) -> tuple[dict[str, int], dict[Relation, int]]:
         have: dict[Any, list[int]] = {**found.nodes, **found.edges}

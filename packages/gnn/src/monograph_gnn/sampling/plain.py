@@ -168,7 +168,8 @@ def index_arrays(
     receivers = np.repeat(np.arange(len(rows)), rows)
     order = np.argsort(senders, kind="stable")
     offsets = np.full(num_receivers + 1, real, "int32")
-    offsets[: len(rows) + 1] = np.cumsum([0, *rows])
+    offsets[0] = 0
+    np.cumsum(rows, out=offsets[1 : len(rows) + 1])
     sender_offsets = np.zeros(num_senders + 1, "int32")
     np.cumsum(np.bincount(senders, minlength=num_senders), out=sender_offsets[1:])
     return (

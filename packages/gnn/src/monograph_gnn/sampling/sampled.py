@@ -9,7 +9,7 @@ from typing import Any
 import monograph as mg
 import numpy as np
 
-from ..batches import GraphBatch
+from ..batches import GraphBatch, node_graphs
 from ..index import EdgeIndex
 
 
@@ -90,9 +90,7 @@ mg.tree.register(
 
 def one_graph(nodes: Any, index: EdgeIndex, edges: Any, real: int, size: int) -> GraphBatch:
     """A `GraphBatch` of one graph of ``real`` nodes in arrays of ``size``."""
-    of = np.zeros(size, "int32")
-    of[real:] = 1
-    return GraphBatch(nodes, index, edges, None, of, np.asarray([0, real], "int32"), np.int32(1))
+    return GraphBatch(nodes, index, edges, None, *node_graphs([real], size, 1), np.int32(1))
 
 
 def gathered(features: Any, ids: np.ndarray, size: int) -> Any:

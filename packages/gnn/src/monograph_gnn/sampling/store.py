@@ -98,7 +98,7 @@ class GraphStore:
             "senders": num_nodes if num_senders is None else num_senders,
             "receivers": num_nodes,
         }
-        problems = [*edge_problems(ends, counts), *_too_many(counts)]
+        problems = [*edge_problems(ends, counts), *too_many(counts)]
         if problems:
             raise at_user_line(type(problems[0])("; ".join(map(str, problems))))
         a, b = (x.astype("int64") for x in ends)
@@ -257,7 +257,8 @@ class GraphStore:
         return within & (self.senders[np.where(within, low, 0)] == s) if self.num_edges else within
 
 
-def _too_many(counts: dict[str, int]) -> list[ArgumentError]:
+def too_many(counts: dict[str, int]) -> list[ArgumentError]:
+    """What is wrong with numbers of nodes, by the end of edges that they are of."""
     return [
         ArgumentError(f"{n:,} {k} are no number of nodes that an int32 counts")
         for k, n in counts.items()
