@@ -72,6 +72,55 @@ def test_gradients():
     np.testing.assert_allclose(got["offsets/1"].numpy(), np.full(4, 2.0))
 
 
+@needs_jaxlib
+def test_nodes_of_one_name_in_two_functions_have_their_own_programs():
+    jax = pytest.importorskip("jax", reason="it writes the programs")
+    from monograph_importers.savedmodel.graph import Node, Program
+
+    def field(number, data):
+        head = [number << 3 | 2, len(data) & 127 | 128, len(data) >> 7]
+        return bytes(head) + data
+
+    def node(fn):
+        text = str(jax.jit(fn).lower(np.float32(1)).compiler_ir()).encode()
+        return Node("XlaCallModule", "XlaCallModule", [], {"module": Message(field(2, text))})
+
+    program, nodes = Program(Message(b""), "m"), [node(lambda x: -x), node(jax.numpy.sin)]
+    called = [[op.name for op in program.module(n).functions["main"].walk()] for n in nodes]
+    assert "stablehlo.negate" in called[0] and "stablehlo.sine" in called[1]
+    assert program.module(nodes[0]) is program.module(nodes[0])
+
+
+def test_what_a_called_function_writes_is_reached_though_nothing_reads_it():
+    from monograph_importers.savedmodel.graph import Function, Node, Program
+
+    def nodes(*found):
+        return {n.name: n for n in found}
+
+    class Calling(Program):
+        def functions_of(self, node):
+            return [self.functions[node.name]] if node.name in self.functions else []
+
+        def callee(self, node):
+            return self.functions[node.name]
+
+    program = Calling(Message(b""), "m")
+    call = Node("count", "StatefulPartitionedCall", ["x"], {})
+    main = Function(nodes(Node("x", "Placeholder", [], {}), call), [], [])
+    program.functions["count"] = Function(
+        nodes(
+            Node("add", "AssignAddVariableOp", ["handle"], {}),
+            Node("handle", "VarHandleOp", [], {}),
+            Node("y", "Identity", ["a", "^add"], {}),
+            Node("said", "PrintV2", ["a"], {}),
+        ),
+        ["a"],
+        ["y:output:0"],
+    )
+    ops = {n.op for n in program.reached(main, ["count"])}
+    assert {"AssignAddVariableOp", "VarHandleOp", "Identity"} <= ops and "PrintV2" not in ops
+
+
 def test_an_unknown_signature():
     with pytest.raises(ArgumentError, match="no signature 'predict'; it has serving_default"):
         savedmodel.load(MODEL, signature="predict")

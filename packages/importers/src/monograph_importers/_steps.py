@@ -24,6 +24,28 @@ class Spent(BaseException):
     """The effort of looking is at its end; nothing on the way may hold this up."""
 
 
+# in numbers computed: what is looked into for a second at most, and what a step counts as
+EFFORT, STEP = 1 << 23, 1 << 10
+
+# what Python says where a program's values are of other kinds and sizes than a rule expects
+WRONG = (
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError,
+)  # fmt: skip
+
+
+class Effort:
+    """What may still be done to look for what is missing; parts of a look share one."""
+
+    def __init__(self, left: float):
+        self.left = left
+
+    def spend(self, n: float) -> None:
+        """Raises: Spent."""
+        self.left -= n
+        if self.left < 0:
+            raise Spent
+
+
 def missing(found: Iterable[tuple[str, str, str]]) -> tuple[Unsupported, ...]:
     """``(op, where, why)`` of every step that cannot run, as one entry per op and reason.
 

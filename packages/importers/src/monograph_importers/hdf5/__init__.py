@@ -70,7 +70,7 @@ def read(path: Path, member: Member | None = None) -> Tree:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         raise damaged(path, "reading it as HDF5 comes to no end") from None
-    if done.returncode == -getattr(signal, "SIGPROF", 0):
+    if done.returncode and done.returncode == -getattr(signal, "SIGPROF", 0):
         raise damaged(path, "reading it as HDF5 takes longer than what there is in it may take")
     if done.returncode:
         raise damaged(path, f"libhdf5 dies of it (exit status {done.returncode})")

@@ -71,8 +71,8 @@ def from_exported(exported: Any, name: str | None = None) -> Imported:
     found = unsupported([module], run, signature.specs())
 
     def lacks() -> tuple[Unsupported, ...]:
-        several = Unsupported("devices", exported.nr_devices, name, "a graph is for one device")
-        return (*found(), *[several] * (exported.nr_devices != 1))
+        devices = Unsupported("devices", exported.nr_devices, name, "a graph is for one device")
+        return (*found(), *[devices] * (exported.nr_devices != 1))
 
     return Imported(functools.partial(run, interpret.run), signature, {}, lacks, name)
 

@@ -13,7 +13,7 @@ import numpy as np
 from monograph.errors import ArgumentError, MonographError, ShapeError
 from monograph.tracing import at, at_user_line, current, tracing
 
-from .._steps import Lacking, eagerly, known
+from .._steps import WRONG, Lacking, eagerly, known
 from .parts import Body, Reference, Step, Taker
 from .tensors import code
 
@@ -28,12 +28,6 @@ def all_known(x: Any) -> bool:
 
 def _size(x: Any) -> int:
     return sum(map(_size, x)) if isinstance(x, list) else 1 if x is None else max(np.size(x), 1)
-
-
-# what Python says where inputs and attributes are of other kinds and numbers than a rule expects
-_WRONG = (
-    TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError, RecursionError,
-)  # fmt: skip
 
 
 def most(xs: Sequence[Any]) -> int:
@@ -125,7 +119,7 @@ class Run:
             return self.compute(step, env, opsets, given)
         except MonographError as e:
             raise _named(e, step) from e.__cause__
-        except _WRONG as e:
+        except WRONG as e:
             what = f"{step.runs_by} does not take these inputs ({type(e).__name__}: {e})"
             raise _named(ArgumentError(what), step) from e
 

@@ -14,13 +14,10 @@ import monograph as mg
 from monograph.errors import DataDependentShape, DTypeError
 from monograph.tracing import without_line
 
-from .._steps import Lacking, Missing, Spent
+from .._steps import EFFORT, STEP, Effort, Lacking, Missing, Spent
 from . import check
 from .interpret import FOLDED, Run, all_known, most
 from .parts import Body, Step
-
-# in numbers computed: what is looked into for a second at most, and what a step counts as
-_EFFORT, _STEP = 1 << 23, 1 << 10
 
 # what a model meets for arrays of any size; of other errors those may be to blame that stand for axes with names
 _ALWAYS = (DataDependentShape, DTypeError, Lacking)
@@ -48,6 +45,7 @@ def lacks(
         given = {**inputs, **dict(zip(specs, data))}
         run = _Dry(parts[0], scope, *parts[1:])
         run.found, run.types = found, {id(s): [types.get(n) for n in s.outputs] for s in main.steps}
+        run.effort = Effort(EFFORT)
         with contextlib.suppress(Missing, Spent):
             run.body(main, [given.get(n, _GONE) for n in main.inputs], {})
         return ()
@@ -76,12 +74,7 @@ class _Dry(Run):
 
     found: dict[int, tuple[Step, str]]
     types: Mapping[int, Sequence[mg.Spec | None]]
-    effort = _EFFORT
-
-    def spend(self, n: int) -> None:
-        self.effort -= n
-        if self.effort < 0:
-            raise Spent
+    effort: Effort
 
     def body(self, *args: Any) -> list[Any]:
         out = super().body(*args)
@@ -90,7 +83,7 @@ class _Dry(Run):
         return out
 
     def step(self, step: Step, env: dict, opsets: dict[str, int], given: Mapping[str, Any]) -> Any:
-        self.spend(_STEP)
+        self.effort.spend(STEP)
         if id(step) not in self.found:
             try:
                 if not any(env.get(n) is _GONE for n in step.inputs):
@@ -106,5 +99,5 @@ class _Dry(Run):
 
     def rule(self, step: Step, xs: list, attributes: dict, env: dict) -> Any:
         if all(map(all_known, xs)):
-            self.spend(min(most(xs), FOLDED))
+            self.effort.spend(min(most(xs), FOLDED))
         return super().rule(step, xs, attributes, env)

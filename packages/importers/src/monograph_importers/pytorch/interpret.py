@@ -14,7 +14,7 @@ from monograph.errors import ArgumentError, MonographError
 from monograph.graph import Value
 from monograph.tracing import at, tracing, user_source
 
-from .._steps import variables
+from .._steps import WRONG, variables
 from . import decompose
 from .memory import Memory
 from .program import Graph, Node, Program, Ref, rebuild
@@ -24,11 +24,6 @@ from .rules import DRAWS, LOOSE, WRITES, base_of, find, is_view, resolved
 # indices and masks, on whose values shapes may depend, up to the second;
 # and neither where that takes more operations, or numbers on the way, than the third
 _KNOWN, _KNOWN_INDICES, _WORK = 4096, 1 << 20, 1 << 24
-
-# what Python says where a program's values are of other kinds and sizes than a rule expects
-_WRONG = (
-    TypeError, ValueError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError,
-)  # fmt: skip
 
 
 def run(program: Program, scope: mg.Scope, *inputs: Any) -> Any:
@@ -90,7 +85,7 @@ class Run:
         """
         try:
             self.compute(node, memory)
-        except _WRONG as e:
+        except WRONG as e:
             if isinstance(e, MonographError):
                 raise
             why = str(e) or type(e).__name__

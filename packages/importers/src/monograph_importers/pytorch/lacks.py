@@ -17,7 +17,7 @@ from typing import Any
 import monograph as mg
 from monograph.tracing import current, without_line
 
-from .._steps import Missing, Spent
+from .._steps import STEP, Effort, Missing, Spent
 from . import decompose
 from .interpret import Run, flat
 from .memory import Memory, writes
@@ -80,8 +80,7 @@ def _misfit(target: str, node: Node) -> str:
     return ""
 
 
-# what a step, and torch's taking an op apart, count as, in numbers computed
-_STEP, _APART = 1 << 10, 1 << 18
+_APART = 1 << 18  # what torch's taking an op apart counts as
 
 
 class _Dry(Run):
@@ -93,15 +92,10 @@ class _Dry(Run):
 
     def __init__(self, scope: mg.Scope, found: dict[int, list[str]], effort: float):
         super().__init__(scope)
-        self.found, self.effort, self.begun = found, effort, set[int]()
-
-    def spend(self, n: int) -> None:
-        self.effort -= n
-        if self.effort < 0:
-            raise Spent
+        self.found, self.effort, self.begun = found, Effort(effort), set[int]()
 
     def memory(self) -> Memory:
-        return Memory(self.spend)
+        return Memory(self.effort.spend)
 
     def graph(self, graph: Graph, memory: Memory) -> list[Any]:
         self.begun.add(id(graph))
@@ -111,15 +105,15 @@ class _Dry(Run):
         constants: dict = current().constants  # type: ignore[union-attr]
         before = len(constants)
         try:
-            self.spend(_STEP)
-            super().step(graph, node, memory)
-            made = islice(constants.values(), before, None)
-            return self.spend(sum(v.size for _, v in made))
+            self.effort.spend(STEP)
+            self.compute(node, memory)
+            made = islice(reversed(constants.values()), len(constants) - before)
+            return self.effort.spend(sum(v.size for _, v in made))
         except Missing:
             pass
         except Exception as e:
             if not self.found[id(node)]:
-                self.found[id(node)].append(without_line(e).removeprefix(f"{node.target}: "))
+                self.found[id(node)].append(without_line(e) or type(e).__name__)
         names = [node.outputs] if isinstance(node.outputs, str) else node.outputs
         self.stand_in(graph, names, memory)
         for body in node.args:
@@ -143,7 +137,7 @@ class _Dry(Run):
 
     def value(self, target: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         out = super().value(target, args, kwargs)
-        self.spend(sum(x.size for x in flat([out]) if isinstance(x, mg.Tensor)))
+        self.effort.spend(sum(x.size for x in flat([out]) if isinstance(x, mg.Tensor)))
         return out
 
     def decomposed(self, target: str, *args: Any, **kwargs: Any) -> Any:
@@ -151,4 +145,4 @@ class _Dry(Run):
         try:  # one step, which fails as a whole
             return Run(self.scope).decomposed(target, *args, **kwargs)
         finally:
-            self.spend((decompose.count() - before) * _APART)
+            self.effort.spend((decompose.count() - before) * _APART)

@@ -17,6 +17,7 @@ from monograph.errors import DTypeError, FileFormatError, MonographError
 from monograph.importing import Input
 from monograph.storage import damaged, opened
 
+from .._steps import EFFORT
 from ..weights.pytorch import WIDEST
 from .archive import Archive
 from .memory import writes
@@ -29,10 +30,6 @@ _DTYPES = {
     29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz", 32: "float8_e5m2fnuz",
     34: "uint32", 35: "uint64",
 }  # fmt: skip
-
-
-# numbers that are computed to find out what a file lacks: it is looked into for a second at most
-_EFFORT = 1 << 23
 
 
 def program(path: Any, model: str = "model") -> Program:
@@ -83,7 +80,7 @@ class _Reader:
             )
         module = top["graph_module"]
         out, metas = Program(_graph(module["graph"]), []), module["graph"]["tensor_values"]
-        out.verify, out.effort = self.archive.verify, _EFFORT
+        out.verify, out.effort = self.archive.verify, EFFORT
         self.outputs(out, module["signature"]["output_specs"])
         self.inputs(out, module["signature"]["input_specs"], metas, self.rows(model))
         out.out_spec = nested(module["module_call_graph"][0]["signature"]["out_spec"])

@@ -44,11 +44,12 @@ def through_tensorflow(folder: Path, signature: str, read: Imported) -> Imported
     loaded = tf.saved_model.load(str(folder))
     fn = loaded.signatures[signature]
     inputs, outputs = read.signature.inputs, sorted(fn.structured_outputs)
-    wrapped = tf.function(
-        lambda *xs: [fn(**dict(zip([i.name for i in inputs], xs)))[k] for k in outputs],
-        jit_compile=True,
-        autograph=False,
-    )
+
+    def called(*xs: Any) -> list[Any]:
+        results = fn(**dict(zip([i.name for i in inputs], xs)))
+        return [results[k] for k in outputs]
+
+    wrapped = tf.function(called, jit_compile=True, autograph=False)
     names = _names(folder, loaded, fn.variables)
 
     def held_by(resource: Any) -> Any:
@@ -70,8 +71,8 @@ def through_tensorflow(folder: Path, signature: str, read: Imported) -> Imported
         module = parse.parse(mlir.generic(made, folder.name), folder.name)
         # where a result takes the place of an argument, TensorFlow assigned it
         alias = module.attributes.get("mhlo.input_output_alias", [])
-        targets = [int(a["alias"]["parameter_number"]) for a in alias]
-        return Lowered(module, held, list(enumerate(targets, len(outputs))))
+        writes = [(int(a["output_index"][0]), int(a["alias"]["parameter_number"])) for a in alias]
+        return Lowered(module, held, writes)
 
     def run(call: Any, scope: Any, *args: Any) -> Any:
         module, held, writes = lowered(tuple(mg.Spec.of(x).shape for x in args))

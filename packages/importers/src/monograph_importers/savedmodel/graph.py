@@ -55,17 +55,17 @@ class Program:
                 [a.text(1) for a in signature.many(2)],
                 [results[o.text(1)] for o in signature.many(3) if o.text(1) in results],
             )
-        self.modules: dict[str, Any] = {}
+        self.modules: dict[int, Any] = {}  # by the node: names are a function's own
 
     def module(self, node: Node) -> Any:
         """The StableHLO that a node calls."""
-        if node.name not in self.modules:
+        if id(node) not in self.modules:
             from ..stablehlo import mlir, parse
 
             where = f"{self.name}: {node.name}"
             text = mlir.generic(node.attrs["module"].data(2), where)
-            self.modules[node.name] = parse.parse(text, node.name)
-        return self.modules[node.name]
+            self.modules[id(node)] = parse.parse(text, node.name)
+        return self.modules[id(node)]
 
     def restored(self) -> dict[str, str]:
         """The checkpoint's key for each variable's node, as the graph itself restores them."""
@@ -116,7 +116,7 @@ class Program:
         return function.nodes[base], int(rest[-1]) if rest and rest[-1].isdigit() else 0
 
     def reached(self, function: Function, refs: list[str]) -> Iterator[Node]:
-        """Every node that results depend on, in called functions too."""
+        """Every node that results depend on, in called functions too, and what those write."""
         seen: set[tuple[int, str]] = set()
         todo = [(function, ref) for ref in refs]
         while todo:
@@ -132,7 +132,13 @@ class Program:
             if node.op in _CALLS:
                 self.callee(node)  # which must be there
             for called in self.functions_of(node):
-                todo += [(called, r) for r in called.results]
+                writes = [n.name for n in called.nodes.values() if _writes(n.op)]
+                todo += [(called, r) for r in (*called.results, *writes)]
+
+
+def _writes(op: str) -> bool:
+    """Whether TensorFlow runs an operation of a function for what it, or a part of it, assigns."""
+    return op.startswith("Assign") or op in ("StatefulPartitionedCall", "If", "While")
 
 
 class Run:

@@ -14,7 +14,7 @@ import monograph as mg
 from monograph.errors import DataDependentShape, DTypeError, MonographError
 from monograph.tracing import without_line
 
-from .._steps import Lacking, Missing, Spent
+from .._steps import Effort, Lacking, Missing, Spent
 from . import rules
 from .constants import DTYPES
 from .interpret import Frame
@@ -84,16 +84,16 @@ def _where(op: Op, module: Module) -> str:
     return str(op.source) if op.source else module.name
 
 
-class _Work:
-    """What the frames of one recording share.
+class _Work(Effort):
+    """What the frames of one recording share; the effort is counted in steps.
 
     Attributes:
-        left: how many steps.
         exact: whether all sizes are as the program says. Of other sizes a sound program may fail.
     """
 
     def __init__(self, found: Found, left: float):
-        self.found, self.left, self.exact = found, left, True
+        super().__init__(left)
+        self.found, self.exact = found, True
 
 
 class _Values(dict[str, Any]):
@@ -117,9 +117,7 @@ class _Dry(Frame):
         return _Dry(self.module, self.work).block(self.module.functions[name].body, *args)
 
     def spend(self, steps: int) -> None:
-        self.work.left -= steps
-        if self.work.left < 0:
-            raise Spent
+        self.work.spend(steps)
 
     def step(self, op: Op) -> None:
         work = self.work
@@ -137,8 +135,7 @@ class _Dry(Frame):
             pass
         except Exception as e:
             if work.exact or isinstance(e, (DataDependentShape, DTypeError, Lacking)):
-                why = without_line(e) if isinstance(e, MonographError) else str(e)
-                work.found[id(op)] = rules.title(op), _where(op, self.module), why
+                work.found[id(op)] = rules.title(op), _where(op, self.module), without_line(e)
         if work.exact or id(op) in work.found:
             self.stand_in(op)
 

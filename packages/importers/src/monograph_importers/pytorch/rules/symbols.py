@@ -24,7 +24,8 @@ def _bounded(fn: Callable) -> Callable:
                 raise TypeError(f"{type(x).__name__} in the place of a number")
             if isinstance(x, int) and x.bit_length() > 64:
                 raise OverflowError("a number of more than 64 bits")
-        if fn in (operator.pow, operator.lshift) and isinstance(xs[1], int) and xs[1] > 64:
+        grows = fn in (operator.pow, operator.lshift) and all(isinstance(x, int) for x in xs)
+        if grows and xs[1] > 64 and abs(xs[0]) > (fn is operator.pow):
             raise OverflowError(f"a number of more than 64 bits: {fn.__name__}{xs}")
         return fn(*xs)
 
