@@ -221,8 +221,8 @@ def test_groups_train_each_parameter_with_the_first_that_matches():
         store = train(w.groups(members), engine)
         sgd, adamw = train(o.sgd(0.1), engine), train(o.adamw(0.05), engine)
         want = {"block/bias": sgd, "block/kernel": adamw, "scalar": adamw}
-        for path, alone in want.items():
-            np.testing.assert_array_equal(store[path].numpy(), alone[path].numpy())
+        for path, alone in want.items():  # another program: XLA fuses it, and so rounds, otherwise
+            np.testing.assert_allclose(store[path].numpy(), alone[path].numpy(), rtol=1e-6)
         np.testing.assert_array_equal(store["conv/kernel"].numpy(), FIRST["conv/kernel"])
         assert not [p for p in store if "group1" in p]
         assert "optimizer/group2/block/kernel/m" in store

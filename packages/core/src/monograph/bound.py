@@ -10,6 +10,7 @@ from .compiled import Compiled, guarded_class
 from .engine import Device, _selected, resolve
 from .errors import TraceError
 from .graph import Graph, Value
+from .packs import plan
 from .scope import Frame, Scope
 from .spec import Spec
 from .store import Store
@@ -63,7 +64,7 @@ class Bound:
             from . import auto
 
             donate = self._donated(args)
-            make = lambda device: _Entry(self, specs, in_tree, device, False, donate)  # noqa: E731
+            make = lambda d: _Entry(self, specs, in_tree, d, False, donate, packing=False)  # noqa: E731
             graph, frame, _ = record(self, specs, in_tree)
             slots = self.store.slots
             inputs = [*leaves, *[slots[p].read() for p in frame.inputs]]
@@ -71,6 +72,8 @@ class Bound:
             written = [*donate, *[places[p] for p in frame.written]]
             found, entry = auto.choose(graph, make, inputs, written)
             self._chosen[key] = found
+            if found.engine.packs(found):  # all engines were measured without
+                entry = _Entry(self, specs, in_tree, found, False, donate)
             self._cache[(found, *key)] = entry
         return found
 
@@ -93,27 +96,28 @@ class Bound:
 class _Entry:
     """One compilation of a bound model."""
 
-    __slots__ = ("compiled", "slots", "writes", "device", "out_tree", "out_specs", "donated")
+    __slots__ = ("compiled", "reads", "writes", "device", "out_tree", "out_specs", "donated")
 
     def __init__(
         self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool,
-        donate: tuple[int, ...],
+        donate: tuple[int, ...], packing: bool = True,
     ):  # fmt: skip
         self.donated = bool(donate)
-        graph, frame, out_tree = record(bound, specs, in_tree)
+        graph, frame, self.out_tree = record(bound, specs, in_tree)
         slots = bound.store.slots
-        self.slots = [slots[p] for p in frame.inputs]
-        self.writes = [slots[p] for p in frame.written]
-        self.device, self.out_tree = device, out_tree
-        places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
-        written = [places[p] for p in frame.written]
+        reads, writes = ([slots[p] for p in paths] for paths in (frame.inputs, frame.written))
+        self.out_specs = graph.output_specs[: len(graph.outputs) - len(writes)]
+        self.device = device
+        packing &= not guarded and device.engine.packs(device)
+        graph, self.reads, self.writes = plan(graph, reads, writes, packing)
+        places = {x: len(specs) + i for i, x in enumerate(self.reads)}
+        written = [places[x] for x in self.writes]
         if guarded:  # lends no state: what the variables held is there when the guard trips
             self.compiled: Compiled = guarded_class()(
-                graph, device, state=written, variables=len(specs), out_tree=out_tree
+                graph, device, state=written, variables=len(specs), out_tree=self.out_tree
             )
         else:
             self.compiled = Compiled(graph, device, (*donate, *sorted(written)))
-        self.out_specs = graph.output_specs[: len(graph.outputs) - len(self.writes)]
 
     def execute(self, buffers: list) -> Any:
         """The program by itself; nothing is written to the store."""
@@ -123,13 +127,13 @@ class _Entry:
         device = self.device
         if self.donated:
             self.compiled.claim(leaves)
-        buffers += [s.buffer if s.device is device else s.on(device) for s in self.slots]
+        buffers += [s.buffer if s.device is device else s.on(device) for s in self.reads]
         outs = self.compiled.execute(buffers)
         if self.donated:
             self.compiled.give_up(leaves)
         n = len(self.out_specs)
-        for slot, b in zip(self.writes, outs[n:]):
-            slot.buffer = b
+        for s, b in zip(self.writes, outs[n:]):
+            s.buffer = b
         result = wrap(outs, self.out_specs, device)
         if self.out_tree is tree.LEAF:
             return result[0]

@@ -128,6 +128,10 @@ class Engine:
     def supports_dtype(self, d: DType) -> bool:
         return d.name not in self.unsupported_dtypes
 
+    def packs(self, device: Device) -> bool:
+        """Whether calls get faster when small variables are handed over in one array (`Pack`)."""
+        return False
+
     def prepare(self, graph: Graph, device: Device | None = None) -> Graph:
         """The graph in ops this engine has: composites it lacks are replaced by their bodies.
 

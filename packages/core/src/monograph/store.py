@@ -31,30 +31,47 @@ class Given(NamedTuple):
 
 
 class Slot:
-    """One variable's place in a store: its spec, the buffer that holds it now, and what made it."""
+    """One variable's place in a store: its spec, the buffer that holds it now, and what made it.
 
-    __slots__ = ("path", "spec", "trainable", "buffer", "device", "init")
+    While a `Pack` holds it, it has no buffer and no device of its own.
+    """
+
+    __slots__ = ("path", "spec", "trainable", "buffer", "device", "init", "pack", "settled")
 
     def __init__(self, path: str, value: Tensor, trainable: bool):
         self.path, self.spec, self.trainable = path, value.spec, trainable
-        self.buffer, self.device = value.buffer, value.device
+        self.buffer: Any = value.buffer
+        self.device: Any = value.device  # both None in a pack
         self.init: Init | float | None = None  # of one that was given its value
+        self.pack: Any = None  # its `Pack`, if it is in one
+        self.settled = False  # whether it is decided if there is one
+
+    def alone(self) -> Slot:
+        """Itself, once its buffer is its own."""
+        if self.device is None:
+            self.pack.take_apart()
+        return self
 
     def on(self, device: Device) -> Any:
         """The buffer on ``device``; it moves there for good."""
-        if self.device is not device:
-            moved = device.engine.put(self.device.engine.get(self.buffer), device)
-            self.buffer, self.device = moved, device
+        if self.alone().device is not device:
+            self.buffer, self.device = device.engine.put(self.array(), device), device
         return self.buffer
 
     def write(self, value: Tensor) -> None:
         """A copy of ``value``, on the device where the variable is."""
-        self.buffer = self.device.engine.put(value.numpy(), self.device)
+        self.buffer = self.alone().device.engine.put(value.numpy(), self.device)
+
+    def array(self) -> np.ndarray:
+        """The numbers in the engine's own memory where they can be: to look at, not to keep."""
+        if self.device is None:
+            return self.pack.array(self)
+        return self.device.engine.get(self.buffer)
 
     def read(self) -> Tensor:
         """A copy, so that a later donated update cannot pull it away."""
-        engine = self.device.engine
-        return Tensor(engine.put(engine.get(self.buffer), self.device), self.spec, self.device)
+        device: Any = self.device or (self.pack and self.pack.device)
+        return Tensor(device.engine.put(self.array(), device), self.spec, device)
 
 
 class Store(Mapping):
@@ -138,7 +155,7 @@ class Store(Mapping):
 
     def numpy(self) -> dict[str, np.ndarray]:
         """Every variable as a NumPy array of its own."""
-        return {p: np.array(s.device.engine.get(s.buffer)) for p, s in sorted(self.slots.items())}
+        return {p: np.array(s.array()) for p, s in sorted(self.slots.items())}
 
     def reset(self, seed: int) -> None:
         """Every variable at the first value that ``seed`` gives it; what is compiled stays.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import monograph as mg
 import numpy as np
 
-from .checkpoint import held
-
 if TYPE_CHECKING:
     from .run import Run
 
@@ -154,7 +152,7 @@ def not_finite(store: mg.Store) -> list[str]:
     found = []
     for path in store:
         if store.spec(path).dtype.kind in ("float", "float8", "complex"):
-            value = held(store, path)
+            value = store.slots[path].array()
             bad = value.size - np.count_nonzero(np.isfinite(value))
             if bad:
                 found.append(f"{path} ({bad:,} of {value.size:,})")

@@ -97,16 +97,11 @@ class Checkpoint:
                 f"with map=, or take what fits with partial=True."
             )
         for path in found.keys() - apart.keys():
-            store[path] = held(self.store, sources[path])
+            store[path] = self.store.slots[sources[path]].array()
         for path, source in new.items():
-            store.add(path, held(self.store, source), self.store.slots[source].trainable)
+            slot = self.store.slots[source]
+            store.add(path, slot.array(), slot.trainable)
         return apart
-
-
-def held(store: mg.Store, path: str) -> np.ndarray:
-    """A variable's value in the engine's own memory where it can be: to look at, not to keep."""
-    slot = store.slots[path]
-    return slot.device.engine.get(slot.buffer)
 
 
 def _renamed(store: mg.Store, map: Renaming | None) -> dict[str, str]:
@@ -193,7 +188,7 @@ def save_checkpoint(
     >>> again.step, again.metrics, again.store["w"].tolist()
     (10, {'val_loss': 0.5}, [1.0, 2.0])
     """
-    arrays = {name: held(store, name) for name in store}  # the engine's memory, not a copy
+    arrays = {name: store.slots[name].array() for name in store}  # no copies
     table, body = tensorfile.layout(arrays)
     about = {
         "version": VERSION, "seed": int(store.seed), "step": int(step),
@@ -343,7 +338,7 @@ def average(paths: Sequence[str | os.PathLike]) -> Checkpoint:
     last = load_checkpoint(paths[-1])
     specs = {p: last.store.spec(p) for p in last.store}
     sums = {
-        p: held(last.store, p).astype("complex128" if s.dtype.is_complex else "float64")
+        p: last.store.slots[p].array().astype("complex128" if s.dtype.is_complex else "float64")
         for p, s in specs.items()
         if s.dtype.is_inexact
     }

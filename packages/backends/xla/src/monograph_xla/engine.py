@@ -19,6 +19,7 @@ from monograph.op import Op
 
 from .lowerings import LOWER, replay
 from .outside import TARGET, WIDE, Target, Waiting, explain
+from .splitting import is_quick
 
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
 _KINDS = {"gpu": "cuda"}
@@ -43,6 +44,9 @@ class XlaEngine(Engine):
             out.append(Device(self, kind, counts.get(kind, 0), d))
             counts[kind] = counts.get(kind, 0) + 1
         return tuple(out)
+
+    def packs(self, device: Device) -> bool:
+        return is_quick(device.kind)
 
     def compile(self, graph: Graph, options: Options) -> Executable:
         target = Target(options.device.kind)

@@ -20,6 +20,7 @@ from .halves import in_float32
 from .linalg import LINALG
 from .outside import Lowerings, on_host
 from .products import convolution, dot, input_grad, kernel_grad
+from .splitting import split
 
 
 def replay(graph: Graph, args: Sequence[Any]) -> list[Any]:
@@ -279,7 +280,7 @@ _ENTRIES: dict[Any, Callable] = {
     ops.iota: lambda *, shape, dtype, axis: lax.broadcasted_iota(dtype.numpy, shape, axis),
     ops.slice_: lambda x, *, start, limit, strides: lax.slice(x, start, limit, strides),
     ops.pad: lambda x, v, *, low, high, interior: lax.pad(x, v, list(zip(low, high, interior))),
-    ops.concatenate: lambda *xs, axis: lax.concatenate(xs, axis),
+    ops.concatenate: lambda *xs, axis: lax.concatenate(xs, axis), ops.split: split,
     ops.reverse: lambda x, *, axes: lax.rev(x, axes),
     ops.optimization_barrier: barrier,
     # products

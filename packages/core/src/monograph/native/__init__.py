@@ -20,7 +20,17 @@ from . import abi
 from .call import Kernel, Plan
 from .compile import HEADERS, SUFFIXES, NoCompiler, build, exported, words
 
-__all__ = ["HEADERS", "Kernel", "NoCompiler", "Plan", "abi", "build", "custom_op_from_c", "twin"]
+__all__ = [
+    "HEADERS",
+    "Kernel",
+    "NoCompiler",
+    "Plan",
+    "abi",
+    "build",
+    "custom_op_from_c",
+    "enabled",
+    "twin",
+]
 
 _LIBRARIES = (".so", ".dylib", ".dll")
 _loaded: dict[str, str] = {}  # path of a library that is loaded -> digest of its content
@@ -211,6 +221,11 @@ def _checked(infer: Callable, name: str, dtypes: Any, multi: bool) -> Callable:
     return rule
 
 
+def enabled() -> bool:
+    """Whether C functions may stand for what can be done without: not with ``MONOGRAPH_NATIVE=0``."""
+    return os.environ.get("MONOGRAPH_NATIVE", "1") != "0"
+
+
 _twins: dict[Op, Op | None] = {}
 
 
@@ -220,7 +235,7 @@ def twin(op: Op, specs: Sequence[Spec], attrs: Mapping[str, Any]) -> Op | None:
     That is where there is no compiler, where it does not compile (said once, as a warning), for operands
     it is not written for, and with ``MONOGRAPH_NATIVE=0``.
     """
-    if os.environ.get("MONOGRAPH_NATIVE", "1") == "0" or op.native is None:
+    if not enabled() or op.native is None:
         return None
     if op not in _twins:
         try:
