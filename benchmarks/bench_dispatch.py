@@ -63,6 +63,40 @@ for n in (1, 20, 100, 500):
         mine, yours = dict(zip(names, on_xla)), dict(zip(names, on_jax))
         measure("a dict of tensors", doubled_dict, [mine], [yours])
 
+
+def state(n, work):
+    """A call that updates n variables of a store, against jax.jit's with n donated leaves."""
+    names = [f"w{i:03}" for i in range(n)]
+
+    def step(scope):
+        ws = [scope.parameter(name, (4,), float(i)) for i, name in enumerate(names)]
+        gs = [mg.sin(w) * mg.sum(w) for w in ws] if work else ws
+        for name, w in zip(names, mg.ops.sgd_update(mg.asarray(0.1), *ws, *gs, count=n)):
+            scope.assign(name, w)
+        return ws[0]
+
+    def by_hand(ws):
+        gs = [jax.numpy.sin(w) * w.sum() for w in ws] if work else ws
+        return ws[0], [w - 0.1 * g for w, g in zip(ws, gs)]
+
+    call, jitted = mg.Store().bind(step, "xla"), jax.jit(by_hand, donate_argnums=0)
+    held = [jax.numpy.full(4, i, "float32") for i in range(n)]
+
+    def theirs():
+        nonlocal held
+        out, held = jitted(held)
+        return out.block_until_ready()
+
+    for _ in range(3):
+        np.testing.assert_allclose(call().numpy(), theirs(), rtol=1e-5)
+    kind = "sin(w) * sum(w)" if work else "decayed"
+    row(f"variables, {kind}", 2 * n, lambda: call().numpy(), theirs, allowed=False)
+
+
+for n in (20, 100, 500):
+    state(n, work=False)
+    state(n, work=True)
+
 x, y = mg.tensor(xs[1], device="xla"), jax.device_put(xs[1])
 scale = lambda x, *, n: x * n  # noqa: E731
 f, g = mg.jit(scale, engine="xla", static_argnames="n"), jax.jit(scale, static_argnames="n")

@@ -108,16 +108,14 @@ class _Entry:
         reads, writes = ([slots[p] for p in paths] for paths in (frame.inputs, frame.written))
         self.out_specs = graph.output_specs[: len(graph.outputs) - len(writes)]
         self.device = device
-        packing &= not guarded and device.engine.packs(device)
-        graph, self.reads, self.writes = plan(graph, reads, writes, packing)
-        places = {x: len(specs) + i for i, x in enumerate(self.reads)}
-        written = [places[x] for x in self.writes]
+        made = plan(graph, reads, writes, packing and device.engine.packs(device))
+        self.reads, self.writes = made.reads, made.writes
         if guarded:  # lends no state: what the variables held is there when the guard trips
             self.compiled: Compiled = guarded_class()(
-                graph, device, state=written, variables=len(specs), out_tree=self.out_tree
+                made.graph, device, variables=len(specs), out_tree=self.out_tree, plan=made
             )
         else:
-            self.compiled = Compiled(graph, device, (*donate, *sorted(written)))
+            self.compiled = Compiled(made.graph, device, (*donate, *sorted(made.written)))
 
     def execute(self, buffers: list) -> Any:
         """The program by itself; nothing is written to the store."""

@@ -77,8 +77,11 @@ class Pack:
     def array(self, slot: Slot) -> np.ndarray:
         """The numbers of one of its variables, while it holds them."""
         assert self.device is not None
+        return self.cut(slot, self.device.engine.get(self.buffer))
+
+    def cut(self, slot: Slot, flat: np.ndarray) -> np.ndarray:
+        """One variable's part of ``flat``."""
         start = self.starts[slot]
-        flat = self.device.engine.get(self.buffer)
         return flat[start : start + slot.spec.size].reshape(slot.spec.shape)
 
     def take_apart(self) -> None:
@@ -95,11 +98,54 @@ class Plan(NamedTuple):
     Attributes:
         graph: inputs are arguments, then state; outputs are results, then state.
         reads, writes: what holds it, variables and then packs.
+        plain: the same with a variable each.
+        slots, results: its variables.
     """
 
     graph: Graph
     reads: list[Slot | Pack]
     writes: list[Slot | Pack]
+    plain: Graph
+    slots: list[Slot]
+    results: list[Slot]
+
+    @property
+    def written(self) -> list[int]:
+        """Where in `graph`'s inputs what is written is."""
+        return _places(self.graph, self.reads, self.writes)
+
+    @property
+    def plainly_written(self) -> list[int]:
+        """The same of `plain`."""
+        return _places(self.plain, self.slots, self.results)
+
+    def inputs(self, buffers: Sequence[Any], device: Device) -> list[Any]:
+        """Buffers for `plain`, of those for `graph`."""
+        return _apart(buffers, self.reads, self.slots, device)
+
+    def outputs(self, buffers: Sequence[Any], device: Device) -> list[Any]:
+        """Results of `plain`, of those of `graph`."""
+        return _apart(buffers, self.writes, self.results, device)
+
+
+def _places(graph: Graph, reads: Sequence[Any], writes: Sequence[Any]) -> list[int]:
+    first = len(graph.inputs) - len(reads)
+    places = {holder: first + i for i, holder in enumerate(reads)}
+    return [places[holder] for holder in writes]
+
+
+def _apart(
+    buffers: Sequence[Any], holders: Sequence[Slot | Pack], slots: Sequence[Slot], device: Device
+) -> list[Any]:
+    first = len(buffers) - len(holders)
+    found: dict[Slot, Any] = {}
+    for holder, buffer in zip(holders, buffers[first:]):
+        if isinstance(holder, Pack):
+            for slot in holder.slots:
+                found[slot] = device.engine.put(holder.cut(slot, device.engine.get(buffer)), device)
+        else:
+            found[holder] = buffer
+    return [*buffers[:first], *[found[s] for s in slots]]
 
 
 def plan(graph: Graph, reads: list[Slot], writes: list[Slot], packing: bool) -> Plan:
@@ -112,8 +158,8 @@ def plan(graph: Graph, reads: list[Slot], writes: list[Slot], packing: bool) -> 
         inputs = dict(zip(graph.inputs[len(graph.inputs) - len(reads) :], reads))
         _make(graph, inputs, writes)
         if packs := list(dict.fromkeys(s.pack for s in reads if s.pack is not None)):
-            return _Packing(graph, inputs, writes, packs).plan()
-    return Plan(graph, [*reads], [*writes])
+            return Plan(*_Packing(graph, inputs, writes, packs).made(), graph, reads, writes)
+    return Plan(graph, [*reads], [*writes], graph, reads, writes)
 
 
 def _make(graph: Graph, inputs: dict[Value, Slot], writes: list[Slot]) -> None:
@@ -181,7 +227,8 @@ class _Packing:
         # a value that is a part of a flat one, and which part
         self.part: dict[Value, tuple[Value, int]] = {}
 
-    def plan(self) -> Plan:
+    def made(self) -> tuple[Graph, list[Slot | Pack], list[Slot | Pack]]:
+        """The graph, and what holds the state that it reads and writes."""
         graph, n = self.graph, len(self.graph.inputs) - len(self.inputs)
         trace = Trace(None, graph.name)
         with tracing(trace):
@@ -202,7 +249,7 @@ class _Packing:
         writes = [s for s in self.writes if s.pack is None]
         outputs = [*results, *[pieces[s] for s in writes], *packed]
         made = Graph(trace.inputs, outputs, graph.in_tree, graph.out_tree, graph.name)
-        return Plan(made, [*alone.values(), *self.packs], [*writes, *written])
+        return made, [*alone.values(), *self.packs], [*writes, *written]
 
     def _apart(self, flat: Value, pack: Pack) -> list[Value]:
         out = []

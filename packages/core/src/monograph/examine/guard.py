@@ -18,6 +18,7 @@ from ..engine import Buffer
 from ..errors import EngineError, NonFinite
 from ..graph import Graph
 from ..op import Op
+from ..packs import Plan
 from ..tensor import Tensor
 from ..tracing import current, user_source
 from .blame import Finding, first_arithmetic, judge
@@ -39,25 +40,28 @@ class Guarded(Compiled):
 
     Args:
         donate: as for `Compiled`; those tensors are used up when the call returned.
-        state: the last results are these inputs' next values, by position. In mode ``"skip"`` a call
-            that trips gives the inputs back instead.
         variables: inputs from this position on are variables, those before it arguments.
         out_tree: how the results before the state nest, where the graph does not say.
+        plan: of the state; the last results are the next values of what it holds. In mode ``"skip"`` a call
+            that trips gives the inputs back instead. It is told of by variable, packed or not.
     """
 
-    __slots__ = ("state", "variables", "out_tree", "spared", "spares", "innocent", "told")
+    __slots__ = (
+        "plan", "state", "places", "variables", "out_tree", "spared", "spares", "innocent", "told",
+    )  # fmt: skip
 
     SPARED = 1 << 14  # bytes from which on memory that is there already beats new memory
 
     def __init__(
         self, graph: Graph, engine: Any = None, donate: Sequence[int] = (),
-        state: Sequence[int] = (), variables: int | None = None, out_tree: Any = None,
+        variables: int | None = None, out_tree: Any = None, plan: Plan | None = None,
     ):  # fmt: skip
-        n = len(graph.inputs)
+        n, state = len(graph.inputs), plan.written if plan else []
         self.spared = [i for i in state if graph.inputs[i].spec.nbytes >= self.SPARED]
         self.spares: list[list[Buffer]] = []
         super().__init__(flagged(graph, self.spared), engine, range(n, n + len(self.spared)))
-        self.graph, self._specs, self.state = graph, graph.output_specs, tuple(state)
+        self.plan, self._specs, self.state = plan, graph.output_specs, tuple(state)
+        self.graph, self.places = (plan.plain, plan.plainly_written) if plan else (graph, [])
         self.variables = len(graph.inputs) if variables is None else variables
         self.out_tree = graph.out_tree if out_tree is None else out_tree
         self._gone = [(i, _gone(graph.name, graph.input_names[i])) for i in donate]
@@ -103,6 +107,9 @@ class Guarded(Compiled):
 
     def _report(self, buffers: Sequence[Buffer], outs: Sequence[Buffer]) -> Report | None:
         """What is to blame; None where the results are infinite by right."""
+        if self.plan is not None and self.plan.plain is not self.plan.graph:
+            buffers = self.plan.inputs(buffers, self.device)
+            outs = self.plan.outputs(outs, self.device)
         graph, get = self.graph, self.device.engine.get
         found = {i: kinds(get(outs[i])) for i in watched(graph)}
         odd = {(i, k) for i, k in found.items() if k}
@@ -132,8 +139,8 @@ class Guarded(Compiled):
     ) -> tuple[Finding | None, bool]:
         """What is to blame, and whether a replay shows the bad results at all."""
         outputs, get = self.graph.outputs, self.device.engine.get
-        first = len(outputs) - len(self.state)
-        spoilt = [i for i in odd if i >= first and not kinds(get(buffers[self.state[i - first]]))]
+        first = len(outputs) - len(self.places)
+        spoilt = [i for i in odd if i >= first and not kinds(get(buffers[self.places[i - first]]))]
         for run in (walk, together):
             with contextlib.suppress(EngineError):  # one that cannot run them so
                 trail = run(self.graph, buffers, self.device)
@@ -143,9 +150,9 @@ class Guarded(Compiled):
         return None, False
 
     def _named(self, i: int) -> str:
-        first = len(self.graph.outputs) - len(self.state)
+        first = len(self.graph.outputs) - len(self.places)
         if i >= first:
-            return f"variable {self.graph.input_names[self.state[i - first]]}"
+            return f"variable {self.graph.input_names[self.places[i - first]]}"
         out_tree = self.out_tree
         if out_tree is None or out_tree is tree.LEAF:
             return f"result {i}" if first > 1 else "the result"
