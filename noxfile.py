@@ -93,9 +93,12 @@ def lint(session: nox.Session) -> None:
     session.run("mypy", *SOURCES)
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS[1:])
 def tests_core(session: nox.Session) -> None:
-    """Core's tests with only core installed, which catches a dependency that is not declared."""
+    """Core's tests with only core installed, which catches a dependency that is not declared.
+
+    On the other Pythons: `tests` has them on the first.
+    """
     install(session, *group("test"), editable=[CORE])
     session.run("pytest", *(session.posargs or [*PARALLEL, str(CORE / "tests")]))
 

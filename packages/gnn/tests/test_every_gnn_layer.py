@@ -104,6 +104,7 @@ def test_an_index_may_be_known(example, engine):
     close(store.bind(model, engine)(*floats), store.bind(example.model(), engine)(*inputs))
 
 
+@but_xla
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.prefix], ids=lambda e: e.name)
 def test_padding_is_not_noticed(example, engine):
     """Results of what is real, and all gradients of them, are those without padding."""
