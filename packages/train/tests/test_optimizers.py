@@ -48,8 +48,9 @@ def in_dtype(values, dtype):
 
 
 def check(ours, want, dtype="float32"):
-    # float32: two sides that round differently part by 2e-6 in 20 steps; float64 shows the rules alike
-    tolerance = {"float32": 2e-6, "float64": 1e-6}[dtype]
+    # float32: two sides that round differently part by 2e-6 in 20 steps; float64 shows the rules alike,
+    # up to the learning rate, which is float32
+    tolerance = {"float32": 2e-6, "float64": 2e-7}[dtype]
     grads = [in_dtype(g, dtype) for g in GRADS]
     for engine in ENGINES:
         store = train(ours, engine, grads, start(in_dtype(FIRST, dtype)))
