@@ -15,20 +15,21 @@ from .program import NEVER_FOLDED, Program, expression
 
 
 def generate(
-    graph: Graph, device: torch.device, donate: tuple[int, ...] = (), nested: bool = False
-) -> Any:
+    graph: Graph, device: torch.device, donate: tuple[int, ...] = (), nested: bool = False,
+    pure: bool = False,
+) -> Any:  # fmt: skip
     """A function ``(*tensors) -> tuple of tensors``; its text is in the attribute ``source``.
 
     Inputs at the positions ``donate`` may be overwritten or handed out; all others are left alone,
     and every result has memory of its own. ``nested``: called by another generated function only,
-    which vouches for the donated inputs.
+    which vouches for the donated inputs. ``pure``: nothing is overwritten, for a compiler to read.
     """
     program = Program(graph, device)
     improve(program)
     memory = Memory(program, donate)
     names: dict[str, Any] = {"torch": torch, "shared": shared}
-    lines = _body(program, memory, names)
-    if not nested:
+    lines = _body(program, memory, names, pure)
+    if not (nested or pure):
         lines = _guard(graph, memory) + _in_inference_mode(program, memory, lines)
     params = ", ".join(f"v{i}" for i in range(len(graph.inputs)))
     source = "\n".join([f"def run({params}):", *lines])
@@ -38,7 +39,7 @@ def generate(
     return run
 
 
-def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
+def _body(program: Program, memory: Memory, names: dict[str, Any], pure: bool) -> list[str]:
     text: dict[Value, str] = {v: f"v{i}" for i, v in enumerate(program.inputs)}
     count = len(text)
 
@@ -55,7 +56,8 @@ def _body(program: Program, memory: Memory, names: dict[str, Any]) -> list[str]:
             text[v] = f"v{count}"
             count += 1
         outs = ", ".join(text[v] for v in step.outputs) + ("," if step.unpacks else "")
-        lines.append(f"    {outs} = {expression(step, args, names, memory.free(i, step))}")
+        free = () if pure else memory.free(i, step)
+        lines.append(f"    {outs} = {expression(step, args, names, free)}")
         if dying[i]:
             lines.append(f"    del {', '.join(text[v] for v in dying[i])}")
     results = [

@@ -13,6 +13,7 @@ from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
 from .codegen import LENT, generate
+from .inductor import LEAST, Inductor
 from .lowerings import LOWER
 from .lowerings.common import owned, shown
 
@@ -20,7 +21,7 @@ REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by e
 
 
 class TorchEngine(Engine):
-    """PyTorch on the CPU and on every CUDA device."""
+    """PyTorch on the CPU and on every CUDA device; ``torch:inductor`` compiles for the default one."""
 
     name = "torch"
     libraries = ("torch",)
@@ -31,10 +32,14 @@ class TorchEngine(Engine):
     def devices(self) -> tuple[Device, ...]:
         n = torch.cuda.device_count() if torch.cuda.is_available() else 0
         cuda = [Device(self, "cuda", i, torch.device("cuda", i)) for i in range(n)]
-        return (*cuda, Device(self, "cpu", 0, torch.device("cpu")))
+        found = (*cuda, Device(self, "cpu", 0, torch.device("cpu")))
+        return (*found, Device(self, "inductor", 0, found[0].handle))
 
     def compile(self, graph: Graph, options: Options) -> Executable:
-        return generate(graph, options.device.handle, options.donate)
+        device = options.device
+        if device.kind == "inductor" and len(graph.nodes) >= LEAST:
+            return Inductor(graph, device.handle, options.donate)
+        return generate(graph, device.handle, options.donate)
 
     def put(self, array: np.ndarray, device: Device) -> torch.Tensor:
         return owned(array, device.handle)
