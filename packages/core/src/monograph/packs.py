@@ -181,7 +181,7 @@ def _make(graph: Graph, inputs: dict[Value, Slot], writes: list[Slot]) -> None:
     found += [list(g) for _, g in itertools.groupby(rest, lambda s: kind(s)[:2])]
     found = [group for group in found if len(group) >= FEWEST]
     saved = sum(len(group) * (2 if group[0] in updated else 1) for group in found)
-    if saved * ARRAY >= SHARE * graph.cost().flops / FLOPS:
+    if saved and saved * ARRAY >= SHARE * graph.cost().flops / FLOPS:
         for group in found:
             Pack(group)
     for slot in inputs.values():
