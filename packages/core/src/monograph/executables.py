@@ -121,9 +121,9 @@ def entry(engine: Engine, graph: Graph, options: Options, facts: Mapping[str, An
 
     Args:
         facts: what the engine's compiler depends on besides the graph, the versions of `Engine.libraries`,
-            the machine, the device and what is donated; as JSON.
+            the machine, the device and what is donated; as JSON. None where it cannot tell.
     """
-    if not limit() or any(node.op.outside for node in graph.walk()):
+    if facts is None or not limit() or any(node.op.outside for node in graph.walk()):
         return None
     name = digest(graph)
     if name is None:

@@ -27,20 +27,26 @@ OUTPUT = 1.5e-6
 FASTEST = (1e11, 2e10)
 """Floating-point operations and bytes a second, to tell at least how long a run takes."""
 
+_VARIABLES = ("XLA_", "TF_XLA_", "LIBTPU_")
+
 SLOWER = 0.03
 """The part of a run that calling a loaded program may take more."""
 
 
-def facts(device: Device) -> Mapping[str, Any]:
-    """What XLA's code for a device depends on besides the graph and versions."""
+def facts(device: Device) -> Mapping[str, Any] | None:
+    """What XLA's code for a device depends on besides the graph and versions; None if jax does not tell."""
     handle = device.handle
-    settings = {k: repr(v) for k, v in jax.config.values.items() if "cache" not in k}
-    return {
-        "kind": handle.device_kind,
-        "platform": handle.client.platform_version,
-        "settings": settings,
-        "environment": {k: v for k, v in os.environ.items() if k.startswith(("XLA_", "TF_XLA_"))},
-    }
+    try:
+        return {
+            "kind": handle.device_kind,
+            "platform": handle.client.platform_version,
+            # as this thread sees them, inside ``with jax.default_matmul_precision(...)`` too
+            "settings": {k: repr(v) for k, v in jax.config.values.items() if "cache" not in k},
+            "environment": {k: v for k, v in os.environ.items() if k.startswith(_VARIABLES)},
+        }
+    except AttributeError as e:
+        _log.warning("nothing is kept: %s", e)
+        return None
 
 
 def dump(lowered: Any, program: Any, graph: Graph) -> bytes | None:
