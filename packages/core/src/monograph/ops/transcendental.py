@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
+from ..blocks import in_blocks
 from ..op import op
 from ._infer import unary_float, unary_inexact
 from ._samples import elementwise
@@ -208,8 +208,17 @@ _FAR = (
 
 
 def _ratio(tables, r):
-    above, below = (functools.reduce(lambda y, c: y * r + c, reversed(t)) for t in tables)
-    return above / below
+    above, below = (_polynomial(t, r) for t in tables)
+    above /= below
+    return above
+
+
+def _polynomial(coefficients, r):
+    y = np.full_like(r, coefficients[-1])
+    for constant in reversed(coefficients[:-1]):
+        y *= r
+        y += constant
+    return y
 
 
 def _erf_inv(v):
@@ -231,10 +240,18 @@ def _erf_inv(v):
 )
 def erf_inv(x):
     """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
-    size = np.atleast_1d(np.abs(x.astype(np.float64)))
-    y = _erf_inv(np.where(size < 1, size, 0.0)).reshape(x.shape)
-    size = size.reshape(x.shape)
-    return np.copysign(np.where(size < 1, y, np.where(size == 1, np.inf, np.nan)), x)
+    flat = x.reshape(-1)
+    out = np.empty(flat.shape)
+
+    def fill(start, stop):
+        part = flat[start:stop]
+        size = np.abs(part.astype(np.float64))
+        y = _erf_inv(np.where(size < 1, size, 0.0))
+        y = np.where(size < 1, y, np.where(size == 1, np.inf, np.nan))
+        out[start:stop] = np.copysign(y, part)
+
+    in_blocks(fill, flat.size)
+    return out.reshape(x.shape)
 
 
 def _lgamma(v):
