@@ -116,7 +116,9 @@ class Entry(NamedTuple):
             _log.info("not kept: %s", e)
 
 
-def entry(engine: Engine, graph: Graph, options: Options, facts: Mapping[str, Any]) -> Entry | None:
+def entry(
+    engine: Engine, graph: Graph, options: Options, facts: Mapping[str, Any] | None
+) -> Entry | None:
     """Where the executable of a prepared graph is kept; None for one that only this process can run.
 
     Args:

@@ -15,7 +15,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.mlir import ir
 from monograph import Graph
 from monograph.engine import Device
 
@@ -97,6 +96,8 @@ def _worthwhile(graph: Graph) -> bool:
 
 def _calls_out(lowered: Any) -> bool:
     """Whether it calls functions by name: LAPACK's, say, are there only in a process that has lowered such a call."""
+    from jax.extend.mlir import ir  # 20 ms that a process which only loads need not spend
+
     found = set()
 
     def look(operation: Any) -> Any:

@@ -224,11 +224,16 @@ def _polynomial(coefficients, r):
 def _erf_inv(v):
     # of v in [0, 1): the normal quantile of (1 + v) / 2, over sqrt(2)
     q = v / 2
-    out = q * _ratio(_CENTRE, 0.180625 - q * q)
+    out = _ratio(_CENTRE, 0.180625 - q * q)
+    out *= q
     tail = q > 0.425
     r = np.sqrt(-np.log((1 - v[tail]) / 2))
-    out[tail] = np.where(r <= 5, _ratio(_TAIL, r - 1.6), _ratio(_FAR, r - 5))
-    return out / math.sqrt(2)
+    y = _ratio(_TAIL, r - 1.6)
+    if (far := r > 5).any():
+        y[far] = _ratio(_FAR, r[far] - 5)
+    out[tail] = y
+    out /= math.sqrt(2)
+    return out
 
 
 @_unary(
@@ -246,9 +251,12 @@ def erf_inv(x):
     def fill(start, stop):
         part = flat[start:stop]
         size = np.abs(part.astype(np.float64))
-        y = _erf_inv(np.where(size < 1, size, 0.0))
-        y = np.where(size < 1, y, np.where(size == 1, np.inf, np.nan))
-        out[start:stop] = np.copysign(y, part)
+        if (size < 1).all():
+            y = _erf_inv(size)
+        else:
+            y = _erf_inv(np.where(size < 1, size, 0.0))
+            y = np.where(size < 1, y, np.where(size == 1, np.inf, np.nan))
+        np.copysign(y, part, out=out[start:stop])
 
     in_blocks(fill, flat.size)
     return out.reshape(x.shape)
