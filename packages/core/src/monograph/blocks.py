@@ -1,12 +1,12 @@
-"""Large arrays a block at a time: what a formula needs in between stays in the cache, and all cores take part.
+"""Large arrays a block at a time: what a formula needs in between stays in the cache.
 
 First values of a model's variables are made so, which is most of what a start needs that compiles nothing.
+Threads would gain nothing: they wait for each other where memory is handed out.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -20,32 +20,15 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def in_blocks(fill: Callable[[int, int], None], n: int) -> None:
-    """Call ``fill(start, stop)`` for every block of ``range(n)``, some at a time.
+    """Call ``fill(start, stop)`` for every block of ``range(n)``.
 
     >>> out = np.zeros(5)
     >>> in_blocks(lambda i, j: out[i:j].fill(1), 5)
     >>> out.tolist()
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    spans = [(i, min(i + SIZE, n)) for i in range(0, n, SIZE)]
-    workers = min(_cores(), len(spans) // 2)
-    if workers < 2:
-        for span in spans:
-            fill(*span)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    def one(span: tuple[int, int]) -> None:
-        with np.errstate(all="ignore"):  # which a new thread does not take over
-            fill(*span)
-
-    # threads of this call alone: a process that is forked later has no pool that lacks its threads
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(one, spans))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for start in range(0, n, SIZE):
+        fill(start, min(start + SIZE, n))
 
 
 def random_bits(key: np.ndarray, *, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
