@@ -88,10 +88,11 @@ class Entry(NamedTuple):
             header, (payload,) = read_container(path)
             if header["kind"] != "executable" or header["known"] != self.known:
                 raise ValueError("another executable's")
-            os.utime(path)
         except (OSError, MonographError, LookupError, ValueError, TypeError) as e:
             _log.info("not loaded: %s", e)
             return None
+        with contextlib.suppress(OSError):  # on a disk that is read only
+            os.utime(path)
         return payload.tobytes()
 
     def keep(self, payload: bytes, seconds: float) -> None:

@@ -26,21 +26,25 @@ OUTPUT = 1.5e-6
 FASTEST = (1e11, 2e10)
 """Floating-point operations and bytes a second, to tell at least how long a run takes."""
 
-_VARIABLES = ("XLA_", "TF_XLA_", "LIBTPU_")
-
 SLOWER = 0.03
 """The part of a run that calling a loaded program may take more."""
 
+_VARIABLES = ("XLA_", "TF_XLA_", "LIBTPU_")
+
 
 def facts(device: Device) -> Mapping[str, Any] | None:
-    """What XLA's code for a device depends on besides the graph and versions; None if jax does not tell."""
-    handle = device.handle
+    """What XLA's code for a device depends on besides the graph and versions; None where nothing can be kept."""
+    handle, settings = device.handle, jax.config
     try:
+        if settings.jax_debug_nans or settings.jax_debug_infs:  # which jax checks in its own calls
+            return None
+        if settings.jax_enable_compilation_cache and settings.jax_compilation_cache_dir:
+            return None  # then jax keeps programs, and XLA cannot write one that it has read
         return {
             "kind": handle.device_kind,
             "platform": handle.client.platform_version,
             # as this thread sees them, inside ``with jax.default_matmul_precision(...)`` too
-            "settings": {k: repr(v) for k, v in jax.config.values.items() if "cache" not in k},
+            "settings": {k: repr(v) for k, v in settings.values.items() if "cache" not in k},
             "environment": {k: v for k, v in os.environ.items() if k.startswith(_VARIABLES)},
         }
     except AttributeError as e:
