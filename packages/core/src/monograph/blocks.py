@@ -1,7 +1,6 @@
 """Large arrays a block at a time: what a formula needs in between stays in the cache.
 
 First values of a model's variables are made so, which is most of what a start needs that compiles nothing.
-Threads would gain nothing: between NumPy's short calls they wait for Python's lock.
 """
 
 from __future__ import annotations
