@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("MONOGRAPH_ENGINE", "numpy")
 os.environ["MONOGRAPH_VERIFY"] = "1"
+os.environ["MONOGRAPH_CACHE_SIZE"] = "0"  # each test compiles what it runs
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from monograph.errors import ArgumentError
 from monograph_train import Dataset, Trainer, progress
 from monograph_train.callbacks import Callback, EarlyStopping, LambdaCallback, every
 from rich.console import Console
+from rich.progress import Progress as Bar
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 torch = pytest.importorskip("torch", reason="a hand-written torch loop is the reference")
@@ -141,7 +142,7 @@ def test_a_bar_on_a_terminal_is_redrawn_ten_times_a_second_at_most(monkeypatch):
     now = itertools.count()
     monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: next(now) / 100))
     drawn = []
-    monkeypatch.setattr(progress.Bar, "refresh", lambda self: drawn.append(self.tasks[0].completed))
+    monkeypatch.setattr(Bar, "refresh", lambda self: drawn.append(self.tasks[0].completed))
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120)
     data = Dataset.from_arrays(X, Y).batch(1)  # 50 steps, each of a hundredth of a second or two

@@ -81,7 +81,32 @@ def tune(argv: list[str]) -> int:
     return 0
 
 
-COMMANDS = {"doctor": doctor, "ops": list_ops, "tune": tune}
+def cache(argv: list[str]) -> int:
+    """Show which compiled executables are kept on disk for the next process, or delete them."""
+    from . import executables
+
+    parser = argparse.ArgumentParser(prog="monograph cache", description=cache.__doc__)
+    parser.add_argument("--show", action="store_true", help="list them (what happens anyway)")
+    parser.add_argument("--clear", action="store_true", help="delete them: all is compiled anew")
+    given = parser.parse_args(argv)
+    if given.clear:
+        print(f"{executables.clear()} executables deleted, in {executables.folder()}")
+        return 0
+    found = list(executables.every())
+    rows = [("what", "device", "size", "seconds to compile", "last used")]
+    for k in found:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(k.used))
+        rows.append((k.title, k.device, f"{k.bytes / 1e6:.1f} MB", f"{k.seconds:.1f}", used))
+    _table(rows)
+    print(
+        f"\n{len(found)} executables, {sum(k.bytes for k in found) / 1e6:.1f} of at most "
+        f"{executables.limit() / 1e6:.0f} MB, in {executables.folder()}; MONOGRAPH_CACHE_SIZE sets the "
+        f"size, 0 switches them off"
+    )
+    return 0
+
+
+COMMANDS = {"doctor": doctor, "ops": list_ops, "tune": tune, "cache": cache}
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:

@@ -8,8 +8,6 @@ graph, machine and versions (see `choices`): the next process does not measure.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import logging
 import statistics
 import time
@@ -18,8 +16,9 @@ from typing import Any
 
 from . import choices, plugins
 from .engine import Device, Engine, _automatic, get_engine, resolve
-from .errors import EngineError, GraphError, MonographError, UnsupportedOp
+from .errors import EngineError, MonographError, UnsupportedOp
 from .graph import Graph
+from .naming import digest, title
 from .tensor import Tensor, feed
 
 _log = logging.getLogger("monograph.auto")
@@ -95,7 +94,7 @@ def choose(
         raise refused[0]
     chosen = choices.fastest(seconds)
     if key:
-        choices.keep("engine", key, _title(graph), dict.fromkeys(devices) | seconds, libraries)
+        choices.keep("engine", key, title(graph), dict.fromkeys(devices) | seconds, libraries)
     _log.info("%s runs on %s: %s", graph.name, chosen, seconds)
     return devices[chosen], programs[chosen]
 
@@ -160,31 +159,3 @@ def _copy(x: Any, device: Device) -> Any:
 
 def _libraries(engine: Engine) -> tuple[str, ...]:
     return ("monograph", "numpy", *engine.libraries)
-
-
-def _title(graph: Graph) -> str:
-    shapes = ", ".join(map(str, graph.input_specs[:4]))
-    more = f", {len(graph.input_specs) - 4} more" if len(graph.input_specs) > 4 else ""
-    return f"{graph.name}({shapes}{more}), {len(graph.nodes)} nodes"
-
-
-def digest(graph: Graph) -> str | None:
-    """A name for what a graph computes, the same in every process; None for one with Python in it."""
-    from .files import encode_graph
-
-    arrays: list[Any] = []
-    places: dict[Any, int] = {}
-    try:
-        d = encode_graph(graph, arrays, places)
-    except GraphError:
-        return None
-    h = hashlib.sha256(json.dumps(_without_lines(d), sort_keys=True).encode())
-    for literal in places:
-        h.update(literal.digest)
-    return h.hexdigest()
-
-
-def _without_lines(d: Any) -> Any:
-    if isinstance(d, dict):
-        return {k: _without_lines(v) for k, v in d.items() if k != "line"}
-    return [_without_lines(x) for x in d] if isinstance(d, list) else d

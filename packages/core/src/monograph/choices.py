@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .errors import MonographError
-from .storage import replacing
+from .storage import cache, replacing
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,28 @@ def enabled() -> bool:
 
 def folder() -> Path:
     """``$MONOGRAPH_CACHE/choices`` or ``~/.cache/monograph/choices``."""
-    base = os.environ.get("MONOGRAPH_CACHE")
-    return (Path(base) if base else Path("~/.cache/monograph").expanduser()) / "choices"
+    return cache("choices")
+
+
+@functools.cache
+def processor() -> tuple[str, ...]:
+    """What Linux says of the processor's name and its instruction sets; nothing elsewhere."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return tuple(
+            sorted({x for x in lines if x.startswith(("flags", "Features", "model name"))})
+        )
+    return ()
 
 
 @functools.cache
 def machine() -> str:
     """The processor's name and how many of its cores this process may use."""
     name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
+    for line in processor():
+        if line.startswith("model name"):
+            name = line.partition(":")[2].strip()
+            break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"
 

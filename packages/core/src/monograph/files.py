@@ -25,6 +25,7 @@ from .tracing import Trace
 
 MAGIC = b"MONOGRF1"
 _ALIGN = 64
+_MOST = 1 << 28  # bytes of a header
 
 
 def write_container(path: Any, header: dict[str, Any], arrays: list[np.ndarray]) -> None:
@@ -82,6 +83,24 @@ def read_container(path: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     except (KeyError, ValueError, TypeError, IndexError, MonographError) as e:
         raise FileFormatError(f"{path}: its header does not describe its contents: {e}") from None
     return header, arrays
+
+
+def read_header(path: Any) -> dict[str, Any]:
+    """The header alone, unchecked: for a list of files.
+
+    Raises:
+        FileFormatError: not such a file.
+    """
+    with opened(path) as f:
+        start = f.read(48)
+        text = f.read(min(int.from_bytes(start[40:], "little"), _MOST))
+    try:
+        header = json.loads(text) if start[:8] == MAGIC else None
+    except ValueError:
+        header = None
+    if not isinstance(header, dict):
+        raise FileFormatError(f"{path}: not a Monograph file of this version")
+    return header
 
 
 # ---- graphs

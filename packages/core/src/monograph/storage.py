@@ -34,6 +34,17 @@ def damaged(path: Any, why: str) -> FileFormatError:
     return FileFormatError(f"{path}: {why}; the file is damaged, take another copy")
 
 
+def cache(name: str) -> Path:
+    """Where what can be made anew is kept: ``$MONOGRAPH_CACHE/name`` or ``~/.cache/monograph/name``."""
+    base = os.environ.get("MONOGRAPH_CACHE")
+    return (Path(base) if base else Path("~/.cache/monograph").expanduser()) / name
+
+
+def others_may(found: os.stat_result, mode: int) -> bool:
+    """Whether another user owns a file or folder, or has any right of ``mode`` to it."""
+    return hasattr(os, "getuid") and (found.st_uid != os.getuid() or bool(found.st_mode & mode))
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write; then ``path`` is that, whole and durable, or as it was before.

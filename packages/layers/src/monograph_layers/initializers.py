@@ -78,7 +78,8 @@ def _cut(key: Any, shape: tuple, dtype: Any) -> Any:
 def _scaled(draw: Callable, mean: float, stddev: float) -> Init:
     def init(key: Any, shape: tuple, dtype: Any) -> Any:
         d = mg.dtypes.dtype(dtype)
-        return mg.astype(draw(key, shape, d.compute) * stddev + mean, d)
+        out = draw(key, shape, d.compute) * stddev
+        return mg.astype(out + mean if mean else out, d)
 
     return init
 

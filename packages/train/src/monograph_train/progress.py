@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress as Bar,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, Any
 
 from .callbacks import Callback
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
 
 REFRESH = 0.1  # seconds between updates: ten a second at most
 
@@ -26,6 +20,8 @@ class Progress(Callback):
     priority = 50
 
     def __init__(self, console: Console | None = None):
+        from rich.console import Console  # a tenth of a second that a step alone need not spend
+
         self.console = console or Console()
         self._bar: Bar | None = None
         self._next = 0.0
@@ -39,6 +35,15 @@ class Progress(Callback):
         """Start a bar, where there is a terminal to draw it on."""
         if not self.console.is_terminal:
             return
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress as Bar,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )  # fmt: skip
+
         self._bar = Bar(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[metrics]}"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import monograph as mg
 from monograph.cost import flops
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PASSED_ON = frozenset({"convert", "alias", "reshape", "transpose", "broadcast_in_dim"})
 """Operations through which a variable is still itself."""
@@ -57,6 +59,8 @@ def summary(model: Any, *inputs: Any, store: mg.Store | None = None) -> Table:
     bound = model if hasattr(model, "trace") else (store or mg.Outline()).bind(model, "numpy")
     graph = bound.trace(*inputs)
     cost, store = costs(graph, bound.store), bound.store
+    from rich.table import Table
+
     table = Table()
     table.add_column("path", overflow="fold")
     for name in ("shape", "dtype"):

@@ -7,13 +7,12 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import monograph as mg
 import numpy as np
 from monograph import guarding
 from monograph.tracing import in_scope
-from rich.console import Console
 
 from . import wrappers
 from .callbacks import Callback
@@ -27,6 +26,9 @@ from .progress import Progress
 from .run import History, Run, as_dataset, parts
 from .saving import SaveCheckpoints
 from .totals import Totals
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _NO_GUARD = contextlib.nullcontext()
 
@@ -210,7 +212,7 @@ class Trainer:
         held_out = None if validation is None else as_dataset(validation, batch_size)
         more: list[Callback] = []
         if progress is not False:
-            more.append(Progress(progress if isinstance(progress, Console) else None))
+            more.append(Progress(None if isinstance(progress, bool) else progress))
         saving = None
         if checkpoints is not None:
             keeper = (
@@ -272,6 +274,8 @@ class Trainer:
 
     def summary(self, x: Any) -> None:
         """Print the table of `monograph_train.summary` for inputs like ``x``."""
+        from rich.console import Console
+
         from .summary import summary
 
         Console().print(summary(self._predict, x))

@@ -1,11 +1,13 @@
 """A graph becomes one XLA executable: the graph is replayed with `jax.lax` inside `jax.jit`.
 
 64-bit types are switched on for tracing and compiling only, by a context; the compiled object needs
-none when it is called, and the user's own jax configuration is never touched.
+none when it is called, and the user's own jax configuration is never touched. What took long to compile is
+kept on disk (`kept`).
 """
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,10 +15,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from monograph import Engine, Graph, Tensor
+from monograph import Engine, Graph, Tensor, executables
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
+from . import kept
 from .lowerings import LOWER, replay
 from .outside import TARGET, WIDE, Target, Waiting, explain
 from .splitting import is_quick
@@ -49,7 +52,11 @@ class XlaEngine(Engine):
         return is_quick(device.kind)
 
     def compile(self, graph: Graph, options: Options) -> Executable:
-        target = Target(options.device.kind)
+        entry = executables.entry(self, graph, options, kept.facts(options.device))
+        payload = entry and entry.load()
+        if payload and (loaded := kept.load(payload, options.device)):
+            return loaded
+        started, target = time.perf_counter(), Target(options.device.kind)
         sharding = jax.sharding.SingleDeviceSharding(options.device.handle)
 
         def run(*args: Any) -> list[Any]:
@@ -64,8 +71,14 @@ class XlaEngine(Engine):
                 run, in_shardings=sharding, out_shardings=sharding, donate_argnums=options.donate,
                 keep_unused=True,
             )  # fmt: skip
-            program = jitted.lower(*specs).compile()
-        return Waiting(program, target.pending) if target.pending else program
+            lowered = jitted.lower(*specs)
+            program = lowered.compile()
+        if target.pending:
+            return Waiting(program, target.pending)
+        seconds = time.perf_counter() - started
+        if entry and seconds > executables.WORTH and (made := kept.dump(lowered, program, graph)):
+            entry.keep(made, seconds)
+        return program
 
     def put(self, array: np.ndarray, device: Device) -> Any:
         # a private copy: jax reads aligned host memory in place, whatever may_alias says

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -18,7 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..choices import processor
 from ..errors import ArgumentError, NativeError
+from ..storage import cache, others_may
 
 HEADERS = Path(__file__).parent
 """The folder of ``monograph_op.h``; every compilation searches it."""
@@ -156,9 +157,7 @@ def _machine(flags: Iterable[str]) -> list[str]:
     """What the code depends on besides: with ``-march=native`` the very processor."""
     out = [sys.platform, platform.machine()]
     if any("native" in f for f in flags):
-        with contextlib.suppress(OSError):
-            lines = Path("/proc/cpuinfo").read_text().splitlines()
-            out += sorted({x for x in lines if x.startswith(("flags", "Features", "model name"))})
+        out += processor()
     return out
 
 
@@ -181,15 +180,13 @@ def cache_folder() -> Path:
     Raises:
         NativeError: it cannot be made, or someone else may write to it: what lies there is run.
     """
-    base = os.environ.get("MONOGRAPH_CACHE")
-    folder = Path(base) if base else Path("~/.cache/monograph").expanduser()
-    folder = folder / "native"
+    folder = cache("native")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
     except OSError as e:
         raise _no_room(folder, e) from e
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077):
+    if others_may(found, 0o077):
         raise NativeError(
             f"{folder} belongs to user {found.st_uid} with mode {found.st_mode & 0o777:o}; what lies "
             f"there is run, so it must be yours with mode 700: 'chmod 700 {folder}', or set "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 
+from ..blocks import in_blocks
 from ..op import op
 from ._infer import unary_float, unary_inexact
 from ._samples import elementwise
@@ -208,18 +208,32 @@ _FAR = (
 
 
 def _ratio(tables, r):
-    above, below = (functools.reduce(lambda y, c: y * r + c, reversed(t)) for t in tables)
-    return above / below
+    above, below = (_polynomial(t, r) for t in tables)
+    above /= below
+    return above
+
+
+def _polynomial(coefficients, r):
+    y = np.full_like(r, coefficients[-1])
+    for constant in reversed(coefficients[:-1]):
+        y *= r
+        y += constant
+    return y
 
 
 def _erf_inv(v):
     # of v in [0, 1): the normal quantile of (1 + v) / 2, over sqrt(2)
     q = v / 2
-    out = q * _ratio(_CENTRE, 0.180625 - q * q)
+    out = _ratio(_CENTRE, 0.180625 - q * q)
+    out *= q
     tail = q > 0.425
     r = np.sqrt(-np.log((1 - v[tail]) / 2))
-    out[tail] = np.where(r <= 5, _ratio(_TAIL, r - 1.6), _ratio(_FAR, r - 5))
-    return out / math.sqrt(2)
+    y = _ratio(_TAIL, r - 1.6)
+    if (far := r > 5).any():
+        y[far] = _ratio(_FAR, r[far] - 5)
+    out[tail] = y
+    out /= math.sqrt(2)
+    return out
 
 
 @_unary(
@@ -231,10 +245,21 @@ def _erf_inv(v):
 )
 def erf_inv(x):
     """The inverse of `erf`: infinite at -1 and 1, NaN beyond."""
-    size = np.atleast_1d(np.abs(x.astype(np.float64)))
-    y = _erf_inv(np.where(size < 1, size, 0.0)).reshape(x.shape)
-    size = size.reshape(x.shape)
-    return np.copysign(np.where(size < 1, y, np.where(size == 1, np.inf, np.nan)), x)
+    flat = x.reshape(-1)
+    out = np.empty(flat.shape)
+
+    def fill(start, stop):
+        part = flat[start:stop]
+        size = np.abs(part.astype(np.float64))
+        if (size < 1).all():
+            y = _erf_inv(size)
+        else:
+            y = _erf_inv(np.where(size < 1, size, 0.0))
+            y = np.where(size < 1, y, np.where(size == 1, np.inf, np.nan))
+        np.copysign(y, part, out=out[start:stop])
+
+    in_blocks(fill, flat.size)
+    return out.reshape(x.shape)
 
 
 def _lgamma(v):
