@@ -134,9 +134,9 @@ def test_triplet_margin_is_torch(engine, swap):
     a, p, n = normal(6, 4), normal(6, 4), normal(6, 4)
     want = torch.nn.TripletMarginLoss(margin=0.7, swap=swap, reduction="none")
     loss = functools.partial(losses.triplet_margin, margin=0.7, swap=swap)
-    np.testing.assert_allclose(
-        mg.jit(loss, engine=engine)(a, p, n), want(*map(torch.tensor, (a, p, n))), rtol=1e-5
-    )
+    got = mg.jit(loss, engine=engine)(a, p, n)
+    # a difference of distances of 3 or so: it is as exact as they are
+    np.testing.assert_allclose(got, want(*map(torch.tensor, (a, p, n))), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
