@@ -96,7 +96,9 @@ class Bound:
 class _Entry:
     """One compilation of a bound model."""
 
-    __slots__ = ("compiled", "reads", "writes", "device", "out_tree", "out_specs", "donated")
+    __slots__ = (
+        "compiled", "reads", "writes", "arranged", "device", "out_tree", "out_specs", "donated",
+    )  # fmt: skip
 
     def __init__(
         self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool,
@@ -116,6 +118,9 @@ class _Entry:
             )
         else:
             self.compiled = Compiled(made.graph, device, (*donate, *sorted(made.written)))
+        wishes = getattr(self.compiled.executable, "arranges", {})
+        state = enumerate(self.reads, len(specs))
+        self.arranged = [(i, s, wishes[i]) for i, s in state if i in wishes]
 
     def execute(self, buffers: list) -> Any:
         """The program by itself; nothing is written to the store."""
@@ -126,6 +131,8 @@ class _Entry:
         if self.donated:
             self.compiled.claim(leaves)
         buffers += [s.buffer if s.device is device else s.on(device) for s in self.reads]
+        for i, s, arrange in self.arranged:
+            buffers[i] = s.buffer = arrange(buffers[i])
         outs = self.compiled.execute(buffers)
         if self.donated:
             self.compiled.give_up(leaves)

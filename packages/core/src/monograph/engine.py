@@ -83,7 +83,11 @@ class Engine:
         raise NotImplementedError(f"engine {self.name!r} does not say which devices it has")
 
     def compile(self, graph: Graph, options: Options) -> Executable:
-        """Make ``graph`` callable: ``executable(*buffers) -> sequence of buffers``."""
+        """Make ``graph`` callable: ``executable(*buffers) -> sequence of buffers``.
+
+        Inputs that are faster in another arrangement of the same numbers may be named in an attribute
+        ``arranges`` of it, ``{position: buffer -> buffer}``: a store keeps its variables so.
+        """
         raise NotImplementedError(f"engine {self.name!r} cannot compile")
 
     def put(self, array: np.ndarray, device: Device) -> Buffer:

@@ -10,6 +10,7 @@ from monograph import Graph
 from monograph.graph import Value
 
 from .aliasing import Memory
+from .lowerings.convolution import kernels
 from .peepholes import improve
 from .program import NEVER_FOLDED, Program, expression
 
@@ -36,6 +37,7 @@ def generate(
     exec(compile(source, f"<monograph graph {graph.name}>", "exec"), names)
     run = names["run"]
     run.source, run.donated = source, memory.donated
+    run.arranges = kernels(graph)
     return run
 
 

@@ -47,6 +47,7 @@ class Inductor:
 
     def __init__(self, graph: Graph, device: torch.device, donate: tuple[int, ...]):
         self.name, self.plain = graph.name, generate(graph, device, donate)
+        self.arranges = self.plain.arranges
         # a fused update reads its rate as a Python number, which no compiler can
         bare, _ = decompose(graph, lambda op: op not in UPDATES)
         self.pure = generate(bare, device, pure=True)

@@ -113,7 +113,12 @@ def _kernel_grad(node: Any, device: Any) -> Callable:
     if not _native(node):
         return _summed(_kernel_by_position, a)
     plain, backward = _symmetric(a), _backward(a, _symmetric(a), 1)
-    return lambda x, g: backward(g, x if plain else _spread(x, a), g.new_empty(shape))
+    lies = (shape[-1], *shape[:-1])  # as `outputs_first`, or torch copies what nobody reads
+
+    def run(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        return backward(g, x if plain else _spread(x, a), g.new_empty(lies).movedim(0, -1))
+
+    return run
 
 
 def _wide_shape(shape: Any, a: Any) -> tuple[int, ...]:
@@ -196,6 +201,31 @@ def _kernel_by_position(x: torch.Tensor, g: torch.Tensor, a: Any) -> torch.Tenso
         rows = (_grouped(v, f).flatten(0, -3) for v in (wide[part], g))
         dk[at] = torch.einsum("nfi,nfo->ifo", *rows).flatten(-2)
     return dk
+
+
+# ---- kernels' memory
+
+
+def outputs_first(kernel: torch.Tensor) -> torch.Tensor:
+    """A kernel ``[height, width, in, out]`` whose memory is torch's channels_last; itself where it is so.
+
+    Of another order, oneDNN brings it into this one at each use: up to four times a small convolution.
+    """
+    w = kernel.permute(_kernel_first(2))
+    if w.is_contiguous(memory_format=torch.channels_last):
+        return kernel
+    return w.contiguous(memory_format=torch.channels_last).permute(_kernel_last(2))
+
+
+def kernels(graph: Any) -> dict[int, Callable]:
+    """Inputs of a graph that its convolutions take as kernels, by position, with how they shall lie."""
+    taken = {
+        node.inputs[1]
+        for node in graph.nodes
+        if node.op in (ops.convolution, ops.convolution_input_grad)
+        and len(node.attrs["strides"]) == 2 and node.attrs["feature_groups"] == 1 and _native(node)
+    }  # fmt: skip
+    return {i: outputs_first for i, v in enumerate(graph.inputs) if v in taken}
 
 
 TABLE: dict[Any, Any] = {

@@ -13,20 +13,43 @@ import torch
 from monograph import ops
 
 from .common import Writer
+from .convolution import outputs_first
 from .finite import finite_by, total
 
 
 def _owner(places: range, free: tuple[int, ...]) -> Callable:
-    """Makes tensors to overwrite of operands: those at ``free`` places themselves, copies of others."""
+    """Makes tensors to overwrite of operands: those at ``free`` places themselves, copies of others.
+
+    They lie as the parameters do, which `like` has; None: these are the parameters.
+    """
     copied = [i for i, p in enumerate(places) if p not in free]
 
-    def own(xs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        out = [x.contiguous() for x in xs[places.start : places.stop]]
+    def own(xs: Sequence[torch.Tensor], like: Sequence[torch.Tensor] | None) -> list[torch.Tensor]:
+        given = xs[places.start : places.stop]
+        out = [*map(_dense, given)] if like is None else [*map(_laid, given, like)]
         for i in copied:
-            out[i] = out[i].clone()
+            if out[i] is given[i]:
+                out[i] = out[i].clone()  # which keeps the order of its memory
         return out
 
     return own
+
+
+def _dense(x: torch.Tensor) -> torch.Tensor:
+    """In one piece, in the order of its axes or of a convolution's kernel."""
+    if x.is_contiguous() or (x.ndim == 4 and outputs_first(x) is x):
+        return x
+    return x.contiguous()
+
+
+def _laid(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The same numbers in the order of another's memory."""
+    return x if x.stride() == like.stride() else torch.empty_like(like).copy_(x)
+
+
+def _line(x: torch.Tensor) -> torch.Tensor:
+    """A view in the order of its memory: fused kernels bring gradients of another order into their own."""
+    return x if x.is_contiguous() else x.permute(3, 0, 1, 2)
 
 
 class _Kernel:
@@ -44,13 +67,15 @@ class _Kernel:
             range(first + i * n, first + (i + 1) * n) for i in (0, *range(2, 2 + moments))
         ]
 
-    def __call__(self, xs: Sequence[torch.Tensor], own: list, grads: list) -> None:
-        """Update ``own``, a list of tensors per group; ``xs`` are all operands."""
-        raise NotImplementedError
+    def __call__(self, xs: Sequence[torch.Tensor], own: list, chunk: Sequence[int]) -> None:
+        """Update ``own``, per group a list of tensors, those of the parameters ``chunk``; ``xs`` are all operands."""
+        first = self.first + self.count
+        grads = [_line(_laid(xs[first + i], p)) for i, p in zip(chunk, own[0])]
+        self.kernel(xs, [[*map(_line, group)] for group in own], grads)
 
-    def grad(self, xs: Sequence[torch.Tensor], i: int) -> torch.Tensor:
-        """The gradient of parameter number ``i``."""
-        return xs[self.first + self.count + i].contiguous()
+    def kernel(self, xs: Sequence[torch.Tensor], own: list, grads: list) -> None:
+        """torch's kernel, on tensors in the order of their memory."""
+        raise NotImplementedError
 
 
 class _Adam(_Kernel):
@@ -63,7 +88,7 @@ class _Adam(_Kernel):
             "eps": a["epsilon"], "amsgrad": False, "maximize": False,
         }  # fmt: skip
 
-    def __call__(self, xs: Sequence[torch.Tensor], own: list, grads: list) -> None:
+    def kernel(self, xs: Sequence[torch.Tensor], own: list, grads: list) -> None:
         steps = [xs[1].float()] * len(grads)
         p, m, v = own
         self.fused(p, grads, m, v, [], steps, lr=float(xs[0]), **self.fixed)
@@ -78,7 +103,7 @@ class _Sgd(_Kernel):
             "nesterov": a["nesterov"], "maximize": False, "is_first_step": False,
         }  # fmt: skip
 
-    def __call__(self, xs: Sequence[torch.Tensor], own: list, grads: list) -> None:
+    def kernel(self, xs: Sequence[torch.Tensor], own: list, grads: list) -> None:
         velocities = own[1] if len(own) > 1 else []
         torch._fused_sgd_(own[0], grads, velocities, lr=float(xs[0]), **self.fixed)
 
@@ -91,8 +116,9 @@ def _in_place(kernel: type[_Kernel]) -> Callable:
             owners = [_owner(places, free) for places in k.groups]
 
             def run(*xs: torch.Tensor) -> list[torch.Tensor]:
-                own = [take(xs) for take in owners]
-                k(xs, own, [k.grad(xs, i) for i in range(k.count)])
+                params = owners[0](xs, None)
+                own = [params, *[take(xs, params) for take in owners[1:]]]
+                k(xs, own, range(k.count))
                 return [x for group in own for x in group]
 
             return run
@@ -124,15 +150,19 @@ class IntoSpares(Writer):
         def write(free: tuple[int, ...]) -> Callable:
             into = {i: at for i, at in spare_at.items() if at in free}
 
-            def own(xs: Sequence[torch.Tensor], i: int) -> torch.Tensor:
-                return xs[into[i]].copy_(xs[i]) if i in into else xs[i].contiguous().clone()
+            def own(xs: Sequence[torch.Tensor], i: int, p: int) -> torch.Tensor:
+                at = into.get(i)
+                if at is not None and xs[at].stride() == xs[p].stride():
+                    return xs[at].copy_(xs[i])
+                return torch.empty_like(_dense(xs[p])).copy_(xs[i])
 
             def run(*xs: torch.Tensor) -> list[torch.Tensor]:
                 results: list[list[torch.Tensor]] = [[] for _ in k.groups]
                 totals: list[torch.Tensor] = []
                 for chunk in chunks:
-                    mine = [[own(xs, places[i]) for i in chunk] for places in k.groups]
-                    k(xs, mine, [k.grad(xs, i) for i in chunk])
+                    ps = k.groups[0]
+                    mine = [[own(xs, places[i], ps[i]) for i in chunk] for places in k.groups]
+                    k(xs, mine, chunk)
                     totals += [total(x) for i in looked for x in mine[i]]
                     for group, found in zip(results, mine):
                         group.extend(found)
