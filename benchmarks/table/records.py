@@ -1,0 +1,75 @@
+"""The CSV: one number a line, rows of the table replaced as they are measured anew."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from monograph.storage import replacing
+
+
+class Record(NamedTuple):
+    """One number.
+
+    Attributes:
+        table: ``"inference"``, ``"training"``, ``"start-up"`` and so on.
+        row: the model, or what else a row of that table is.
+        competitor: whose number it is.
+        measure: what it is, with its unit: ``"ms"``, ``"compile s"``, ``"over ours-xla"``.
+        median, low, high: over the rounds, with the quartiles.
+        rounds: how many there were.
+    """
+
+    table: str
+    row: str
+    competitor: str
+    measure: str
+    median: str
+    low: str = ""
+    high: str = ""
+    rounds: str = ""
+
+
+def number(value: float) -> str:
+    return f"{value:.5g}"
+
+
+class Records:
+    """All numbers of a CSV, written whenever some are put.
+
+    Args:
+        path: where; None keeps them in memory.
+    """
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        self.all: list[Record] = []
+        if path is not None and path.exists():
+            with open(path, newline="") as f:
+                self.all = [Record(**line) for line in csv.DictReader(f)]
+
+    def put(self, records: Iterable[Record]) -> None:
+        """Add these in the place of all of the same table, row and competitor."""
+        new = list(records)
+        places = {r[:3] for r in new}
+        self.all = [r for r in self.all if r[:3] not in places] + new
+        if self.path is None:
+            return
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(Record._fields)
+        writer.writerows(sorted(self.all, key=lambda r: r[:4]))
+        with replacing(self.path) as f:
+            f.write(text.getvalue().encode())
+
+    def find(self, table: str, row: str, competitor: str, measure: str) -> Record | None:
+        """One number, if it is there."""
+        wanted = (table, row, competitor, measure)
+        return next((r for r in self.all if r[:4] == wanted), None)
+
+    def value(self, table: str, row: str, competitor: str, measure: str) -> float | None:
+        found = self.find(table, row, competitor, measure)
+        return None if found is None else float(found.median)
