@@ -48,7 +48,9 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     add("--rivals", nargs="+", metavar="RIVAL", help="names, or a Python file; all by default")
     add("--mode", choices=MODES, help="one of the two; both by default")
     add("--rounds", type=int, help=f"turns of each competitor; {FULL.rounds} by default")
-    add("--quick", action="store_true", help="few rounds of the models and rivals that compile soon")
+    add(
+        "--quick", action="store_true", help="few rounds of the models and rivals that compile soon"
+    )
     add("--write", action="store_true", help="keep the numbers, and write the page and the chart")
     return parser.parse_args(given)
 

@@ -113,7 +113,9 @@ class Row:
                 continue
             if "missing" not in answer:
                 built[key] = answer
-                self.say(f"{name} {mode}: {key} took {answer['compile_s']:.1f} s for its first step")
+                self.say(
+                    f"{name} {mode}: {key} took {answer['compile_s']:.1f} s for its first step"
+                )
         if not built.keys() & OURS:
             raise Wrong("; ".join(failed))
         agree({key: answer["result"] for key, answer in built.items()}, mode)

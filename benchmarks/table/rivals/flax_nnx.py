@@ -167,7 +167,9 @@ def load(module: nnx.Module, weights: dict[str, np.ndarray]) -> None:
             at, leaf = [*at, "cell", kind], leaf.replace("recurrent_", "")
         node: Any = module
         for name in at:
-            node = node[int(name) if name.isdigit() else name] if _holds(node) else getattr(node, name)
+            node = (
+                node[int(name) if name.isdigit() else name] if _holds(node) else getattr(node, name)
+            )
         variable = getattr(node, LEAVES.get(leaf, leaf))
         if variable.shape != value.shape:
             raise ValueError(f"{path} is {value.shape} here, {variable.shape} in Flax")

@@ -79,9 +79,7 @@ def lstm(shape: tuple[int, ...]) -> keras.Model:
     recurrent = [
         layers.LSTM(units, return_sequences=i < count - 1, name=f"lstm{i}") for i in range(count)
     ]
-    return keras.Sequential(
-        [keras.Input(shape), *recurrent, layers.Dense(CLASSES, name="logits")]
-    )
+    return keras.Sequential([keras.Input(shape), *recurrent, layers.Dense(CLASSES, name="logits")])
 
 
 MODELS: dict[str, Callable[[tuple[int, ...]], keras.Model]] = {

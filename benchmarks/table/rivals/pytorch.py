@@ -90,7 +90,12 @@ class Xception(nn.Module):
         super().__init__()
         self.block1_conv1, self.block1_conv1_bn = conv(3, 32, 3, 2, padding=0), norm(32)
         self.block1_conv2, self.block1_conv2_bn = conv(32, 64, 3, padding=0), norm(64)
-        shrinking = {2: (64, 128, 128), 3: (128, 256, 256), 4: (256, 728, 728), 13: (728, 728, 1024)}
+        shrinking = {
+            2: (64, 128, 128),
+            3: (128, 256, 256),
+            4: (256, 728, 728),
+            13: (728, 728, 1024),
+        }
         for block, (a, b, c) in shrinking.items():
             self.separable(f"block{block}_sepconv1", a, b)
             self.separable(f"block{block}_sepconv2", b, c)
@@ -115,7 +120,11 @@ class Xception(nn.Module):
         y = self.normed(f"block{block}_sepconv1", y)
         y = self.normed(f"block{block}_sepconv2", F.relu(y))
         more = 1 - y.shape[-1] % 2  # "same" padding of an even length by stride 2: at the end
-        y = F.pad(y, (0, 1, 0, 1), value=-torch.inf) if more else F.pad(y, (1,) * 4, value=-torch.inf)
+        y = (
+            F.pad(y, (0, 1, 0, 1), value=-torch.inf)
+            if more
+            else F.pad(y, (1,) * 4, value=-torch.inf)
+        )
         return F.max_pool2d(y, 3, 2) + self.normed(f"block{block}_shortcut", x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

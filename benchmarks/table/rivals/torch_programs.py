@@ -98,7 +98,9 @@ def generation(module: Any, run: Run, ids: torch.Tensor) -> Program:
         token = ids
         with torch.inference_mode():
             for i in range(cases.NEW):
-                out = (call if i else module)(token, past_key_values=held, use_cache=True, logits_to_keep=1)
+                out = (call if i else module)(
+                    token, past_key_values=held, use_cache=True, logits_to_keep=1
+                )
                 y = out.logits[:, -1]
                 token = y.argmax(-1, keepdim=True)
         return y

@@ -40,7 +40,11 @@ def load(module: torch.nn.Module, weights: dict[str, np.ndarray], published: str
     Args:
         published: the class in transformers, where it is one of its models.
     """
-    state = from_zoo(module, weights, published) if published else dict(map(named, *zip(*weights.items())))
+    state = (
+        from_zoo(module, weights, published)
+        if published
+        else dict(map(named, *zip(*weights.items())))
+    )
     tensors = {name: torch.tensor(np.ascontiguousarray(value)) for name, value in state.items()}
     missing, unused = module.load_state_dict(tensors, strict=False)
     missing = [m for m in missing if not m.endswith("num_batches_tracked") and "bias_hh" not in m]
