@@ -11,7 +11,7 @@ import numpy as np
 MODES = ("inference", "training")
 SEED, CLASSES = 0, 10
 ADAM = {"rate": 1e-4, "b1": 0.9, "b2": 0.999, "epsilon": 1e-8}
-SGD = {"rate": 1e-4, "momentum": 0.9}
+SGD = {"rate": 1e-5, "momentum": 0.9}
 
 BERT = dict(vocabulary=30_522, features=512, layers=4, heads=8, hidden=2048)
 VIT = dict(features=384, layers=12, heads=6, hidden=1536)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -43,10 +44,8 @@ class Worker:
             WorkerError: it failed.
         """
         assert self.process.stdin and self.process.stdout
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the empty answer tells
             print(json.dumps({"do": do, **order}), file=self.process.stdin)
-        except BrokenPipeError:
-            pass  # the empty answer tells
         line = self.process.stdout.readline()
         if not line:
             tail = self.log.read_text(errors="replace")[-2000:]

@@ -1,6 +1,6 @@
 """The models in Keras 3, on JAX or PyTorch, each stepped as Keras's guides to training loops write it.
 
-Layers are called by our scopes with "." for "/", so that weights find their places.
+Layers are called by our scopes with "__" for "/", so that weights find their places.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ def resnet50(shape: tuple[int, ...]) -> keras.Model:
     def unit(at: str, x: Any, channels: int, kernel: int = 1, strides: int = 1) -> Any:
         if kernel > 1:
             x = layers.ZeroPadding2D(kernel // 2)(x)
-        x = layers.Conv2D(channels, kernel, strides, use_bias=False, name=f"{at}.conv")(x)
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{at}.norm")(x)
+        x = layers.Conv2D(channels, kernel, strides, use_bias=False, name=f"{at}__conv")(x)
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{at}__norm")(x)
 
     inputs = keras.Input(shape)
     x = layers.ReLU()(unit("stem", inputs, 64, 7, 2))
     x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(x))  # of what is not negative
     for stage, (blocks, channels) in enumerate(zip((3, 4, 6, 3), (256, 512, 1024, 2048)), start=1):
         for i in range(1, blocks + 1):
-            at, strides = f"stage{stage}.block{i}", 2 if stage > 1 and i == 1 else 1
-            y = layers.ReLU()(unit(f"{at}.layer1", x, channels // 4))
-            y = layers.ReLU()(unit(f"{at}.layer2", y, channels // 4, 3, strides))
-            y = unit(f"{at}.layer3", y, channels)
-            x = unit(f"{at}.shortcut", x, channels, 1, strides) if i == 1 else x
+            at, strides = f"stage{stage}__block{i}", 2 if stage > 1 and i == 1 else 1
+            y = layers.ReLU()(unit(f"{at}__layer1", x, channels // 4))
+            y = layers.ReLU()(unit(f"{at}__layer2", y, channels // 4, 3, strides))
+            y = unit(f"{at}__layer3", y, channels)
+            x = unit(f"{at}__shortcut", x, channels, 1, strides) if i == 1 else x
             x = layers.ReLU()(layers.Add()([x, y]))
     x = layers.Dense(1000, name="logits")(layers.GlobalAveragePooling2D()(x))
     return keras.Model(inputs, x)
@@ -94,9 +94,9 @@ def paths(name: str, model: keras.Model) -> dict[str, Any]:
 
         places = xception([(w.path, i) for i, w in enumerate(model.weights)])
         return {path: model.weights[int(i)] for path, i in places.items()}
-    # "sequential_1/lstm0/lstm_cell/kernel", "stem.conv/kernel"
+    # "sequential_1/lstm0/lstm_cell/kernel", "stem__conv/kernel"
     return {
-        re.sub(r"^sequential[^/]*/|lstm_cell/", "", w.path).replace(".", "/"): w
+        re.sub(r"^sequential[^/]*/|lstm_cell/", "", w.path).replace("__", "/"): w
         for w in model.weights
         if "seed_generator" not in w.path
     }

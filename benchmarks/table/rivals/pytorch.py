@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .. import cases
-from ..cases import CLASSES, Program
+from ..cases import CLASSES
 
 
 class Mlp(nn.Module):
