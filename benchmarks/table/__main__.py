@@ -25,9 +25,13 @@ import sys
 import time
 from pathlib import Path
 
+from monograph.storage import replacing
+
 from . import race, report
 from .cases import CASES, MODES
+from .chart import chart
 from .competitors import chosen
+from .costs import all_costs
 from .pipes import ROOT
 from .records import Records
 
@@ -46,7 +50,11 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--models", nargs="*", choices=CASES, metavar="MODEL", help=", ".join(CASES))
     add("--rivals", nargs="+", metavar="RIVAL", help="names, or a Python file; all by default")
-    add("--mode", choices=MODES, help="one of the two; both by default")
+    add(
+        "--mode",
+        choices=(*MODES, "costs"),
+        help="one of these; all by default. costs: start-up, memory, imports, calls",
+    )
     add("--rounds", type=int, help=f"turns of each competitor; {FULL.rounds} by default")
     add(
         "--quick", action="store_true", help="few rounds of the models and rivals that compile soon"
@@ -83,14 +91,22 @@ def measure(args: argparse.Namespace, records: Records) -> list[str]:
     return problems
 
 
+def costs(args: argparse.Namespace, records: Records) -> None:
+    """The small tables, of all models or none."""
+    if args.mode == "costs" or (args.mode is None and args.models is None):
+        for found in all_costs(1 if args.quick else 2, say):
+            records.put(found)
+
+
 def main(given: list[str] | None = None) -> int:
     args = arguments(given)
     records = Records(DOCS / "benchmarks.csv" if args.write else None)
     records.put(report.facts())
-    problems = measure(args, records)
+    problems = measure(args, records) if args.mode != "costs" else []
+    costs(args, records)
     if args.write:
         write(records, DOCS)
-    print(report.results(records), report.behind(records), sep="\n\n")
+    print(report.results(records), report.behind(records), report.small(records), sep="\n\n")
     if problems:
         print("\nFailed:", *problems, sep="\n  ")
     return bool(problems)
@@ -98,10 +114,11 @@ def main(given: list[str] | None = None) -> int:
 
 def write(records: Records, folder: Path) -> None:
     """The page and the chart."""
-    from monograph.storage import replacing
-
     with replacing(folder / "benchmarks.md") as f:
         f.write(report.page(records).encode())
+    if picture := chart(records):
+        with replacing(folder / "benchmarks.png") as f:
+            f.write(picture)
 
 
 if __name__ == "__main__":

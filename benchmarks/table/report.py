@@ -10,7 +10,6 @@ from .competitors import COMPETITORS, OURS
 from .records import Record, Records
 
 SLOWER = 1.05
-RIVALS = [name for name in COMPETITORS if name not in OURS]
 
 HEAD = """\
 # Benchmarks
@@ -39,8 +38,14 @@ def cell(records: Records, mode: str, row: str, competitor: str, measure: str) -
     found = records.find(mode, row, competitor, measure)
     if found is None:
         return "-"
-    spread = f" [{float(found.low):.2f}, {float(found.high):.2f}]" if found.low else ""
-    return f"{float(found.median):.2f}{spread}"
+    spread = f" [{shown(found.low)}, {shown(found.high)}]" if int(found.rounds or 0) > 2 else ""
+    return f"{shown(found.median)}{spread}"
+
+
+def shown(value: str) -> str:
+    """Two decimals, fewer of large numbers."""
+    x = float(value)
+    return f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -60,10 +65,20 @@ def rows(records: Records, mode: str) -> list[str]:
     return [name for name in cases.CASES if name in found]
 
 
+def rivals(records: Records) -> list[str]:
+    """Those of the table, then those of one's own that were measured."""
+    found = [*COMPETITORS, *[r.competitor for r in records.all if r.table in cases.MODES]]
+    return [name for name in dict.fromkeys(found) if name not in OURS]
+
+
+def title(name: str) -> str:
+    return COMPETITORS[name].title if name in COMPETITORS else name
+
+
 def ratios(records: Records, mode: str, row: str) -> dict[str, float]:
     """Our faster engine over each rival."""
     measure = f"{best(records, mode, row)} over it"
-    found = {name: records.value(mode, row, name, measure) for name in RIVALS}
+    found = {name: records.value(mode, row, name, measure) for name in rivals(records)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -80,8 +95,9 @@ def mean(values: Sequence[float]) -> str:
 
 
 def ratio_table(records: Records, mode: str) -> str:
-    head = ["", "our engine", *[COMPETITORS[r].title for r in RIVALS], "fastest rival"]
-    lines, columns = [], {r: [] for r in (*RIVALS, "")}  # type: tuple[list, dict[str, list[float]]]
+    names = rivals(records)
+    head = ["", "our engine", *map(title, names), "fastest rival"]
+    lines, columns = [], {r: [] for r in (*names, "")}  # type: tuple[list, dict[str, list[float]]]
     for row in rows(records, mode):
         ours, winner = best(records, mode, row), fastest(records, mode, row)
         for name, value in ratios(records, mode, row).items():
@@ -92,22 +108,21 @@ def ratio_table(records: Records, mode: str) -> str:
             [
                 cases.CASES[row].title,
                 ours.removeprefix("ours-"),
-                *[cell(records, mode, row, r, f"{ours} over it") for r in RIVALS],
-                f"**{winner[1]:.2f}** {COMPETITORS[winner[0]].title}" if winner else "-",
+                *[cell(records, mode, row, r, f"{ours} over it") for r in names],
+                f"**{winner[1]:.2f}** {title(winner[0])}" if winner else "-",
             ]
         )
-    lines.append(["geometric mean", "", *[mean(columns[r]) for r in (*RIVALS, "")]])
+    lines.append(["geometric mean", "", *[mean(columns[r]) for r in (*names, "")]])
     return table(head, lines)
 
 
 def plain_table(records: Records, mode: str, measure: str, digits: int) -> str:
-    def shown(row: str, name: str) -> str:
+    def one(row: str, name: str) -> str:
         value = records.value(mode, row, name, measure)
         return "-" if value is None else f"{value:.{digits}f}"
 
     lines = [
-        [cases.CASES[row].title, *[shown(row, n) for n in COMPETITORS]]
-        for row in rows(records, mode)
+        [cases.CASES[row].title, *[one(row, n) for n in COMPETITORS]] for row in rows(records, mode)
     ]
     return table(["", *[c.title for c in COMPETITORS.values()]], lines)
 
@@ -129,10 +144,11 @@ def results(records: Records) -> str:
     for mode in cases.MODES:
         if not rows(records, mode):
             continue
-        rounds = sorted({int(r.rounds) for r in records.all if r[0] == mode and r[3] == "ms"})
+        rounds = [int(r.rounds) for r in records.all if r[0] == mode and r[3] == "ms"]
+        least, most = min(rounds), max(rounds)
         parts += [
             f"## {mode.capitalize()}",
-            f"Ratios, ours over theirs; {'-'.join(map(str, {rounds[0]: 0, rounds[-1]: 0}))} rounds.",
+            f"Ratios, ours over theirs, of {most if least == most else f'{least} to {most}'} rounds:",
             ratio_table(records, mode),
             "Milliseconds per step:",
             plain_table(records, mode, "ms", 3),
@@ -145,25 +161,34 @@ def results(records: Records) -> str:
 def behind(records: Records) -> str:
     """The list of rows where ours is slower."""
     lines = [
-        f"- {ratio:.2f}: {cases.CASES[row].title}, {mode}, against {COMPETITORS[rival].title}"
+        f"- {ratio:.2f}: {cases.CASES[row].title}, {mode}, against {title(rival)}"
         for ratio, mode, row, rival in slower(records)
     ]
     title = f"## Where ours is slower than {SLOWER} of the fastest rival"
     return f"{title}\n\n" + ("\n".join(lines) or "Nowhere.")
 
 
-def free_tables(records: Records) -> str:
-    """The small tables: a section for each name that is no mode, rows times competitors."""
+SMALL = {
+    "Start-up": "Seconds from a process's start to the end of its first training step of ResNet50: imports, the model, its "
+    "weights from a file, compilation. Cold: caches on disk are empty; warm: a second process with what the first kept.",
+    "Memory": "Peak of resident memory of a fresh process that takes three training steps, MiB.",
+    "Imports": "After NumPy's import, with bytecode; sizes without bytecode, with all distributions that are required.",
+    "Calls": "Microseconds of a call that doubles n arrays of 4 numbers, on tensors of the framework's own; in turns.",
+}
+
+
+def small(records: Records) -> str:
+    """The tables of what is paid besides steps: rows times columns of a name and a unit."""
     parts = []
-    known = {*cases.MODES, "about"}
-    for name in dict.fromkeys(r.table for r in records.all if r.table not in known):
+    for name, note in SMALL.items():
         held = [r for r in records.all if r.table == name]
         columns = list(dict.fromkeys((r.competitor, r.measure) for r in held))
         lines = [
             [row, *[cell(records, name, row, *column) for column in columns]]
             for row in dict.fromkeys(r.row for r in held)
         ]
-        parts.append(f"## {name}\n\n" + table(["", *[", ".join(c) for c in columns]], lines))
+        if held:
+            parts.append(f"## {name}\n\n{note}\n\n" + table(["", *map(", ".join, columns)], lines))
     return "\n\n".join(parts)
 
 
@@ -177,7 +202,7 @@ def about(records: Records) -> str:
 def page(records: Records) -> str:
     """The whole Markdown page."""
     chart = "![Ours over the fastest rival](benchmarks.png)"
-    parts = [HEAD.strip(), chart, results(records), behind(records), free_tables(records)]
+    parts = [HEAD.strip(), chart, results(records), behind(records), small(records)]
     return "\n\n".join(p for p in [*parts, about(records)] if p) + "\n"
 
 

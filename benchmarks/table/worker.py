@@ -76,7 +76,29 @@ def forget() -> dict[str, Any]:
     return {}
 
 
-ORDERS = {f.__name__: f for f in (weights, build, turn, forget)}
+def dispatch(arrays: int) -> dict[str, list[float]]:
+    """Microseconds per call of what doubles small arrays: on our engines, by jax.jit, by PyTorch."""
+    import jax
+    import monograph as mg
+    import torch
+
+    from ..bench_dispatch import doubled, times
+
+    xs = [np.full((4,), i, "float32") for i in range(arrays)]
+    theirs = {
+        "ours-xla": ("jax", jax.jit(doubled), [jax.device_put(x) for x in xs]),
+        "ours-torch": ("torch", doubled, [torch.tensor(x) for x in xs]),
+    }
+    out = {}
+    for key, (rival, call, held) in theirs.items():
+        engine = key.removeprefix("ours-")
+        f, mine = mg.jit(doubled, engine=engine), [mg.tensor(x, device=engine) for x in xs]
+        us = times(lambda f=f, mine=mine: f(*mine), lambda call=call, held=held: call(*held))
+        out[key], out[rival] = us[0, 0].tolist(), us[1, 0].tolist()
+    return out
+
+
+ORDERS = {f.__name__: f for f in (weights, build, turn, forget, dispatch)}
 
 
 def main() -> None:

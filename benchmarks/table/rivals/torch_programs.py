@@ -93,10 +93,10 @@ def generation(module: Any, run: Run, ids: torch.Tensor) -> Program:
     cache = StaticCache(module.config, max_cache_len=cases.PROMPT + cases.NEW) if static else None
 
     def step() -> torch.Tensor:
-        held = cache or DynamicCache()
-        held.reset()
-        token = ids
         with torch.inference_mode():
+            held = cache or DynamicCache()
+            held.reset()
+            token = ids
             for i in range(cases.NEW):
                 out = (call if i else module)(
                     token, past_key_values=held, use_cache=True, logits_to_keep=1
