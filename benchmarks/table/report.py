@@ -164,8 +164,8 @@ def behind(records: Records) -> str:
         f"- {ratio:.2f}: {cases.CASES[row].title}, {mode}, against {title(rival)}"
         for ratio, mode, row, rival in slower(records)
     ]
-    title = f"## Where ours is slower than {SLOWER} of the fastest rival"
-    return f"{title}\n\n" + ("\n".join(lines) or "Nowhere.")
+    head = f"## Where ours takes more than {SLOWER} of the fastest rival's time"
+    return f"{head}\n\n" + ("\n".join(lines) or "Nowhere.")
 
 
 SMALL = {
