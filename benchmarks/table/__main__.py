@@ -32,6 +32,7 @@ from .cases import CASES, MODES
 from .chart import chart
 from .competitors import chosen
 from .costs import all_costs
+from .machine import facts
 from .pipes import ROOT
 from .records import Records
 
@@ -101,7 +102,7 @@ def costs(args: argparse.Namespace, records: Records) -> None:
 def main(given: list[str] | None = None) -> int:
     args = arguments(given)
     records = Records(DOCS / "benchmarks.csv" if args.write else None)
-    records.put(report.facts())
+    records.put(facts())
     problems = measure(args, records) if args.mode != "costs" else []
     costs(args, records)
     if args.write:

@@ -46,29 +46,36 @@ class Records:
 
     def __init__(self, path: Path | None):
         self.path = path
-        self.all: list[Record] = []
+        self.by_name: dict[tuple[str, ...], Record] = {}
         if path is not None and path.exists():
             with open(path, newline="") as f:
-                self.all = [Record(**line) for line in csv.DictReader(f)]
+                found = [Record(**line) for line in csv.DictReader(f)]
+            self.by_name = {r[:4]: r for r in found}
+
+    @property
+    def all(self) -> list[Record]:
+        """In the order in which they were first put."""
+        return list(self.by_name.values())
 
     def put(self, records: Iterable[Record]) -> None:
         """Add these in the place of all of the same table, row and competitor."""
-        new = list(records)
-        places = {r[:3] for r in new}
-        self.all = [r for r in self.all if r[:3] not in places] + new
+        new = {r[:4]: r for r in records}
+        places = {name[:3] for name in new}
+        for name in [n for n in self.by_name if n[:3] in places and n not in new]:
+            del self.by_name[name]
+        self.by_name |= new
         if self.path is None:
             return
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(Record._fields)
-        writer.writerows(sorted(self.all, key=lambda r: r[:4]))
+        writer.writerows(self.all)
         with replacing(self.path) as f:
             f.write(text.getvalue().encode())
 
     def find(self, table: str, row: str, competitor: str, measure: str) -> Record | None:
         """One number, if it is there."""
-        wanted = (table, row, competitor, measure)
-        return next((r for r in self.all if r[:4] == wanted), None)
+        return self.by_name.get((table, row, competitor, measure))
 
     def value(self, table: str, row: str, competitor: str, measure: str) -> float | None:
         found = self.find(table, row, competitor, measure)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from . import cases
 from .competitors import COMPETITORS, OURS
-from .records import Record, Records
+from .records import Records
 
 SLOWER = 1.05
 
@@ -121,10 +121,9 @@ def plain_table(records: Records, mode: str, measure: str, digits: int) -> str:
         value = records.value(mode, row, name, measure)
         return "-" if value is None else f"{value:.{digits}f}"
 
-    lines = [
-        [cases.CASES[row].title, *[one(row, n) for n in COMPETITORS]] for row in rows(records, mode)
-    ]
-    return table(["", *[c.title for c in COMPETITORS.values()]], lines)
+    names = [*OURS, *rivals(records)]
+    lines = [[cases.CASES[row].title, *[one(row, n) for n in names]] for row in rows(records, mode)]
+    return table(["", *map(title, names)], lines)
 
 
 def slower(records: Records) -> list[tuple[float, str, str, str]]:
@@ -195,8 +194,8 @@ def small(records: Records) -> str:
 def about(records: Records) -> str:
     """Models, machine and versions."""
     models = "\n".join(f"- {c.title}: {c.note}." for c in cases.CASES.values())
-    facts = "\n".join(f"- {r.row}: {r.median}" for r in records.all if r.table == "about")
-    return f"## Models\n\n{models}\n\n## Machine and versions\n\n{facts}"
+    found = "\n".join(f"- {r.row}: {r.median}" for r in records.all if r.table == "about")
+    return f"## Models\n\n{models}\n\n## Machine and versions\n\n{found}"
 
 
 def page(records: Records) -> str:
@@ -204,24 +203,3 @@ def page(records: Records) -> str:
     chart = "![Ours over the fastest rival](benchmarks.png)"
     parts = [HEAD.strip(), chart, results(records), behind(records), small(records)]
     return "\n\n".join(p for p in [*parts, about(records)] if p) + "\n"
-
-
-def facts() -> list[Record]:
-    """Of this machine, and the versions of all libraries that compete."""
-    import importlib.metadata
-    import os
-    import platform
-
-    names = sorted({n for c in COMPETITORS.values() for n in c.libraries} | {"numpy"})
-    cpu = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as f:
-            cpu = next(line.split(":")[1].strip() for line in f if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    found = {
-        "machine": f"{os.cpu_count()} cores of {cpu}, {platform.system()}",
-        "Python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in names},
-    }
-    return [Record("about", row, "", "", value) for row, value in found.items()]

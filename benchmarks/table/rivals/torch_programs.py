@@ -98,9 +98,7 @@ def generation(module: Any, run: Run, ids: torch.Tensor) -> Program:
             held.reset()
             token = ids
             for i in range(cases.NEW):
-                out = (call if i else module)(
-                    token, cache=held, use_cache=True, logits_to_keep=1
-                )
+                out = (call if i else module)(token, cache=held, use_cache=True, logits_to_keep=1)
                 y = out.logits[:, -1]
                 token = y.argmax(-1, keepdim=True)
         return y
