@@ -43,9 +43,9 @@ def cell(records: Records, mode: str, row: str, competitor: str, measure: str) -
 
 
 def shown(value: str) -> str:
-    """Two decimals, fewer of large numbers."""
+    """Two decimals, three of small numbers, fewer of large ones."""
     x = float(value)
-    return f"{x:.{2 if x < 10 else 1 if x < 100 else 0}f}"
+    return f"{x:.{3 if x < 0.095 else 2 if x < 9.95 else 1 if x < 99.5 else 0}f}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
