@@ -74,6 +74,8 @@ def test_records_replace_what_was_measured_before(tmp_path):
     kept = Records(path)
     assert kept.value("training", "mlp", "jax", "ms") == 3
     assert kept.value("training", "mlp", "torch", "ms") == 2
+    kept.drop("training", "mlp", "torch")
+    assert [r.competitor for r in Records(path).all] == ["jax"]
 
 
 def test_the_page_takes_our_faster_engine_and_the_rival_that_is_fastest():

@@ -33,7 +33,7 @@ from .chart import chart
 from .competitors import chosen
 from .costs import all_costs
 from .machine import facts
-from .pipes import ROOT
+from .pipes import ROOT, WorkerError
 from .records import Records
 
 FULL = race.Effort(rounds=15, turn=0.05, row=20)
@@ -83,11 +83,14 @@ def measure(args: argparse.Namespace, records: Records) -> list[str]:
             for mode in (m for m in CASES[name].modes if args.mode in (None, m)):
                 try:
                     measured, failed = row.measure(name, mode, effort)
-                    problems += [f"{name} {mode}: {why}" for why in failed]
                     records.put(measured)
-                except race.Wrong as e:
+                    for key, why in failed.items():
+                        problems.append(f"{name} {mode}: {key}: {why}")
+                        records.drop(mode, name, key)
+                except (race.Wrong, WorkerError) as e:
                     problems.append(f"{name} {mode}: {e}")
                     say(problems[-1])
+                    records.drop(mode, name)
                 row.forget()
     return problems
 

@@ -88,11 +88,11 @@ class Row:
             self.workers[competitor.process] = found
         return found
 
-    def measure(self, name: str, mode: str, effort: Effort) -> tuple[list[Record], list[str]]:
+    def measure(self, name: str, mode: str, effort: Effort) -> tuple[list[Record], dict[str, str]]:
         """Build all that have the model, compare, race.
 
         Returns:
-            The numbers; and the competitors that could not be built, each with why.
+            The numbers; and why competitors could not be built, by name.
 
         Raises:
             Wrong: results differ, or none of our engines built it.
@@ -100,7 +100,7 @@ class Row:
         weights = str(self.folder / f"{name}-{mode}.npz")
         self.worker(self.competitors[OURS[0]]).ask("weights", name=name, mode=mode, path=weights)
         built: dict[str, dict[str, Any]] = {}
-        failed: list[str] = []
+        failed: dict[str, str] = {}
         for key, competitor in self.competitors.items():
             try:
                 answer = self.worker(competitor).ask(
@@ -108,7 +108,7 @@ class Row:
                     mode=mode, weights=weights,
                 )  # fmt: skip
             except WorkerError as e:
-                failed.append(f"{key}: {str(e).strip().splitlines()[-1]}")
+                failed[key] = str(e).strip().splitlines()[-1]
                 self.say(f"{name} {mode}: {key} failed\n{e}")
                 continue
             if "missing" not in answer:
@@ -117,7 +117,7 @@ class Row:
                     f"{name} {mode}: {key} took {answer['compile_s']:.1f} s for its first step"
                 )
         if not built.keys() & OURS:
-            raise Wrong("; ".join(failed))
+            raise Wrong("; ".join(f"{key}: {why}" for key, why in failed.items()))
         agree({key: answer["result"] for key, answer in built.items()}, mode)
         rounds = self.race(list(built), effort)
         return [*records(name, mode, rounds, built)], failed

@@ -64,6 +64,16 @@ class Records:
         for name in [n for n in self.by_name if n[:3] in places and n not in new]:
             del self.by_name[name]
         self.by_name |= new
+        self.write()
+
+    def drop(self, table: str, row: str, competitor: str | None = None) -> None:
+        """Forget a row, or what one competitor has in it: it was measured before, and fails now."""
+        gone = (table, row) if competitor is None else (table, row, competitor)
+        self.by_name = {n: r for n, r in self.by_name.items() if n[: len(gone)] != gone}
+        self.write()
+
+    def write(self) -> None:
+        """The file as the numbers are, if there is one."""
         if self.path is None:
             return
         text = io.StringIO()
