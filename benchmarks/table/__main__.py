@@ -21,6 +21,7 @@ failed.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -106,6 +107,8 @@ def main(given: list[str] | None = None) -> int:
     args = arguments(given)
     records = Records(DOCS / "benchmarks.csv" if args.write else None)
     records.put(facts())
+    if (load := os.getloadavg()[0]) > 1:
+        say(f"the load is {load:.1f}: what else runs disturbs the numbers, most those of PyTorch")
     problems = measure(args, records) if args.mode != "costs" else []
     costs(args, records)
     if args.write:

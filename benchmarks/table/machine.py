@@ -19,7 +19,7 @@ from .records import Record
 def facts() -> list[Record]:
     """Records of the table ``about``, which the last run overwrites."""
     libraries = sorted({n for c in COMPETITORS.values() for n in c.libraries} | {"numpy"})
-    busy = f"; load {os.getloadavg()[0]:.1f} as it began" if hasattr(os, "getloadavg") else ""
+    busy = f"; load {os.getloadavg()[0]:.1f} as it began"
     found = {
         "last run": f"{time.strftime('%Y-%m-%d')}{commit()}{busy}",
         "machine": f"{os.cpu_count()} cores of {processor()}, {platform.system()}",

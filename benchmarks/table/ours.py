@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import monograph as mg
@@ -42,7 +43,7 @@ def gnn_sum(scope: Any, x: Any) -> Any:
     return gnn.graph_conv(scope / "conv1", index, hidden, CLASSES)
 
 
-MODELS = {
+MODELS: dict[str, Callable[..., Any]] = {
     "mlp": mlp,
     "cnn": cnn,
     "mobilenet": functools.partial(zoo.mobilenet_v1, dropout=0.0),

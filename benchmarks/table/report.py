@@ -30,6 +30,8 @@ differs is not in the table.
   else in processes that wait for each other, with all cores each. A ratio is the median over the rounds of the ratio
   within a round; in brackets are the quartiles.
 - "-": the rival has no such model, or none of a few lines.
+- Where the load was not near 0 when the run began (see the end), other programs ran too. OpenMP's threads, PyTorch's, wait
+  for each other after every operation and suffer most.
 """
 
 

@@ -21,7 +21,8 @@ class Weights:
     """Arrays by path, and what a training step makes of the moving ones."""
 
     def __init__(self, arrays: dict[str, Any], training: bool):
-        self.arrays, self.training, self.moved = arrays, training, {}
+        self.arrays, self.training = arrays, training
+        self.moved: dict[str, Any] = {}
 
     def __getitem__(self, path: str) -> Any:
         return self.arrays[path]
