@@ -88,6 +88,7 @@ COMPETITORS = {
     ),
     "torch.compile": Competitor(
         "torch.compile", f"{RIVALS}.torch_programs", build="compiled", libraries=("torch",),
+        lacks=("xception/training",),  # which it compiles for minutes
     ),
     "onnxruntime": Competitor(
         "onnxruntime", f"{RIVALS}.torch_programs", build="onnx", libraries=("onnxruntime",),

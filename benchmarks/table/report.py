@@ -29,7 +29,8 @@ differs is not in the table.
 - Everything compiles and warms up first. Then competitors take turns, in one process where they can live together and
   else in processes that wait for each other, with all cores each. A ratio is the median over the rounds of the ratio
   within a round; in brackets are the quartiles.
-- "-": the rival has no such model, or none of a few lines.
+- "-": the rival has no such model, none of a few lines, or none that compiles soon (Xception's training step takes
+  `torch.compile` more than three minutes).
 - Where the load was not near 0 when the run began (see the end), other programs ran too. OpenMP's threads, PyTorch's, wait
   for each other after every operation and suffer most.
 """
