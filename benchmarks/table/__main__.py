@@ -38,7 +38,7 @@ from .machine import facts
 from .pipes import ROOT, WorkerError
 from .records import Records
 
-FULL = race.Effort(rounds=15, turn=0.05, row=20)
+FULL = race.Effort(rounds=15, turn=0.05, row=15)
 QUICK = race.Effort(rounds=5, turn=0.02, row=4)
 QUICK_MODELS = ("mlp", "cnn", "bert", "lstm", "gnn")
 QUICK_LACKS = ("flax", "torch.compile")  # which take longest until their first step

@@ -41,6 +41,6 @@ def commit() -> str:
     """The checkout's, where git tells."""
     if not (git := shutil.which("git")):
         return ""
-    command = [git, "describe", "--always", "--dirty", "--exclude=*"]
+    command = [git, "rev-parse", "--short", "HEAD"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return f", commit {done.stdout.strip()}" if done.stdout.strip() else ""
