@@ -31,8 +31,9 @@ differs is not in the table.
   within a round; in brackets are the quartiles.
 - "-": the rival has no such model, none of a few lines, or none that compiles soon (Xception's training step takes
   `torch.compile` more than three minutes).
-- Where the load was not near 0 when the run began (see the end), other programs ran too. OpenMP's threads, PyTorch's, wait
-  for each other after every operation and suffer most.
+- PyTorch's OpenMP threads are told to sleep soon (`GOMP_SPINCOUNT=20000`), in all processes: on a busy machine its steps
+  else take up to hundreds of times longer. Still, where the load was not near 0 when the run began (see the end), other
+  programs ran too, and disturbed what is measured.
 """
 
 
