@@ -179,12 +179,13 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def bench(session: nox.Session) -> None:
-    """Run benchmarks/bench_*.py, or those named after ``--``."""
-    scripts = session.posargs or sorted(map(str, Path("benchmarks").glob("bench_*.py")))
-    if not scripts:
-        session.error("benchmarks/ holds no bench_*.py")
-    for script in scripts:
-        everywhere(session, script)
+    """The table of docs/benchmarks.md, written anew; ``-- --help``, or ``-- benchmarks/bench_x.py``."""
+    asked = session.posargs
+    if asked and asked[0].endswith(".py"):
+        for script in asked:
+            everywhere(session, script)
+    else:
+        everywhere(session, "-m", "benchmarks.table", *(asked or ["--write"]))
 
 
 @nox.session(venv_backend="none", requires=["environment"])

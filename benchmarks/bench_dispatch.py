@@ -32,36 +32,26 @@ def measure(name, fn, mine, yours, **options):
     row(name, 2 * len(ours), lambda: f(*mine), lambda: g(*yours), **options)
 
 
-def row(name, arrays, ours, theirs, allowed=True):
+def times(ours, theirs, calls=CALLS):
+    """Microseconds ``[ours or theirs, wall or CPU, call]``."""
     ours(), theirs()
-    times = np.empty((2, 2, CALLS))  # [ours or theirs, wall or CPU, call]
-    for i in range(CALLS):
+    out = np.empty((2, 2, calls))
+    for i in range(calls):
         for which, fn in enumerate((ours, theirs)):
             cpu, wall = thread_time(), perf_counter()
             fn()
-            times[which, :, i] = perf_counter() - wall, thread_time() - cpu
-    times *= 1e6
-    mine, yours = np.median(times[:, 0], axis=1)
-    extra, cpu = np.median(times[0] - times[1], axis=1)
-    least = times[0, 0].min() - times[1, 0].min()
+            out[which, :, i] = perf_counter() - wall, thread_time() - cpu
+    return out * 1e6
+
+
+def row(name, arrays, ours, theirs, allowed=True):
+    found = times(ours, theirs)
+    mine, yours = np.median(found[:, 0], axis=1)
+    extra, cpu = np.median(found[0] - found[1], axis=1)
+    least = found[0, 0].min() - found[1, 0].min()
     limit = 5 + 0.2 * arrays if allowed else np.nan
     numbers = zip(COLUMNS.values(), (arrays, mine, yours, extra, cpu, least, limit))
     print(f"{name:<30}" + "".join(f"{x:>{w}.{int(w > 7)}f}" for w, x in numbers))
-
-
-print(
-    f"{f'us per call, medians of {CALLS}':<30}" + "".join(f"{k:>{w}}" for k, w in COLUMNS.items())
-)
-for n in (1, 20, 100, 500):
-    xs = [np.full((4,), i, "float32") for i in range(n)]
-    on_xla, on_jax = [mg.tensor(x, device="xla") for x in xs], [jax.device_put(x) for x in xs]
-    measure("tensors", doubled, on_xla, on_jax)
-    if n in (1, 100):
-        measure("NumPy arrays (copied first)", doubled, xs, xs, allowed=False)
-    if n == 100:
-        names = [f"layer{i:03}" for i in range(n)]
-        mine, yours = dict(zip(names, on_xla)), dict(zip(names, on_jax))
-        measure("a dict of tensors", doubled_dict, [mine], [yours])
 
 
 def state(n, work):
@@ -93,19 +83,38 @@ def state(n, work):
     row(f"variables, {kind}", 2 * n, lambda: call().numpy(), theirs, allowed=False)
 
 
-for n in (20, 100, 500):
-    state(n, work=False)
-    state(n, work=True)
+def main():
+    print(
+        f"{f'us per call, medians of {CALLS}':<30}"
+        + "".join(f"{k:>{w}}" for k, w in COLUMNS.items())
+    )
+    for n in (1, 20, 100, 500):
+        xs = [np.full((4,), i, "float32") for i in range(n)]
+        on_xla, on_jax = [mg.tensor(x, device="xla") for x in xs], [jax.device_put(x) for x in xs]
+        measure("tensors", doubled, on_xla, on_jax)
+        if n in (1, 100):
+            measure("NumPy arrays (copied first)", doubled, xs, xs, allowed=False)
+        if n == 100:
+            names = [f"layer{i:03}" for i in range(n)]
+            mine, yours = dict(zip(names, on_xla)), dict(zip(names, on_jax))
+            measure("a dict of tensors", doubled_dict, [mine], [yours])
+    for n in (20, 100, 500):
+        state(n, work=False)
+        state(n, work=True)
 
-x, y = mg.tensor(xs[1], device="xla"), jax.device_put(xs[1])
-scale = lambda x, *, n: x * n  # noqa: E731
-f, g = mg.jit(scale, engine="xla", static_argnames="n"), jax.jit(scale, static_argnames="n")
-row("static argument", 2, lambda: f(x, n=3), lambda: g(y, n=3))
-f, g = mg.jit(lambda x, y: x + y, engine="xla"), jax.jit(lambda x, y: x + y)
-row("keyword argument", 3, lambda: f(x, y=x), lambda: g(y, y=y))
-with mg.engine("xla"):
-    f, g = mg.jit(doubled), jax.jit(doubled)
-    row("engine from mg.engine", 2, lambda: f(x), lambda: g(y))
-row("eager x + x, xla / jnp", 3, lambda: x + x, lambda: y + y, allowed=False)
-h = mg.tensor(xs[1])
-row("eager x + x, numpy / np", 3, lambda: h + h, lambda: xs[1] + xs[1], allowed=False)
+    x, y = mg.tensor(xs[1], device="xla"), jax.device_put(xs[1])
+    scale = lambda x, *, n: x * n  # noqa: E731
+    f, g = mg.jit(scale, engine="xla", static_argnames="n"), jax.jit(scale, static_argnames="n")
+    row("static argument", 2, lambda: f(x, n=3), lambda: g(y, n=3))
+    f, g = mg.jit(lambda x, y: x + y, engine="xla"), jax.jit(lambda x, y: x + y)
+    row("keyword argument", 3, lambda: f(x, y=x), lambda: g(y, y=y))
+    with mg.engine("xla"):
+        f, g = mg.jit(doubled), jax.jit(doubled)
+        row("engine from mg.engine", 2, lambda: f(x), lambda: g(y))
+    row("eager x + x, xla / jnp", 3, lambda: x + x, lambda: y + y, allowed=False)
+    h = mg.tensor(xs[1])
+    row("eager x + x, numpy / np", 3, lambda: h + h, lambda: xs[1] + xs[1], allowed=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -90,7 +90,7 @@ def test_importing_monograph_imports_no_engine():
 
 def test_importing_monograph_adds_only_light_modules_to_numpys():
     # what core's files may import at their top; anything heavier waits until it is used, so that
-    # importing costs at most numpy's time + 50 ms (measured in benchmarks/bench_import.py)
+    # importing costs at most numpy's time + 50 ms (measured in benchmarks/table/costs.py)
     light = {"__future__", "collections", "contextlib", "contextvars", "functools", "itertools"}
     light |= {"math", "operator", "os", "sys", "threading", "time", "types", "typing"}
     code = "import sys, numpy; a = set(sys.modules); import monograph; print(*set(sys.modules) - a)"
