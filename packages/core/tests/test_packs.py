@@ -133,6 +133,28 @@ def test_no_later_program_changes_what_earlier_ones_take(device, monkeypatch):
     assert device.engine.taken[0] == device.engine.taken[2] == (8, 2)
 
 
+@pytest.mark.parametrize("kind", ["themselves", "turned round", "mixed", "another's first"])
+def test_gradients_may_be_parts_of_packs(device, kind):
+    names = [f"w{i}" for i in range(5)]
+
+    def step(scope, x):
+        ws = [scope.parameter(n, (3,), first) for n in names]
+        vs = [scope.variable(f"{n}/v", (3,), float(i)) for i, n in enumerate(names)]
+        more = [scope.parameter(f"z{i}", (3,), first) for i in range(9)]
+        grads = {
+            "themselves": ws, "turned round": ws[::-1], "mixed": [ws[0], *[v.value for v in vs[1:]]],
+            "another's first": more[:5],
+        }[kind]  # fmt: skip
+        old = [v.value for v in vs]
+        out = mg.ops.sgd_update(mg.asarray(0.1), *ws, *grads, *old, momentum=0.5, count=5)
+        for name, v, new, moved in zip(names, vs, out[:5], out[5:]):
+            scope.assign(name, new)
+            v.assign(moved)
+        return mg.sum(mg.stack(more)) * x
+
+    equal(*both(step, device))
+
+
 def test_work_that_takes_long_is_not_packed(device):
     def heavy(scope, x):
         big = mg.ones((300, 300)) * x

@@ -262,10 +262,13 @@ class _Packing:
         return out
 
     def _joined(self, values: Sequence[Value]) -> Value:
-        """One flat value of several: the one they are the parts of, in this order, if there is one."""
-        parts = [self.part.get(v) for v in values]
-        if parts[0] is not None and parts == [(parts[0][0], i) for i in range(len(values))]:
-            return parts[0][0]
+        """One flat value of several: the one they are all the parts of, in this order, if there is one."""
+        parts = [self.part.get(v, (None, 0)) for v in values]
+        flat = parts[0][0]
+        # by identity: == of values is an operation
+        in_order = all(of is flat and at == i for i, (of, at) in enumerate(parts))
+        if flat is not None and in_order and flat.size == sum(v.size for v in values):
+            return flat
         lines = [v if v.ndim == 1 else ops.reshape(v, shape=(v.size,)) for v in values]
         return ops.concatenate(*lines, axis=0)
 
