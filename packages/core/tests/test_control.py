@@ -139,3 +139,49 @@ def test_a_value_kept_from_a_finished_trace_is_refused():
         mg.trace(lambda x: x + kept[0], mg.Spec((3,)))
     with pytest.raises(TraceError, match="trace has ended"):
         kept[0] + 1
+
+
+TURNS = {
+    # turn, and how many products its backward turn still adds up
+    "a cell": (lambda w, h, x: mg.tanh(x + h @ w), 0),
+    "with the input": (lambda w, h, x: mg.tanh(h) + x @ w, 0),
+    "turned": (lambda w, h, x: mg.tanh(mg.matrix_transpose(w @ mg.matrix_transpose(h)) + x), 0),
+    "twice": (lambda w, h, x: mg.tanh(h @ w) @ w + x, 1),
+    "squared": (lambda w, h, x: mg.tanh(h @ (w @ w)) + x, 1),
+    "elementwise": (lambda w, h, x: mg.tanh(h * w[0]) + x, 1),
+}
+
+
+@pytest.mark.parametrize("length", [0, 1, 5])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", TURNS)
+def test_gradients_of_what_every_turn_multiplies(name, reverse, length):
+    turn, adds = TURNS[name]
+    rng = np.random.default_rng(0)
+    w, h = rng.normal(size=(4, 4)) / 2, rng.normal(size=(3, 4))
+    xs = rng.normal(size=(length, 3, 4))
+
+    def looped(w, h, xs):
+        step = lambda h, x: (turn(w, h, x),) * 2
+        last, ys = mg.scan(step, h, xs, reverse=reverse)
+        return mg.sum(mg.sin(last)) + mg.sum(mg.cos(ys))
+
+    def unrolled(w, h, xs):
+        out = mg.zeros((), dtype="float64")
+        for i in range(length)[:: -1 if reverse else 1]:
+            h = turn(w, h, xs[i])
+            out = out + mg.sum(mg.cos(h))
+        return mg.sum(mg.sin(h)) + out
+
+    def second(fn):
+        return mg.grad(lambda w: mg.sum(mg.sin(mg.grad(fn)(w, h, xs))))
+
+    for got, want in zip(*[mg.grad(f, argnums=(0, 1, 2))(w, h, xs) for f in (looped, unrolled)]):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        second(looped)(w).numpy(), second(unrolled)(w).numpy(), rtol=1e-11, atol=1e-11
+    )
+    graph = mg.jit(mg.grad(looped)).trace(*map(mg.Spec.of, (w, h, xs)))
+    *_, loop = [n for n in graph.nodes if n.op.name == "scan"]
+    kernels = [v for v in loop.inputs if v.spec is mg.Spec.of(w)]
+    assert len(kernels) == 1 + adds  # the kernel itself, and the sum so far
