@@ -56,7 +56,7 @@ def test_steps_are_those_of_numpy_and_moments_lie_like_parameters(update, guard)
             stores["torch"][path].numpy(), want, rtol=2e-4, atol=2e-5, err_msg=path
         )
     moments = {"sgd": ["velocity"], "adam": ["m", "v"]}[update]
-    for name in ("stem", "middle", "wide"):
+    for name in SHAPES:
         for path in (name, *[f"{name}/{k}" for k in moments]):
             assert lies_outputs_first(stores["torch"].slots[path].buffer), path
 
@@ -67,7 +67,7 @@ def test_inference_arranges_the_stores_buffers_once():
     want = call(X).item()
     assert want == pytest.approx(store.copy().bind(model, "numpy")(X).item(), rel=1e-5)
     held = {name: store.slots[name].buffer for name in SHAPES}
-    assert lies_outputs_first(held["stem"]) and not lies_outputs_first(held["depth"])
+    assert all(map(lies_outputs_first, held.values()))
     assert call(X).item() == want
     assert all(store.slots[name].buffer is x for name, x in held.items())
     before = store["stem"].numpy()

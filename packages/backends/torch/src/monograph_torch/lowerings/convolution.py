@@ -223,7 +223,7 @@ def kernels(graph: Any) -> dict[int, Callable]:
         node.inputs[1]
         for node in graph.nodes
         if node.op in (ops.convolution, ops.convolution_input_grad)
-        and len(node.attrs["strides"]) == 2 and node.attrs["feature_groups"] == 1 and _native(node)
+        and len(node.attrs["strides"]) == 2 and _native(node)
     }  # fmt: skip
     return {i: outputs_first for i, v in enumerate(graph.inputs) if v in taken}
 
