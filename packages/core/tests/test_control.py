@@ -144,8 +144,8 @@ def test_a_value_kept_from_a_finished_trace_is_refused():
 TURNS = {
     # turn, and how many products its backward turn still adds up
     "a cell": (lambda w, h, x: mg.tanh(x + h @ w), 0),
-    "with the input": (lambda w, h, x: mg.tanh(h) + x @ w, 0),
-    "turned": (lambda w, h, x: mg.tanh(mg.matrix_transpose(w @ mg.matrix_transpose(h)) + x), 0),
+    "another factor than is kept": (lambda w, h, x: mg.tanh(h) + x @ w, 1),
+    "turned": (lambda w, h, x: mg.tanh(mg.matrix_transpose(w @ mg.matrix_transpose(h)) + x), 1),
     "twice": (lambda w, h, x: mg.tanh(h @ w) @ w + x, 1),
     "squared": (lambda w, h, x: mg.tanh(h @ (w @ w)) + x, 1),
     "elementwise": (lambda w, h, x: mg.tanh(h * w[0]) + x, 1),

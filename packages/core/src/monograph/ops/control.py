@@ -247,8 +247,8 @@ def _without_products(turn, num_consts, n_c, n_k):
     """A loop's backward turn without the products that it only adds up, and these, by place.
 
     The gradient of a constant that is multiplied in each turn is a sum of products, which is one product
-    over all turns: a third less time for an LSTM, whose turns else add up the whole of its kernel. What
-    is multiplied becomes an output of the turn, where it is not one already.
+    over all turns where the factors of all of them are kept anyway, as what the turns are given or as
+    their results: a third less time for an LSTM, whose turns else add up the whole of its kernel.
     """
     from collections import Counter
 
@@ -257,26 +257,21 @@ def _without_products(turn, num_consts, n_c, n_k):
     from .linear import dot_general
 
     consts, carries = turn.inputs[:num_consts], turn.inputs[num_consts:][: n_c + n_k]
-    scanned, outputs = turn.inputs[num_consts + n_c + n_k :], list(turn.outputs)
+    scanned, outputs = turn.inputs[num_consts + n_c + n_k :], turn.outputs
     uses = Counter([*outputs, *[v for node in turn.nodes for v in node.inputs]])
-    late, there = {}, {*scanned, *outputs[n_c + n_k :]}
+    late, kept = {}, {*scanned, *outputs[n_c + n_k :]}
     for i in range(n_c):
         node = outputs[i].node
         terms = [v for v in node.inputs if v is not carries[i]]
         if node.op is not add or len(terms) != 1 or uses[carries[i]] != 1 or uses[outputs[i]] != 1:
             continue
         product = terms[0].node
-        if product.op is not dot_general or product.attrs["lhs_batching"]:
-            continue
-        new = dict.fromkeys(v for v in product.inputs if v not in there)
-        # to stack them must not take more memory than adding up moves
-        if not new.keys() & {*consts} and sum(v.size for v in new) <= 2 * outputs[i].size:
-            late[i], there = product, there | new.keys()
-            outputs += new
-    kept = [v for i, v in enumerate(carries) if i not in late]
+        is_product = product.op is dot_general and not product.attrs["lhs_batching"]
+        if is_product and all(v in kept for v in product.inputs):
+            late[i] = product
+    rest = [v for i, v in enumerate(carries) if i not in late]
     made = [v for i, v in enumerate(outputs) if i not in late]
-    inputs = [*consts, *kept, *scanned]
-    return Graph(inputs, made, None, None, turn.name), late
+    return Graph([*consts, *rest, *scanned], made, None, None, turn.name), late
 
 
 def _over_all_turns(product, lhs, rhs):
