@@ -193,3 +193,21 @@ def test_a_digest_is_of_what_is_computed():
     assert auto.digest(constants[0]) != auto.digest(constants[1])
     assert auto.digest(same[0]) != auto.digest(mg.trace(double, mg.Spec((2, 4))))
     assert auto.digest(same[0]) == auto.digest(mg.trace(double, spec))
+
+
+def test_a_program_is_compiled_again_only_for_packs(race):
+    compiled = []
+
+    def compile(self, graph, options):
+        compiled.append(len(graph.inputs))
+        return NumpyEngine.compile(self, graph, options)
+
+    race.made("b", packs=lambda self, device: True, compile=compile)
+
+    def model(scope, x, n):
+        return sum(mg.sum(x * scope.parameter(f"w{i}", (3,), 1.0)) for i in range(n))
+
+    for n, inputs in ((3, [4]), (5, [6, 2])):  # x and variables; x and a pack
+        compiled.clear()
+        call = mg.Store().bind(model, "auto", n=n)
+        assert call(X).item() == call(X).item() == n * X.sum() and compiled == inputs

@@ -67,12 +67,14 @@ class Bound:
             make = lambda d: _Entry(self, specs, in_tree, d, False, donate, packing=False)  # noqa: E731
             graph, frame, _ = record(self, specs, in_tree)
             slots = self.store.slots
-            inputs = [*leaves, *[slots[p].read() for p in frame.inputs]]
+            reads, writes = ([slots[p] for p in paths] for paths in (frame.inputs, frame.written))
+            inputs = [*leaves, *[s.read() for s in reads]]
             places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
             written = [*donate, *[places[p] for p in frame.written]]
             found, entry = auto.choose(graph, make, inputs, written)
             self._chosen[key] = found
-            if found.engine.packs(found):  # all engines were measured without
+            # all engines were measured without packs
+            if found.engine.packs(found) and plan(graph, reads, writes, True).graph is not graph:
                 entry = _Entry(self, specs, in_tree, found, False, donate)
             self._cache[(found, *key)] = entry
         return found
