@@ -426,10 +426,8 @@ def real_edges(index: EdgeIndex, senders: int, receivers: int, what: Any) -> Edg
     Raises:
         ArgumentError: there are edges from the one to the other.
     """
-    i, edges = (
-        index,
-        int(index.offsets[receivers]),
-    )  # nodes that are padding may have edges, such as loops
+    # nodes that are padding may have edges, such as loops
+    i, edges = index, int(index.offsets[receivers])
     if int(i.sender_offsets[senders]) != edges or (i.senders[:edges] >= senders).any():
         raise at_user_line(ArgumentError(f"{what} has edges between its graphs and its padding"))
     return replace(

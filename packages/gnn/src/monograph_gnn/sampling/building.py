@@ -26,8 +26,8 @@ def build_store(
 
     Two passes (an external counting sort): the first counts each node's edges and lays them aside in a
     scratch file beside ``path``, the second puts every edge where it belongs. Memory is taken for 24
-    bytes a node and a chunk, on disk for 12 bytes an edge (16 with places) besides the result; all but the result is
-    gone afterwards.
+    bytes a node and a chunk, on disk for 12 bytes an edge (16 with places) besides the result; all but
+    the result is gone afterwards.
 
     Args:
         path: of the file, written whole or not at all.
