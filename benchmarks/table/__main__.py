@@ -107,7 +107,8 @@ def costs(args: argparse.Namespace, records: Records) -> None:
 def main(given: list[str] | None = None) -> int:
     args = arguments(given)
     records = Records(DOCS / "benchmarks.csv" if args.write else None)
-    records.put(facts())
+    if args.models != []:  # else nothing is measured
+        records.put(facts())
     if (load := os.getloadavg()[0]) > 1:
         say(f"the load is {load:.1f}: what else runs disturbs the numbers, most those of PyTorch")
     problems = measure(args, records) if args.mode != "costs" else []

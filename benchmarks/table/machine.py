@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
 import time
-from pathlib import Path
+
+from monograph import choices
 
 from .competitors import COMPETITORS
 from .pipes import ROOT
@@ -22,19 +22,11 @@ def facts() -> list[Record]:
     busy = f"; load {os.getloadavg()[0]:.1f} as it began"
     found = {
         "last run": f"{time.strftime('%Y-%m-%d')}{commit()}{busy}",
-        "machine": f"{os.cpu_count()} cores of {processor()}, {platform.system()}",
+        "machine": f"{choices.machine()}, {platform.system()}",
         "Python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in libraries},
     }
     return [Record("about", row, "", "", value) for row, value in found.items()]
-
-
-def processor() -> str:
-    """The CPU's own name, where the system tells."""
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    return platform.processor() or platform.machine()
 
 
 def commit() -> str:

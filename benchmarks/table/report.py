@@ -16,8 +16,8 @@ HEAD = """\
 
 Written by `nox -s bench`; do not edit. The numbers are in [benchmarks.csv](benchmarks.csv).
 
-**A ratio is our time over theirs: below 1, ours is faster.** Ours is the faster of our engines, XLA and Torch, which is
-what `engine="auto"` picks. Each model is written once as a function of a scope, and for each rival as its users write it:
+**A ratio is our time over theirs: below 1, ours is faster.** Ours is the faster of our engines, XLA and Torch, which
+`engine="auto"` looks for. Each model is written once as a function of a scope, and for each rival as its users write it:
 in JAX by hand with optax; in Flax NNX with `nnx.jit` and `nnx.cached_partial`; in Keras 3 with its own layers, its models
 where `keras.applications` has the same, and the training loops of its guides; in PyTorch with modules, transformers for
 BERT, ViT and GPT-2 and PyG for graphs, images channels last, fused optimizers; as the same module through `torch.compile`;
@@ -161,13 +161,10 @@ def results(records: Records) -> str:
     return "\n\n".join(parts)
 
 
-BOUNDS = """What bounds them, as far as it was profiled:
-
-- onnxruntime folds batch norms into convolutions and fuses what follows, in layouts of its own; of small models the call
-  decides, 12 us of ours against 5.
-- LSTM: PyTorch and onnxruntime run all times in one native kernel, we in a loop of XLA's, as JAX, Flax and Keras do.
-- MobileNetV1, training: on the Torch engine clipping to 6 and its gradient are 38 % of a step, where PyTorch has a kernel
-  for each. ResNet50, training: on one thread the Torch engine takes 1.03 of PyTorch's time.
+BOUNDS = """What is known of them. Profiled: a training step of MobileNetV1 on the Torch engine, where clipping to 6 and its
+gradient are 38 % of the time and PyTorch has a kernel for each; of ResNet50, which on one thread takes 1.03 of PyTorch's time.
+Not profiled, but likely: onnxruntime folds batch norms into convolutions and fuses what follows; an LSTM is one native kernel
+in PyTorch and onnxruntime, and with us a loop of XLA's, as in JAX, Flax and Keras; the MLP's inference is the call alone.
 """
 
 
@@ -183,7 +180,8 @@ def behind(records: Records) -> str:
 
 SMALL = {
     "Start-up": "Seconds from a process's start to the end of its first training step of ResNet50: imports, the model, its "
-    "weights from a file, compilation. Cold: caches on disk are empty; warm: a second process with what the first kept.",
+    "weights from a file, compilation. Cold: caches on disk are empty; warm: a second process with what the first kept. JAX's own cache is off, as by default; "
+    "with it: [start-up.md](start-up.md).",
     "Memory": "Peak of resident memory of a fresh process that takes three training steps, MiB.",
     "Imports": "After NumPy's import, with bytecode; sizes without bytecode, with all distributions that are required.",
     "Calls": "Microseconds of a call that doubles n arrays of 4 numbers, on tensors of the framework's own; in turns.",
