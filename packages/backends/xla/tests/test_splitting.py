@@ -1,10 +1,13 @@
 """Many small parts of an array by one C function, and packed variables, which are such parts."""
 
+import functools
+
 import monograph as mg
 import numpy as np
 import pytest
 from monograph import ops, packs
-from monograph_xla import splitting
+from monograph.errors import NativeError
+from monograph_xla import native, splitting
 
 SIZES = (3, 0, 1, 7, 5)
 
@@ -50,6 +53,20 @@ def test_without_c_functions_parts_are_slices_and_nothing_is_packed(monkeypatch)
     got, text = program(parts, x)
     assert "monograph_native" not in text and got[3].tolist() == x[4:11].tolist()
     assert trained(1).reads[0].pack is None
+
+
+def test_a_handler_that_does_not_compile_is_told_of_once_and_parts_are_slices(monkeypatch):
+    def fails(*args, **options):
+        raise NativeError("a header has changed")
+
+    monkeypatch.setattr(native, "_trampoline", functools.cache(native._trampoline.__wrapped__))
+    monkeypatch.setattr(native, "build", fails)
+    x = np.arange(16, dtype="float32")
+    with pytest.warns(UserWarning, match="a header has changed") as told:
+        for _ in range(2):
+            got, text = program(parts, x)
+            assert "monograph_native" not in text and got[3].tolist() == x[4:11].tolist()
+    assert len(told) == 1
 
 
 def test_gradients_pass():

@@ -10,11 +10,13 @@ import ctypes
 import functools
 import hashlib
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from monograph.errors import NativeError
 from monograph.native import Kernel, NoCompiler, Plan, abi, build
 from monograph.op import Op
 
@@ -26,12 +28,15 @@ _bound: dict[int, tuple[Any, ...]] = {}  # number -> what must live as long as t
 
 @functools.cache
 def _trampoline() -> ctypes.CDLL | None:
-    """The handler, registered; None where there is no compiler for it."""
+    """The handler, registered; None where there is no compiler for it, or it does not compile (which is said)."""
     source = Path(__file__).with_name("trampoline.c")
     flags = (f"-I{jax.ffi.include_dir()}",)
     try:
         path = build(source.read_text(), "xla_trampoline", flags=flags, file=str(source))
     except NoCompiler:
+        return None
+    except NativeError as e:  # a header of jax that has changed
+        warnings.warn(f"C functions run by way of the host on XLA: {e}", stacklevel=2)
         return None
     library = ctypes.CDLL(str(path))
     library.mg_bind.argtypes = (ctypes.c_uint64, ctypes.c_void_p, ctypes.POINTER(abi.Call))

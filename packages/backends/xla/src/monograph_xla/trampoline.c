@@ -66,9 +66,10 @@ static int place(mg_array *to, const mg_array *from, int64_t n, void **buffers) 
 }
 
 MG_EXPORT XLA_FFI_Error *mg_execute(XLA_FFI_CallFrame *frame) {
-  XLA_FFI_Extension_Base *ext = frame->extension_start;
-  if (ext && ext->type == XLA_FFI_Extension_Metadata) { /* XLA asks what this was compiled for */
-    XLA_FFI_Metadata *m = ((XLA_FFI_Metadata_Extension *)ext)->metadata;
+  /* an extension's type has another name in each version of the header */
+  if (frame->extension_start && frame->extension_start->type == XLA_FFI_Extension_Metadata) {
+    /* XLA asks what this was compiled for */
+    XLA_FFI_Metadata *m = ((XLA_FFI_Metadata_Extension *)frame->extension_start)->metadata;
     m->api_version.major_version = XLA_FFI_API_MAJOR;
     m->api_version.minor_version = XLA_FFI_API_MINOR;
     return NULL;
