@@ -119,7 +119,9 @@ class _Entry:
                 made.graph, device, variables=len(specs), out_tree=self.out_tree, plan=made
             )
         else:
-            self.compiled = Compiled(made.graph, device, (*donate, *sorted(made.written)))
+            steady = [i for i in range(len(specs), len(made.graph.inputs)) if i not in made.written]
+            written = sorted(made.written)
+            self.compiled = Compiled(made.graph, device, (*donate, *written), steady)
         wishes = getattr(self.compiled.executable, "arranges", {})
         state = enumerate(self.reads, len(specs))
         self.arranged = [(i, s, wishes[i]) for i, s in state if i in wishes]

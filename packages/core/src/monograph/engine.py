@@ -55,10 +55,13 @@ class Options(NamedTuple):
     Attributes:
         device: where to run.
         donate: input positions whose buffers the executable may overwrite or free.
+        steady: input positions that are likely to be the same buffers in every call: variables that the
+            program only reads. An engine may compute in advance what follows from them.
     """
 
     device: Device
     donate: tuple[int, ...] = ()
+    steady: tuple[int, ...] = ()
 
 
 class Engine:
