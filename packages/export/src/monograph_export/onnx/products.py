@@ -129,8 +129,34 @@ def _attention(
     return [b.narrow(b("Where", seen, y, b.number(0, float32)) if seen else y, d)]
 
 
+def _gates(b: Builder, x: Ref, axis: int) -> str:
+    """The gates i, f, g, o in ONNX's order, i, o, f, g."""
+    i, f, g, o = b("Split", x.name, outputs=4, axis=axis, num_outputs=4)
+    return b("Concat", i, o, f, g, axis=axis)
+
+
+def _lstm(
+    b: Builder, out: Specs, x: Ref, kernel: Ref, recurrent: Ref, bias: Ref, h: Ref, c: Ref, *,
+    reverse: bool,
+) -> list:  # fmt: skip
+    """LSTM, whose arrays have an axis for directions."""
+    d, (_, batch, units) = x.spec.dtype, out[0].shape
+    one = b.ints([0])
+    weights = [
+        b("Unsqueeze", b.transpose(_gates(b, v, 1), (1, 0)), one) for v in (kernel, recurrent)
+    ]
+    none = b.constant(np.zeros((4 * units,), d.numpy))
+    biases = b.reshape(b("Concat", _gates(b, bias, 0), none, axis=0), [1, 8 * units])
+    state = [b.reshape(v.name, [1, batch, units]) for v in (h, c)]
+    y = b(
+        "LSTM", *[b.wide(v, d) for v in (x.name, *weights, biases)], "", *[b.wide(v, d) for v in state],
+        hidden_size=units, direction="reverse" if reverse else "forward",
+    )  # fmt: skip
+    return [b.narrow(b.reshape(y, out[0].shape), d)]
+
+
 PRODUCTS: Mapping[Op, Entry] = {
     ops.dot_general: _dot, ops.convolution: _convolution, ops.softmax: _softmax("Softmax"),
     ops.log_softmax: _softmax("LogSoftmax"), ops.layer_norm: _layer_norm,
-    ops.rms_norm: _rms_norm, ops.attention: _attention,
+    ops.rms_norm: _rms_norm, ops.attention: _attention, ops.lstm: _lstm,
 }  # fmt: skip
