@@ -77,3 +77,39 @@ def test_shapes_that_do_not_fit_are_named(place, shape, operands):
     wrong = [np.zeros(shape) if i == place else x for i, x in enumerate(operands)]
     with pytest.raises(mg.errors.ShapeError, match="expected"):
         ops.lstm(*[mg.tensor(x) for x in wrong])
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+def test_torch_runs_it_by_kernels_of_its_own_where_it_can(reverse, operands, monkeypatch):
+    from monograph_torch.lowerings import recurrent
+
+    runs, real = [], recurrent._forward
+    monkeypatch.setattr(recurrent, "_forward", lambda *xs: runs.append(xs[-1]) or real(*xs))
+    if not recurrent.works():
+        pytest.skip("this torch does not offer its LSTM's kernels")
+    runs.clear()
+    xs = [np.asarray(x, "float32") for x in operands]
+    xs[0] = np.swapaxes(xs[0], 0, 1)  # batch before time, as layers have it
+
+    def outputs(x, *rest):
+        return ops.lstm(mg.swapaxes(x, 0, 1), *rest, reverse=reverse)[0]
+
+    def loss(*xs):
+        return mg.sum(outputs(*xs) ** 2)
+
+    both = mg.value_and_grad(loss, argnums=tuple(range(6)))
+    for fn, train in ((outputs, False), (both, True)):
+        got, want = (mg.tree.leaves(mg.jit(fn).on(e)(*xs)) for e in ("torch", "numpy"))
+        assert runs == [train]
+        runs.clear()
+        for y, w in zip(got, want):
+            np.testing.assert_allclose(y.numpy(), w.numpy(), rtol=1e-4, atol=1e-5)
+    monitored = mg.jit(lambda *xs: ops.lstm(*xs)[2]).on(
+        "torch"
+    )  # the gates, which these do not give
+    assert monitored(*[np.asarray(x, "float32") for x in operands]).shape == (
+        TIME,
+        BATCH,
+        4 * UNITS,
+    )
+    assert not runs
