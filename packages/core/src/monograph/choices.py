@@ -94,12 +94,14 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
 def recall(
     kind: str, key: str, candidates: Sequence[str], libraries: tuple[str, ...]
 ) -> str | None:
-    """What was chosen here before of just these candidates and versions; None asks to measure."""
+    """What was chosen here before of just these candidates and versions; None asks to measure.
+
+    It is text out of a file: one of the candidates, or what the caller can tell from anything else.
+    """
     try:
-        found = _read(_path(kind, key, candidates, libraries))
+        return _read(_path(kind, key, candidates, libraries)).chosen
     except _UNREADABLE:
         return None
-    return found.chosen if found.chosen in candidates else None
 
 
 def fastest(seconds: Mapping[str, float | None]) -> str:
@@ -113,15 +115,21 @@ def fastest(seconds: Mapping[str, float | None]) -> str:
 
 
 def keep(
-    kind: str, key: str, what: str, seconds: Mapping[str, float | None], libraries: tuple[str, ...]
-) -> None:
-    """Write down what was measured. A folder that cannot be written to is no error."""
+    kind: str, key: str, what: str, seconds: Mapping[str, float | None],
+    libraries: tuple[str, ...], candidates: Sequence[str] = (), chosen: str = "",
+) -> None:  # fmt: skip
+    """Write down what was measured. A folder that cannot be written to is no error.
+
+    Args:
+        candidates: what `recall` will name; all that were measured by default.
+        chosen: the fastest by default.
+    """
     made = Choice(
-        kind, what, fastest(seconds), dict(seconds), machine(), versions(libraries),
+        kind, what, chosen or fastest(seconds), dict(seconds), machine(), versions(libraries),
         round(time.time()),
     )  # fmt: skip
     with contextlib.suppress(OSError, MonographError):
-        path = _path(kind, key, tuple(seconds), libraries)
+        path = _path(kind, key, tuple(candidates or seconds), libraries)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(path) as f:
             f.write(json.dumps(asdict(made), indent=1).encode())

@@ -73,12 +73,15 @@ class Engine:
             `monograph.outside.Table` also answers for ops that were written outside core.
         unsupported_dtypes: names of dtypes it cannot hold.
         libraries: distributions whose versions decide how fast it is.
+        rewrites: whether a program may put new numbers into a donated buffer and hand that one out: then
+            the same buffer does not mean the same numbers.
     """
 
     name: str = ""
     LOWER: Mapping[Op, Any] = {}
     unsupported_dtypes: frozenset[str] = frozenset()
     libraries: tuple[str, ...] = ()
+    rewrites: bool = False
 
     @property
     def devices(self) -> tuple[Device, ...]:
