@@ -7,13 +7,15 @@ kernel's positions are visited one by one: each is a matrix product with a shift
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from monograph import ops
 
-from .common import HALF, fast_half, function
+from .. import onednn
+from .common import HALF, SLOW, fast_half, function
 from .shape import pad
 
 
@@ -78,6 +80,10 @@ def _convolution(node: Any, device: Any) -> str | Callable:
     if not _native(node):
         return _summed(_by_position, a)
     shape = node.inputs[1].shape
+    if sizes := _pointwise(node, device):
+        rows, i, o = sizes
+        result = f".view({node.outputs[0].shape})"
+        return f"onednn.mm({{0}}.reshape({rows}, {i}), {{1}}.view({i}, {o})){result}"
     kernel = f"{{1}}.permute({_kernel_first(n)})"
     if n == 2 and shape[:2] == (1, 1):  # the only kernels that gain from another layout
         kernel += ".contiguous(memory_format=torch.channels_last)"
@@ -92,10 +98,13 @@ def _convolution(node: Any, device: Any) -> str | Callable:
 
 
 @fast_half
-def _input_grad(node: Any, device: Any) -> Callable:
+def _input_grad(node: Any, device: Any) -> str | Callable:
     a, shape = node.attrs, node.attrs["input_shape"]
     if not _native(node):
         return _summed(_input_by_position, a)
+    if sizes := _pointwise(node, device):
+        rows, i, o = sizes
+        return f"onednn.mm({{0}}.reshape({rows}, {o}), {{1}}.view({i}, {o}).t()).view({shape})"
     plain = _symmetric(a)
     wide = shape if plain else _wide_shape(shape, a)
     backward = _backward(a, plain, 0)
@@ -108,10 +117,12 @@ def _input_grad(node: Any, device: Any) -> Callable:
 
 
 @fast_half
-def _kernel_grad(node: Any, device: Any) -> Callable:
+def _kernel_grad(node: Any, device: Any) -> str | Callable:
     a, shape = node.attrs, node.attrs["kernel_shape"]
     if not _native(node):
         return _summed(_kernel_by_position, a)
+    if sizes := _pointwise(node, device):
+        return _pointwise_kernel_grad(a, *sizes)
     plain, backward = _symmetric(a), _backward(a, _symmetric(a), 1)
     lies = (shape[-1], *shape[:-1])  # as `outputs_first`, or torch copies what nobody reads
 
@@ -119,6 +130,43 @@ def _kernel_grad(node: Any, device: Any) -> Callable:
         return backward(g, x if plain else _spread(x, a), g.new_empty(lies).movedim(0, -1))
 
     return run
+
+
+# ---- kernels of one pixel: matrix products, which torch's convolution leaves to BLAS on one thread
+
+
+def _pointwise(node: Any, device: Any) -> tuple[int, int, int] | None:
+    """Pixels, channels in and out, of a convolution that is one product of matrices and better so."""
+    a, op = node.attrs, node.op
+    image = a["input_shape"] if op is ops.convolution_input_grad else node.inputs[0].shape
+    *kernel, i, o = a["kernel_shape"] if op is ops.convolution_kernel_grad else node.inputs[1].shape
+    plain = (
+        _symmetric(a) and not any(lo for lo, _ in a["padding"]) and {*a["strides"], *kernel} == {1}
+    )
+    sizes = math.prod(image[:-1]), i, o
+    known = node.inputs[0].dtype.name in ("float32", *SLOW)
+    fits = plain and known and a["feature_groups"] == 1 and onednn.pays(device, *sizes)
+    return sizes if fits else None
+
+
+def _pointwise_kernel_grad(a: Any, rows: int, i: int, o: int) -> str | Callable:
+    """Of many pixels as a convolution of images in a row, else as a product, for which one is copied."""
+    shape = a["kernel_shape"]
+    images = next((n for n in IMAGES if rows % n == 0), None)
+    if rows <= 2 * max(i, o) or not images or len(a["strides"]) != 2:
+        product = f"onednn.mm({{1}}.reshape({rows}, {o}).t(), {{0}}.reshape({rows}, {i}))"
+        return f"{product}.t().view({shape})"
+    backward = _backward(a, True, 1)
+
+    def run(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        x, g = (v.reshape(images, -1, 1, v.shape[-1]) for v in (x, g))
+        return backward(g, x, g.new_empty((o, 1, 1, i)).movedim(0, -1))
+
+    return run
+
+
+IMAGES = range(16, 65)
+"""From 16 on torch takes oneDNN for kernels of one pixel, on one thread too."""
 
 
 def _wide_shape(shape: Any, a: Any) -> tuple[int, ...]:
