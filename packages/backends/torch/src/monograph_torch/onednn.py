@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-LEAST, NARROW = 1 << 21, 16
+LEAST, NARROW = 1 << 21, 4
 """Multiplications, and the least of the sizes, below which the 10 us of oneDNN's call are more than it saves."""
 
 FASTER, SIZE, ROUNDS = 0.8, 256, 9
