@@ -83,6 +83,30 @@ def test_kernels_of_one_pixel_and_their_gradients(image, channels, calls):
     check(fn, want, (x, k, b, g), calls, products)
 
 
+SMALL = dict(padding=((1, 1), (1, 1)), strides=(1, 1), lhs_dilation=(1, 1), rhs_dilation=(1, 1))
+HOW = {
+    "plain": {}, "halved": dict(strides=(2, 2)), "uneven": dict(padding=((0, 1), (2, 1))),
+    "spread": dict(lhs_dilation=(2, 1), rhs_dilation=(1, 2)), "cut": dict(padding=((-1, 1), (1, -1))),
+    "of one pixel": dict(strides=(2, 2), padding=((0, 0), (0, 0))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_small_images_of_many_channels(how, calls):
+    attrs = {**SMALL, **HOW[how]}
+    size, i = (1, 1024) if how == "of one pixel" else (3, 256)
+    x, k = drawn(2, 4, 5, i), drawn(size, size, i, 192)
+
+    def fn(x, k):
+        y, pull = mg.vjp(lambda x, k: ops.convolution(x, k, feature_groups=1, **attrs), x, k)
+        return y, *pull(mg.cos(y) + y)
+
+    def want(x, k):
+        return [v.numpy() for v in mg.jit(fn).on("numpy")(x, k)]
+
+    check(fn, want, (x, k), calls, 3)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_dtypes_are_as_before(dtype, calls):
     x, w = drawn(128, 256), drawn(256, 128)
