@@ -61,8 +61,11 @@ def _gathered(x: torch.Tensor, input_shape: Any, a: Any) -> torch.Tensor:
     wide = [(n - 1) * d + 1 if n else 0 for n, d in zip(size, a["lhs_dilation"])]
     low = [-lo for lo, _ in edges]
     high = [w + lo - n for w, (lo, _), n in zip(wide, edges, x.shape[1:-1])]
-    cut = pad(x, x.new_zeros(()), low=[0, *low, 0], high=[0, *high, 0], interior=[0] * x.ndim)
-    return cut[(slice(None), *[slice(None, None, d) for d in a["lhs_dilation"]])]
+    if max(low + high) > 0:
+        x = pad(x, x.new_zeros(()), low=[0, *low, 0], high=[0, *high, 0], interior=[0] * x.ndim)
+        low, high = [0 for _ in low], [0 for _ in high]
+    parts = [slice(-m, n + k, d) for m, n, k, d in zip(low, x.shape[1:-1], high, a["lhs_dilation"])]
+    return x[(slice(None), *parts)]
 
 
 def _native(node: Any) -> bool:
