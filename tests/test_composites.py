@@ -38,6 +38,8 @@ CASES = {
         0,
     ),
     "silu": (lambda x: mg.silu(x), F.silu, 0),
+    "relu6": (lambda x: mg.relu6(5 * x), lambda x: F.relu6(5 * x), 0),
+    "hard_tanh": (lambda x: mg.hard_tanh(x, -0.3, 0.7), lambda x: F.hardtanh(x, -0.3, 0.7), 0),
     "layer_norm": (
         lambda x, s, b: mg.layer_norm(x, s, b),
         lambda x, s, b: F.layer_norm(x, s.shape, s, b),

@@ -28,14 +28,14 @@ def shared(module, **own):
 
 MG = shared(
     mg, amax=mg.max, cumprod=mg.cumulative_prod, relu=mg.relu, sigmoid=mg.sigmoid, sort=mg.sort,
-    softmax=mg.softmax, logsumexp=mg.logsumexp, var=mg.var,
+    softmax=mg.softmax, logsumexp=mg.logsumexp, var=mg.var, relu6=mg.relu6, hard_tanh=mg.hard_tanh,
     std=mg.std, norm=mg.linalg.vector_norm,
     cummax=lambda x: mg.ops.cummax(x, axis=0), array=lambda v: mg.asarray(v, dtype="float64"),
 )  # fmt: skip
 JAX = shared(
     jnp, amax=jnp.max, cumprod=jnp.cumprod, relu=jax.nn.relu, sigmoid=jax.nn.sigmoid, sort=jnp.sort,
     softmax=jax.nn.softmax, logsumexp=jax.nn.logsumexp, var=jnp.var, std=jnp.std, norm=jnp.linalg.norm, cummax=jax.lax.cummax,
-    array=jnp.array,
+    array=jnp.array, relu6=jax.nn.relu6, hard_tanh=jax.nn.hard_tanh,
 )  # fmt: skip
 TORCH = shared(
     torch, amax=torch.amax, cumprod=lambda x: torch.cumprod(x, 0), relu=torch.relu,
@@ -43,7 +43,8 @@ TORCH = shared(
     softmax=lambda x: torch.softmax(x, 0), logsumexp=lambda x: torch.logsumexp(x, 0),
     var=lambda x: torch.var(x, correction=0), std=lambda x: torch.std(x, correction=0),
     norm=torch.linalg.vector_norm, cummax=lambda x: torch.cummax(x, 0)[0],
-    array=lambda v: torch.tensor(v, dtype=torch.float64),
+    array=lambda v: torch.tensor(v, dtype=torch.float64), relu6=torch.nn.functional.relu6,
+    hard_tanh=torch.nn.functional.hardtanh,
 )  # fmt: skip
 
 # name: (function, x, first derivative of its sum, second, who differs and why)
@@ -92,6 +93,13 @@ CASES = {
         {"torch": "1 at a bound: no tie is shared"},
     ),
     "relu at 0": (lambda m, x: m.relu(x), [0.0, 1, -1], [0, 1, 0], [0, 0, 0], {}),
+    "relu6 at its bounds": (
+        lambda m, x: m.relu6(x), [0.0, 6, 3, -1, 7], [0, 0, 1, 0, 0], [0] * 5, {},
+    ),
+    "hard tanh at its bounds": (
+        lambda m, x: m.hard_tanh(x), [-1.0, 1, 0.5, -2, 2], [0, 0, 1, 0, 0], [0] * 5,
+        {"jax": "1 at a bound"},
+    ),
     "largest of equals": (lambda m, x: m.amax(x), [2.0, 2, 1], [0.5, 0.5, 0], [0, 0, 0], {}),
     "running maximum of equals": (
         lambda m, x: m.cummax(x), [2.0, 1, 2, 3], [2.5, 0, 0.5, 1], [0, 0, 0, 0],

@@ -47,16 +47,18 @@ def relu(
     >>> relu(mg.asarray([-2.0, 1.0, 9.0]), negative_slope=0.5, max_value=6.0).tolist()
     [-1.0, 1.0, 6.0]
     """
-    y = mg.where(x > threshold, x, 0.0) if threshold else mg.relu(x)
+    y = mg.where(x > threshold, x, 0.0) if threshold else x
     if max_value is not None:
-        y = mg.clip(y, 0.0, max_value)
+        y = mg.hard_tanh(y, 0.0, max_value)
+    elif not threshold:
+        y = mg.relu(y)
     return y - negative_slope * mg.relu(threshold - x) if negative_slope else y
 
 
 @_named
 def relu6(x: Any) -> Any:
     """`relu` up to 6 (Krizhevsky 2010)."""
-    return mg.clip(x, 0.0, 6.0)
+    return mg.relu6(x)
 
 
 @_named
@@ -130,7 +132,7 @@ def squareplus(x: Any, b: float = 4.0) -> Any:
 @_named
 def hard_sigmoid(x: Any) -> Any:
     """``x / 6 + 1 / 2``, cut to ``[0, 1]``."""
-    return mg.clip(x / 6.0 + 0.5, 0.0, 1.0)
+    return mg.hard_tanh(x / 6.0 + 0.5, 0.0, 1.0)
 
 
 @_named
@@ -145,7 +147,7 @@ ACTIVATIONS["hard_swish"] = hard_silu
 @_named
 def hard_tanh(x: Any) -> Any:
     """``x`` cut to ``[-1, 1]``."""
-    return mg.clip(x, -1.0, 1.0)
+    return mg.hard_tanh(x)
 
 
 @_named

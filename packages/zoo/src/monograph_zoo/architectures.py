@@ -80,7 +80,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "quick_gelu": lambda x: x * mg.sigmoid(1.702 * x),
     "relu": mg.relu,
     "relu2": lambda x: mg.square(mg.relu(x)),
-    "relu6": lambda x: mg.clip(x, 0.0, 6.0),
+    "relu6": mg.relu6,
     "sigmoid": mg.sigmoid,
     "silu": mg.silu,
     "swish": mg.silu,

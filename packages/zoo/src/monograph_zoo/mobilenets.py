@@ -71,7 +71,7 @@ def mobilenet_v1(
         x = nn.batch_norm(
             scope / f"{name}_bn", x, momentum=momentum, unbiased=unbiased, training=training
         )
-        return mg.clip(x, 0.0, 6.0)
+        return mg.relu6(x)
 
     def conv(name: str, x: Any, channels: int, kernel: int, **options: Any) -> Any:
         x = nn.conv2d(scope / name, x, int(channels * alpha), kernel, use_bias=False, **options)
@@ -140,21 +140,18 @@ def mobilenet_v2(
         x = nn.conv2d(scope / "conv", x, channels, kernel, use_bias=False, **options)
         return normed(scope, x)
 
-    def relu6(x: Any) -> Any:
-        return mg.clip(x, 0.0, 6.0)
-
-    x = relu6(conv(scope / "stem", images, _eights(32 * alpha), 3, strides=2, padding=first))
+    x = mg.relu6(conv(scope / "stem", images, _eights(32 * alpha), 3, strides=2, padding=first))
     for i, (width, strides) in enumerate(INVERTED):
         block, y, channels = scope / f"block{i}", x, _eights(round(width * alpha))
         if i:
-            y = relu6(conv(block / "expand", y, 6 * x.shape[-1]))
+            y = mg.relu6(conv(block / "expand", y, 6 * x.shape[-1]))
         y = nn.depthwise_conv2d(
             block / "depthwise" / "conv", y, 3, strides=strides,
             padding="same" if strides == 1 else halving, use_bias=False,
         )  # fmt: skip
-        y = conv(block / "project", relu6(normed(block / "depthwise", y)), channels)
+        y = conv(block / "project", mg.relu6(normed(block / "depthwise", y)), channels)
         x = x + y if strides == 1 and x.shape[-1] == channels else y
-    x = relu6(conv(scope / "top", x, _eights(1280 * max(alpha, 1.0))))
+    x = mg.relu6(conv(scope / "top", x, _eights(1280 * max(alpha, 1.0))))
     if not include_top:
         return x
     x = nn.global_average_pooling2d(scope, x)

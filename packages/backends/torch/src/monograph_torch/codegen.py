@@ -10,6 +10,7 @@ from monograph import Graph
 from monograph.graph import Value
 
 from .aliasing import Memory
+from .lowerings.common import NAMES
 from .lowerings.convolution import kernels
 from .peepholes import improve
 from .program import NEVER_FOLDED, Program, expression
@@ -28,7 +29,7 @@ def generate(
     program = Program(graph, device)
     improve(program)
     memory = Memory(program, donate)
-    names: dict[str, Any] = {"torch": torch, "shared": shared}
+    names: dict[str, Any] = {**NAMES, "shared": shared}
     lines = _body(program, memory, names, pure)
     if not (nested or pure):
         lines = _guard(graph, memory) + _in_inference_mode(program, memory, lines)

@@ -63,24 +63,28 @@ def _made_by(program: Program, x: Operand, op: Any) -> Step | None:
     return made if made is not None and made.node.op is op and not x.suffix else None
 
 
-# where the bias goes in the source of ops that add one for nothing
+# where the bias goes in the source of products that add one for nothing
 _TAKE_BIAS = {
-    ops.convolution: (" None,", " {2},"),
-    ops.dot_general: ("torch.mm(", "torch.addmm({2}, "),
-}
+    "torch.mm(": "torch.addmm({2}, ", "onednn.mm(": "onednn.addmm({2}, ", " None,": " {2},",
+}  # fmt: skip
+
+
+_PRODUCTS = frozenset((ops.convolution, ops.dot_general))
 
 
 def _bias(program: Program, step: Step, uses: Counter[Value]) -> None:
     """A convolution or matrix product of which this is the only reader adds the vector itself."""
     for x, bias in (step.inputs, step.inputs[::-1]):
         made = program.maker.get(x.value)
-        if made is None or made.node.op not in _TAKE_BIAS or uses[x.value] > 1 or x.suffix:
+        if made is None or made.node.op not in _PRODUCTS or uses[x.value] > 1 or x.suffix:
             continue
-        old, new = _TAKE_BIAS[made.node.op]
-        if isinstance(made.how, str) and old in made.how and _is_vector_of_last(bias, made):
-            step.how = made.how.replace(old, new)
-            step.inputs = [*made.inputs, bias]
-            return
+        if not isinstance(made.how, str) or not _is_vector_of_last(bias, made):
+            continue
+        for old, new in _TAKE_BIAS.items():
+            if old in made.how:
+                step.how = made.how.replace(old, new)
+                step.inputs = [*made.inputs, bias]
+                return
 
 
 def _is_vector_of_last(bias: Operand, made: Step) -> bool:

@@ -13,6 +13,7 @@ from monograph.graph import Node, Value
 from monograph.outside import blamed
 
 from .lowerings import LOWER
+from .lowerings.common import NAMES
 from .outside import checked
 
 
@@ -85,8 +86,9 @@ class Program:
 
     def _fold(self, step: Step) -> None:
         names = {f"c{i}": self.constants[v] for i, (v, _) in enumerate(step.inputs)}
-        names["torch"] = torch
-        out = eval(expression(step, list(names)[:-1], names), names)
+        args = list(names)
+        names |= NAMES
+        out = eval(expression(step, args, names), names)
         self.constants.update(zip(step.outputs, out if step.unpacks else (out,)))
         if step.node.op is ops.broadcast_in_dim:  # a consumer may read what lies beneath
             self.maker[step.outputs[0]] = step

@@ -14,7 +14,7 @@ from ..ops._build import limit
 from ..ops.losses import at_label
 from ..tracing import at_user_line
 from ._common import asarray, cast, one_axis, promote
-from .elementwise import maximum
+from .elementwise import clip, maximum
 
 
 def _each(value: Any, n: int, what: str) -> tuple[int, ...]:
@@ -167,6 +167,24 @@ def avg_pool(x: Any, window: Any, *, strides: Any = None, padding: Any = "valid"
 def relu(x: Any, /) -> Array:
     """``max(x, 0)``, elementwise; its gradient at 0 is 0."""
     return ops.relu(asarray(x))
+
+
+def hard_tanh(x: Any, /, low: float = -1.0, high: float = 1.0) -> Array:
+    """``x`` kept within ``low`` and ``high``, whose gradient is 0 at either.
+
+    `clip` is the same but for its gradient, of which a bound takes half where ``x`` meets it.
+    """
+    x = asarray(x)
+    return (
+        ops.hard_tanh(x, low=float(low), high=float(high))
+        if x.dtype.is_float
+        else clip(x, low, high)
+    )
+
+
+def relu6(x: Any, /) -> Array:
+    """`relu` up to 6 (Krizhevsky 2010); its gradient at 0 and 6 is 0."""
+    return hard_tanh(x, 0.0, 6.0)
 
 
 def softmax(x: Any, /, axis: int = -1) -> Array:

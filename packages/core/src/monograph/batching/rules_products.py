@@ -119,7 +119,7 @@ RULES: dict[Op, Callable] = {
     **dict.fromkeys(
         (ops.cholesky, ops.lu, ops.qr, ops.eigh, ops.svd, ops.det, ops.slogdet, ops.adjugate,
          ops.pinv, ops.fft, ops.cross_entropy, ops.cross_entropy_backward, ops.gelu,
-         ops.gelu_backward, ops.silu, ops.silu_backward),
+         ops.gelu_backward, ops.hard_tanh, ops.hard_tanh_backward, ops.silu, ops.silu_backward),
         leading,
     ),
     **dict.fromkeys((ops.triangular_solve, ops.solve), _system),

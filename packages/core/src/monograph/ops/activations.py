@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 
+from ..errors import ArgumentError
 from ..op import Sample, composite
 from ._build import full
 from ._infer import check_axes, check_kind, unary
 from ._samples import elementwise, shaped
 from ._wide import as_like, widened
-from .arithmetic import maximum
-from .logic import compare, select
+from .arithmetic import maximum, minimum
+from .logic import and_, compare, select
 from .reductions import reduce_max, reduce_sum, spread
 from .structural import stop_gradient
 from .transcendental import erf, exponential, log, logistic, tanh
@@ -96,6 +97,51 @@ def _relu_vjp(g, y, x):
 def relu(x):
     """``max(x, 0)``, elementwise; its gradient at 0 is 0, as in PyTorch, JAX and Keras."""
     return maximum(x, full(0, x.spec))
+
+
+def _bounded(x, *, low, high):
+    check_kind(x, "float")
+    if not low <= high:
+        raise ArgumentError(f"low={low} is not below high={high}")
+    return x
+
+
+def _hard_tanh_samples(arity):
+    def make(d, rng):
+        for s in elementwise(arity=arity, specials=arity == 1)(d, rng):
+            for low, high in ((-1.0, 1.0), (0.0, 6.0)):
+                yield Sample(s.operands, {"low": low, "high": high}, s.grad)
+
+    return make
+
+
+@composite(
+    infer=_bounded,
+    vjp=lambda g, y, x, *, low, high: (hard_tanh_backward(g, y, low=low, high=high),),
+    samples=_hard_tanh_samples(1),
+    ulps=0,
+)
+def hard_tanh(x, *, low, high):
+    """``x`` kept within ``low`` and ``high``; at either the gradient is 0, as PyTorch's hardtanh.
+
+    From 0 to 6 it is relu6, whose gradient JAX and Keras take as 0 there too.
+    """
+    return minimum(maximum(x, full(low, x.spec)), full(high, x.spec))
+
+
+@composite(
+    infer=lambda g, y, *, low, high: _bounded(y, low=low, high=high),
+    samples=_hard_tanh_samples(2),
+    ulps=0,
+)
+def hard_tanh_backward(g, y, *, low, high):
+    """The cotangent of `hard_tanh`'s input from that of its output ``y``.
+
+    Where that is NaN it is 0 or ``g``: torch's kernel gives some the one and some the other.
+    """
+    above = compare(y, full(low, y.spec), direction="GT")
+    below = compare(y, full(high, y.spec), direction="LT")
+    return select(and_(above, below), g, full(0, g.spec))
 
 
 def _gelu_samples(arity):

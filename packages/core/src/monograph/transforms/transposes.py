@@ -52,7 +52,8 @@ _ELEMENTWISE = tuple(
 _KEEPS: dict[str, Callable[[dict[str, Any], Order], dict[str, Any]]] = {
     **{op.name: _same for op in all_ops() if op.__module__ in _ELEMENTWISE},
     **dict.fromkeys(
-        ("alias", "convert", "stop_gradient", "relu", "gelu", "gelu_backward", "silu", "silu_backward"),
+        ("alias", "convert", "stop_gradient", "relu", "gelu", "gelu_backward", "hard_tanh",
+         "hard_tanh_backward", "silu", "silu_backward"),
         _same,
     ),
     **dict.fromkeys(

@@ -9,6 +9,11 @@ import numpy as np
 import torch
 from monograph.dtypes import dtype as as_dtype
 
+from .. import onednn
+
+NAMES: dict[str, Any] = {"torch": torch, "onednn": onednn}
+"""What source text may call."""
+
 HALF = (torch.float16, torch.bfloat16)
 # whose products torch's CPU kernels are slow at: all of float16; bfloat16 too where AVX-512 is missing,
 # where some convolutions keep their sums in 16 bits besides
@@ -69,7 +74,7 @@ def fast_half(lower: Callable) -> Callable:
 def function(text: str, arity: int = 2) -> Callable:
     """Source text of so many operands as a function."""
     names = [f"x{i}" for i in range(arity)]
-    return eval(f"lambda {', '.join(names)}: {text.format(*names)}", {"torch": torch})
+    return eval(f"lambda {', '.join(names)}: {text.format(*names)}", {**NAMES})
 
 
 class Writer:

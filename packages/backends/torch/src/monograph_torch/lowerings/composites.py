@@ -40,6 +40,30 @@ relu_backward = Writer((0,), _relu_backward)
 """Of ``g`` and relu's result; see `monograph_torch.peepholes`."""
 
 
+def _hard_tanh(node: Any, device: Any) -> Any:
+    bounds = "{}, {}".format(*_bounds(node))
+    return Pointwise(f"torch.clamp({{0}}, {bounds})", (0,), into=f"torch.clamp_({{0}}, {bounds})")
+
+
+def _hard_tanh_backward(node: Any, device: Any) -> Any:
+    bounds = _bounds(node)
+
+    def write(free: tuple[int, ...]) -> Callable:
+        if free:
+            into = _aten.hardtanh_backward.grad_input
+            return lambda *xs: into(*xs, *bounds, grad_input=xs[free[0]])
+        return lambda g, y: _aten.hardtanh_backward.default(g, y, *bounds)
+
+    return Writer((0, 1), write)
+
+
+def _bounds(node: Any) -> tuple[float, float]:
+    """As the dtype has them: torch compares 16-bit numbers with bounds of 32."""
+    dtype = dtype_of(node.outputs[0].spec)
+    low, high = (torch.tensor(node.attrs[k], dtype=dtype).item() for k in ("low", "high"))
+    return low, high
+
+
 # ---- normalisation; torch rounds statistics of 16-bit inputs to 16 bits, the records keep float32
 
 
@@ -178,6 +202,7 @@ TABLE: dict[Any, Any] = {
     ops.softmax_backward: "torch._softmax_backward_data({0}, {1}, {axis}, {1}.dtype)",
     ops.log_softmax_backward: "torch._log_softmax_backward_data({0}, {1}, {axis}, {1}.dtype)",
     ops.relu: _relu,
+    ops.hard_tanh: _hard_tanh, ops.hard_tanh_backward: _hard_tanh_backward,
     ops.gelu: _gelu(F.gelu), ops.gelu_backward: _gelu(_aten.gelu_backward.default),
     ops.silu: lambda node, device: F.silu,
     ops.silu_backward: lambda node, device: _aten.silu_backward.default,

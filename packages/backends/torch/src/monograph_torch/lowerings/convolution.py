@@ -7,13 +7,15 @@ kernel's positions are visited one by one: each is a matrix product with a shift
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from monograph import ops
 
-from .common import HALF, fast_half, function
+from .. import onednn
+from .common import HALF, SLOW, fast_half, function
 from .shape import pad
 
 
@@ -44,6 +46,8 @@ def _symmetric(a: Any) -> bool:
 
 def _spread(x: torch.Tensor, a: Any) -> torch.Tensor:
     """``x`` with its zeros put in: between elements, and at the edges."""
+    if {*itertools.chain(*a["padding"])} == {0} and {*a["lhs_dilation"]} == {1}:
+        return x
     zero, edges = x.new_zeros(()), a["padding"]
     return pad(
         x, zero, low=[0, *[lo for lo, _ in edges], 0], high=[0, *[hi for _, hi in edges], 0],
@@ -57,8 +61,11 @@ def _gathered(x: torch.Tensor, input_shape: Any, a: Any) -> torch.Tensor:
     wide = [(n - 1) * d + 1 if n else 0 for n, d in zip(size, a["lhs_dilation"])]
     low = [-lo for lo, _ in edges]
     high = [w + lo - n for w, (lo, _), n in zip(wide, edges, x.shape[1:-1])]
-    cut = pad(x, x.new_zeros(()), low=[0, *low, 0], high=[0, *high, 0], interior=[0] * x.ndim)
-    return cut[(slice(None), *[slice(None, None, d) for d in a["lhs_dilation"]])]
+    if max(low + high) > 0:
+        x = pad(x, x.new_zeros(()), low=[0, *low, 0], high=[0, *high, 0], interior=[0] * x.ndim)
+        low, high = [0 for _ in low], [0 for _ in high]
+    parts = [slice(-m, n + k, d) for m, n, k, d in zip(low, x.shape[1:-1], high, a["lhs_dilation"])]
+    return x[(slice(None), *parts)]
 
 
 def _native(node: Any) -> bool:
@@ -78,6 +85,8 @@ def _convolution(node: Any, device: Any) -> str | Callable:
     if not _native(node):
         return _summed(_by_position, a)
     shape = node.inputs[1].shape
+    if sizes := _as_product(node, device):
+        return _product(node, *sizes)
     kernel = f"{{1}}.permute({_kernel_first(n)})"
     if n == 2 and shape[:2] == (1, 1):  # the only kernels that gain from another layout
         kernel += ".contiguous(memory_format=torch.channels_last)"
@@ -92,10 +101,12 @@ def _convolution(node: Any, device: Any) -> str | Callable:
 
 
 @fast_half
-def _input_grad(node: Any, device: Any) -> Callable:
+def _input_grad(node: Any, device: Any) -> str | Callable:
     a, shape = node.attrs, node.attrs["input_shape"]
     if not _native(node):
         return _summed(_input_by_position, a)
+    if sizes := _as_product(node, device):
+        return _input_product(node, *sizes)
     plain = _symmetric(a)
     wide = shape if plain else _wide_shape(shape, a)
     backward = _backward(a, plain, 0)
@@ -108,10 +119,12 @@ def _input_grad(node: Any, device: Any) -> Callable:
 
 
 @fast_half
-def _kernel_grad(node: Any, device: Any) -> Callable:
+def _kernel_grad(node: Any, device: Any) -> str | Callable:
     a, shape = node.attrs, node.attrs["kernel_shape"]
     if not _native(node):
         return _summed(_kernel_by_position, a)
+    if sizes := _as_product(node, device):
+        return _kernel_product(node, *sizes)
     plain, backward = _symmetric(a), _backward(a, _symmetric(a), 1)
     lies = (shape[-1], *shape[:-1])  # as `outputs_first`, or torch copies what nobody reads
 
@@ -119,6 +132,96 @@ def _kernel_grad(node: Any, device: Any) -> Callable:
         return backward(g, x if plain else _spread(x, a), g.new_empty(lies).movedim(0, -1))
 
     return run
+
+
+# ---- as one product of matrices: kernels of one pixel, which torch's convolution leaves to BLAS on one
+# thread, and small images of many channels, over which oneDNN takes up to ten times as long
+
+
+def _as_product(node: Any, device: Any) -> tuple[int, int, int] | None:
+    """Pixels of the result, entries of a patch and channels of the result, where a product is better."""
+    a, by_kernel = node.attrs, node.op is ops.convolution_kernel_grad
+    *kernel, i, o = a["kernel_shape"] if by_kernel else node.inputs[1].shape
+    out = {ops.convolution: node.outputs[0], ops.convolution_input_grad: node.inputs[0]}
+    rows = math.prod(out.get(node.op, node.inputs[1]).shape[:-1])
+    few = rows <= 2 * max(i, o) if by_kernel else 2 * rows <= max(i, o)
+    known = node.inputs[0].dtype.name in ("float32", *SLOW) and a["feature_groups"] == 1
+    sizes = rows, math.prod(kernel) * i, o
+    fits = known and (few or _is_bare(a, kernel)) and onednn.pays(device, *sizes)
+    return sizes if fits else None
+
+
+def _is_bare(a: Any, kernel: Any) -> bool:
+    """Whether the patches are the image itself."""
+    edges = {*itertools.chain(*a["padding"])}
+    return {*kernel, *a["strides"], *a["lhs_dilation"]} == {1} and edges == {0}
+
+
+def _patches(x: torch.Tensor, kernel: Any, out: Any, a: Any) -> torch.Tensor:
+    """``[pixels of the result, entries of a patch]``, copied together."""
+    x = _spread(x, a)
+    first, *inner, last = x.stride()
+    moves = [p * s for p, s in zip(inner, a["strides"])]
+    within = [p * r for p, r in zip(inner, a["rhs_dilation"])]
+    sizes = (x.shape[0], *out, *kernel, x.shape[-1])
+    patches = x.as_strided(sizes, (first, *moves, *within, last))
+    return patches.reshape(-1, math.prod(kernel) * x.shape[-1])
+
+
+def _product(node: Any, rows: int, entries: int, o: int) -> str | Callable:
+    a, (_, *out, _), kernel = node.attrs, node.outputs[0].shape, node.inputs[1].shape[:-2]
+    shape = node.outputs[0].shape
+    if _is_bare(a, kernel):
+        x = f"{{0}}.reshape({rows}, {entries})"
+        return f"onednn.mm({x}, {{1}}.reshape({entries}, {o})).view({shape})"
+    return lambda x, k: onednn.mm(_patches(x, kernel, out, a), k.reshape(entries, o)).view(shape)
+
+
+def _input_product(node: Any, rows: int, entries: int, o: int) -> str | Callable:
+    a, shape, (_, *out, _), kernel = (
+        node.attrs, node.outputs[0].shape, node.inputs[0].shape, node.inputs[1].shape,
+    )  # fmt: skip
+    if _is_bare(a, kernel[:-2]):
+        g = f"{{0}}.reshape({rows}, {o})"
+        return f"onednn.mm({g}, {{1}}.reshape({entries}, {o}).t()).view({shape})"
+    places = list(_positions(kernel, out, a))
+
+    def run(g: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        patches = onednn.mm(g.reshape(rows, o), k.reshape(entries, o).t())
+        patches = patches.view(shape[0], *out, *kernel[:-1])
+        wide = g.new_zeros(_wide_shape(shape, a))
+        for at, part in places:
+            wide[part] += patches[(..., *at, slice(None))]
+        return _gathered(wide, shape, a)
+
+    return run
+
+
+def _kernel_product(node: Any, rows: int, entries: int, o: int) -> str | Callable:
+    a, shape, (_, *out, _) = node.attrs, node.attrs["kernel_shape"], node.inputs[1].shape
+    kernel, i = shape[:-2], shape[-2]
+    if not _is_bare(a, kernel):
+
+        def product(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+            patches = _patches(x, kernel, out, a)
+            return onednn.mm(g.reshape(rows, o).t(), patches).t().view(shape)
+
+        return product
+    images = next((n for n in IMAGES if rows % n == 0), None)
+    if rows <= 2 * max(i, o) or not images or len(kernel) != 2:
+        g, x = f"{{1}}.reshape({rows}, {o})", f"{{0}}.reshape({rows}, {i})"
+        return f"onednn.mm({g}.t(), {x}).t().view({shape})"
+    backward = _backward(a, True, 1)
+
+    def run(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:  # a copy for the product takes more
+        x, g = (v.reshape(images, -1, 1, v.shape[-1]) for v in (x, g))
+        return backward(g, x, g.new_empty((o, 1, 1, i)).movedim(0, -1))
+
+    return run
+
+
+IMAGES = range(16, 65)
+"""So many in a row make torch take oneDNN for kernels of one pixel, on one thread too."""
 
 
 def _wide_shape(shape: Any, a: Any) -> tuple[int, ...]:

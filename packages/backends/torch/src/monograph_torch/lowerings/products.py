@@ -8,7 +8,8 @@ from typing import Any
 
 from monograph import ops
 
-from .common import fast_half, function
+from .. import onednn
+from .common import SLOW, fast_half, function
 from .integers import signed, wrap
 
 
@@ -28,12 +29,15 @@ def _dot(node: Any, device: Any) -> str | Callable:
     lead = [b] if x_batch else []
     left = _arranged("{0}", x, (*x_batch, *x_free, *x_con), [*lead, m, k])
     right = _arranged("{1}", y, (*y_batch, *y_con, *y_free), [*lead, k, n])
-    text = f"torch.{'bmm' if lead else 'mm'}({left}, {right})"
+    product = "torch.bmm" if lead else "torch.mm"
+    if not lead and x.dtype.name in ("float32", *SLOW) and onednn.pays(device, m, k, n):
+        product = "onednn.mm"
+    text = f"{product}({left}, {right})"
     result = "" if out.shape == (*lead, m, n) else f".view({out.shape})"
     if x.dtype.is_inexact:
         return text + result
-    product = function(text + result)  # torch has no fast kernel for integers but of 64 bits
-    return lambda p, q: wrap(product(signed(p).long(), signed(q).long()), p.dtype)
+    wide = function(text + result)  # torch has no fast kernel for integers but of 64 bits
+    return lambda p, q: wrap(wide(signed(p).long(), signed(q).long()), p.dtype)
 
 
 def _arranged(name: str, spec: Any, order: Sequence[int], shape: Sequence[int]) -> str:

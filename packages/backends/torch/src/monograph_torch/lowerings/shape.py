@@ -22,9 +22,17 @@ def pad(
     """StableHLO's pad: negative edges crop."""
     spread = [n + max(n - 1, 0) * k for n, k in zip(x.shape, interior)]
     size = [n + max(a, 0) + max(b, 0) for n, a, b in zip(spread, low, high)]
-    out = value.expand(size).clone() if size else x.clone()
     if not size:
-        return out
+        return x.clone()
+    out = x.new_empty(size)
+    if any(interior):
+        out.fill_(value)
+    else:  # the edges alone
+        for axis, (n, a, b) in enumerate(zip(size, low, high)):
+            if a > 0:
+                out.narrow(axis, 0, a).fill_(value)
+            if b > 0:
+                out.narrow(axis, n - b, b).fill_(value)
     put = tuple(slice(max(a, 0), max(a, 0) + n, k + 1) for n, a, k in zip(spread, low, interior))
     out[put] = x
     return out[tuple(slice(max(-a, 0), n - max(-b, 0)) for n, a, b in zip(size, low, high))]

@@ -49,10 +49,16 @@ def _window(kind: str, otherwise: Callable) -> Callable:
         pool = _image_pool(node)
         if pool is None or kind == "min":
             return otherwise(node, device)
+        window, strides, before, up = pool
         if kind == "max":
-            return f"torch.max_pool2d({{0}}.permute{_FIRST}, *{pool}).permute{_LAST}"
-        run = F.avg_pool2d  # which divides by 1 here
-        return lambda x: run(x.permute(_FIRST), *pool, False, True, 1).permute(_LAST)
+            options = f"{window}, {strides}, {before}, 1, {up}"
+            return f"torch.max_pool2d({{0}}.permute{_FIRST}, {options}).permute{_LAST}"
+
+        def run(x: torch.Tensor) -> torch.Tensor:  # a sum, as it divides by 1 here
+            y = F.avg_pool2d(x.permute(_FIRST), window, strides, before, up, True, 1)
+            return y.permute(_LAST)
+
+        return run
 
     return lower
 
@@ -60,8 +66,11 @@ def _window(kind: str, otherwise: Callable) -> Callable:
 _FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # channels to the front and back again; views
 
 
-def _image_pool(node: Any) -> tuple[Any, Any, Any] | None:
-    """Window, strides and padding, if they are over height and width of images and torch's kind."""
+def _image_pool(node: Any) -> tuple[Any, Any, Any, bool] | None:
+    """Window, strides, padding before, and whether counts are rounded up, if torch pools images so.
+
+    Rounded up, the last windows may reach beyond the image: "same" padding, where it is uneven.
+    """
     x, a = node.inputs[0], node.attrs
     window, strides, padding = a["window"], a["strides"], a["padding"]
     fits = (
@@ -69,9 +78,25 @@ def _image_pool(node: Any) -> tuple[Any, Any, Any] | None:
         and window[0] == window[3] == strides[0] == strides[3] == 1
         and set(a.get("base_dilation", ())) | set(a.get("window_dilation", ())) <= {1}
         and padding[0] == padding[3] == (0, 0)
-        and all(lo == hi and 0 <= 2 * lo <= w for (lo, hi), w in zip(padding[1:3], window[1:3]))
+        and all(0 <= 2 * lo <= w for (lo, _), w in zip(padding[1:3], window[1:3]))
     )  # fmt: skip
-    return (window[1:3], strides[1:3], tuple(lo for lo, _ in padding[1:3])) if fits else None
+    if not fits:
+        return None
+    pool = window[1:3], strides[1:3], tuple(lo for lo, _ in padding[1:3])
+    counts = node.inputs[1].shape if node.op is ops.select_and_scatter else node.outputs[0].shape
+    for up in (False, True):
+        if counts[1:3] == tuple(map(_count, x.shape[1:3], *pool, (up, up))):
+            return *pool, up
+    return None
+
+
+def _count(size: int, window: int, stride: int, before: int, up: bool) -> int:
+    """torch's number of windows, which all begin in the image or the padding before it."""
+    room = size + 2 * before - window
+    if not up:
+        return room // stride + 1
+    n = -(-room // stride) + 1
+    return n - 1 if (n - 1) * stride >= size + before else n
 
 
 def _by_parts(kind: str) -> Callable:
@@ -102,14 +127,15 @@ def _select_and_scatter(node: Any, device: Any) -> Callable:
     pool = _image_pool(node)
     if pool is None or node.attrs["kind"] == "min":
         return call(_scatter_chosen)(node, device)
+    *sizes, up = pool
     forward = torch.ops.aten.max_pool2d_with_indices.default
     backward = torch.ops.aten.max_pool2d_with_indices_backward.default
 
     def run(x: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
         x = x.permute(_FIRST)
         # choosing anew is cheap, and keeps no int64 index of each window from the forward pass
-        _, index = forward(x, *pool)
-        return backward(source.permute(_FIRST), x, *pool, (1, 1), False, index).permute(_LAST)
+        _, index = forward(x, *sizes, (1, 1), up)
+        return backward(source.permute(_FIRST), x, *sizes, (1, 1), up, index).permute(_LAST)
 
     return run
 

@@ -157,11 +157,11 @@ def _glu(x: Any, dim: int = -1) -> Any:
 
 
 def _hardsigmoid(x: Any) -> Any:
-    return mg.clip(x + 3.0, 0.0, 6.0) / 6.0
+    return mg.relu6(x + 3.0) / 6.0
 
 
 def _hardtanh(x: Any, min_val: Any = -1, max_val: Any = 1) -> Any:
-    return mg.clip(x, min_val, max_val)
+    return mg.hard_tanh(x, min_val, max_val)
 
 
 def _leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
