@@ -164,6 +164,7 @@ ELEMENTWISE: Mapping[Op, Entry] = {
     ops.compare: _compare, ops.select: _select,
     ops.clamp: lambda b, d, low, x, high: b("Min", b("Max", x, low), high),
     # activations
+    ops.hard_tanh: lambda b, d, x, *, low, high: b("Clip", x, b.number(low, d), b.number(high, d)),
     ops.relu: lambda b, d, x: b("Max", x, b.number(0, d)) if d.is_integer else b("Relu", x), ops.silu: lambda b, d, x: b("Mul", x, b("Sigmoid", x)),
     ops.gelu: lambda b, d, x, *, approximate: b(
         "Gelu", x, approximate="tanh" if approximate else "none"
