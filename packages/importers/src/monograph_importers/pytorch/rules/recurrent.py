@@ -1,4 +1,4 @@
-"""LSTM, GRU and plain recurrent networks as scans (``aten.lstm.input`` and its like)."""
+"""LSTM, GRU and plain recurrent networks (``aten.lstm.input`` and its like), as scans where there is no op."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import monograph as mg
+from monograph import ops
 
 from .products import linear
 from .random import dropped
@@ -36,6 +37,12 @@ def _direction(
     """One layer, one way, over ``x [time, batch, features]``; weights are those of torch's cells."""
     projection = weights[-1:] if len(weights) % 2 else []
     w_ih, w_hh, *biases = weights[: len(weights) - len(projection)]
+    if step is _lstm_step and not projection and x.shape[0]:
+        bias = biases[0] + biases[1] if biases else mg.zeros(w_ih.shape[:1], dtype=x.dtype)
+        kernels = (mg.matrix_transpose(w) for w in (w_ih, w_hh))
+        ys, cells, _ = ops.lstm(x, *kernels, bias, *hidden, reverse=reverse)
+        at = 0 if reverse else -1
+        return ys, (ys[at], cells[at])
 
     def body(carry: tuple, gates: Any) -> tuple[tuple, Any]:
         new = step(gates, carry, (w_hh, *biases[1:]), projection)
