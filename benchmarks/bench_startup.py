@@ -1,7 +1,6 @@
-"""Start of a process to its first training step of ResNet50: Monograph on XLA against Keras 3 on JAX.
+"""Start of a process to its first training step of ResNet50: Monograph on XLA and on torch against Keras 3 on JAX.
 
-Batch 8 of 224 x 224, forward, backward and SGD, float32. Each run is a process of its own, Monograph's and
-Keras's in turns: cold, with an empty cache folder, and second, with the folder that the cold one left. Keras has
+Batch 8 of 224 x 224, forward, backward and SGD, float32. Each run is a process of its own, all in turns: cold, with an empty cache folder, and second, with the folder that the cold one left. Keras has
 jax's persistent cache switched on, for every compilation. Time counts from before the interpreter starts until
 the loss is a number; processor seconds are less at the mercy of what else the machine does.
 ``python bench_startup.py [rounds]``
@@ -24,16 +23,19 @@ x = np.random.default_rng(0).normal(size=(8, 224, 224, 3)).astype("float32")
 y = np.random.default_rng(1).integers(0, 1000, 8).astype("int32")
 """
 
-CODE = {
-    "Monograph": """
+OURS = """
 import functools
 from monograph_train import Trainer, sgd, sparse_categorical_crossentropy
 from monograph_zoo import resnet50
 loss = functools.partial(sparse_categorical_crossentropy, from_logits=True)
-trainer = Trainer(resnet50, loss, sgd(0.01), engine="xla")
+trainer = Trainer(resnet50, loss, sgd(0.01), engine="{}")
 def step():
     return trainer.step(x, y)["loss"].item()
-""",
+"""
+
+CODE = {
+    "xla": OURS.format("xla"),
+    "torch": OURS.format("torch"),
     "Keras": """
 import jax
 jax.config.update("jax_compilation_cache_dir", os.environ["MONOGRAPH_CACHE"])
@@ -85,7 +87,7 @@ def main():
 
 
 def measured(bytecode, i):
-    """Both, cold and second; which is first changes from round to round."""
+    """Each, cold and second; which is first changes from round to round."""
     row = {}
     for name in list(CODE)[:: 1 if i % 2 else -1]:
         with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +96,7 @@ def measured(bytecode, i):
     assert all(math.isfinite(v["loss"]) and 6 < v["loss"] < 9 for v in row.values()), row
     for name in CODE:
         cold, second = row[name, "cold"]["loss"], row[name, "second"]["loss"]
-        assert cold == second if name == "Monograph" else math.isclose(cold, second, rel_tol=1e-5)
+        assert cold == second if name != "Keras" else math.isclose(cold, second, rel_tol=1e-5)
     print({k: round(v["wall"], 2) for k, v in row.items()}, flush=True)
     return row
 
@@ -108,14 +110,16 @@ MEASURES = {
 
 
 def report(rows):
-    names = list(CODE)
-    print(f"{'':<28}{names[0]:>10}{names[1]:>10}{'ratio':>8}")
+    ours = [name for name in CODE if name != "Keras"]
+    print(f"{'':<28}" + "".join(f"{n:>10}{'ratio':>8}" for n in ours) + f"{'Keras':>10}")
     for when in ("cold", "second"):
         for title, measure in MEASURES.items():
-            pairs = [[measure(r[name, when]) for name in names] for r in rows]
-            ours, theirs = (statistics.median(p[i] for p in pairs) for i in range(2))
-            ratio = statistics.median(a / b for a, b in pairs)
-            print(f"{when:<8}{title:<20}{ours:>10.2f}{theirs:>10.2f}{ratio:>8.2f}")
+            found = [{name: measure(r[name, when]) for name in CODE} for r in rows]
+            line = f"{when:<8}{title:<20}"
+            for name in ours:
+                ratio = statistics.median(r[name] / r["Keras"] for r in found)
+                line += f"{statistics.median(r[name] for r in found):>10.2f}{ratio:>8.2f}"
+            print(line + f"{statistics.median(r['Keras'] for r in found):>10.2f}")
     print("losses", {k: v["loss"] for k, v in rows[0].items()})
 
 

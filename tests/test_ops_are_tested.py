@@ -24,6 +24,7 @@ ELSEWHERE = {
     "losses": ("tests/test_*.py", "packages/*/tests/test_*.py"),
     "matrices": ("tests/test_*.py", "packages/core/tests/test_*.py"),
     "normalization": ("tests/test_*.py", "packages/*/tests/test_*.py"),
+    "recurrent": ("tests/test_lstm.py",),
     "systems": ("tests/test_*.py", "packages/core/tests/test_*.py"),
     "updates": ("tests/test_*.py", "packages/*/tests/test_*.py"),
 }

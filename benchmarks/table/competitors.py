@@ -61,11 +61,11 @@ class Competitor:
         return lambda weights: make(name, mode, weights, **self.options)
 
 
-def _ours(engine: str) -> Competitor:
-    libraries = ("monograph", {"xla": "jaxlib", "torch": "torch"}[engine])
+def _ours(engine: str, library: str, lacks: tuple[str, ...] = ()) -> Competitor:
     return Competitor(
-        f"ours, {engine}", "benchmarks.table.ours", options={"engine": engine}, libraries=libraries
-    )
+        f"ours, {engine}", "benchmarks.table.ours", options={"engine": engine}, lacks=lacks,
+        libraries=("monograph", library),
+    )  # fmt: skip
 
 
 def _keras(backend: str, title: str) -> Competitor:
@@ -76,8 +76,9 @@ def _keras(backend: str, title: str) -> Competitor:
 
 
 COMPETITORS = {
-    "ours-xla": _ours("xla"),
-    "ours-torch": _ours("torch"),
+    "ours-xla": _ours("xla", "jaxlib"),
+    "ours-torch": _ours("torch", "torch"),
+    "ours-onnxruntime": _ours("onnxruntime", "onnxruntime", lacks=("training",)),
     "jax": Competitor("JAX", f"{RIVALS}.raw_jax", libraries=("jax", "jaxlib", "optax")),
     "flax": Competitor("Flax NNX", f"{RIVALS}.flax_nnx", libraries=("flax", "jax", "optax")),
     "keras-jax": _keras("jax", "JAX"),

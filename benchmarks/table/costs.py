@@ -26,6 +26,11 @@ IMPORTS = {  # title: what is imported, its distributions, which backend of Kera
     "Monograph": ("monograph", ("monograph",), ""),
     "Monograph, XLA engine": ("monograph, monograph_xla", ("monograph-xla",), ""),
     "Monograph, Torch engine": ("monograph, monograph_torch", ("monograph-torch",), ""),
+    "Monograph, onnxruntime engine": (
+        "monograph, monograph_onnxruntime",
+        ("monograph-onnxruntime",),
+        "",
+    ),
     "JAX": ("jax", ("jax", "jaxlib"), ""),
     "Flax NNX": ("flax.nnx", ("flax",), ""),
     "Keras on JAX": ("keras", ("keras", "jax"), "jax"),

@@ -16,8 +16,8 @@ HEAD = """\
 
 Written by `nox -s bench`; do not edit. The numbers are in [benchmarks.csv](benchmarks.csv).
 
-**A ratio is our time over theirs: below 1, ours is faster.** Ours is the faster of our engines, XLA and Torch, which
-`engine="auto"` looks for. Each model is written once as a function of a scope, and for each rival as its users write it:
+**A ratio is our time over theirs: below 1, ours is faster.** Ours is the fastest of our engines (XLA, Torch and, in
+inference, onnxruntime), which `engine="auto"` looks for. Each model is written once as a function of a scope, and for each rival as its users write it:
 in JAX by hand with optax; in Flax NNX with `nnx.jit` and `nnx.cached_partial`; in Keras 3 with its own layers, its models
 where `keras.applications` has the same, and the training loops of its guides; in PyTorch with modules, transformers for
 BERT, ViT and GPT-2 and PyG for graphs, images channels last, fused optimizers; as the same module through `torch.compile`;

@@ -146,8 +146,8 @@ def test_which_ops_have_which_kind_of_rule():
     kinds = {op.name: rule_of(op) for op in core_ops() if op in OPS}
     assert [name for name, rule in kinds.items() if rule is loop] == []
     assert [name for name, rule in kinds.items() if rule is through_body] == [
-        "all_finite", "attention_mask_backward", "layer_norm_backward", "random_bits", "rms_norm_backward",
-        "threefry_2x32",
+        "all_finite", "attention_mask_backward", "layer_norm_backward", "lstm", "lstm_backward",
+        "random_bits", "rms_norm_backward", "threefry_2x32",
     ]  # fmt: skip
     derived = [op.name for op in OPS if getattr(op.infer, "elementwise", False)]
     assert all(kinds[name] is leading for name in derived) and len(derived) > 55

@@ -4,7 +4,7 @@ import monograph as mg
 import numpy as np
 import pytest
 import torch
-from monograph import ops
+from monograph import choices, ops
 from monograph_torch import onednn
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ def calls(request, monkeypatch):
     def counted(fn):
         return lambda *xs: made.append(fn) or fn(*xs)
 
-    monkeypatch.setattr(onednn, "_is_faster", lambda: request.param)
+    monkeypatch.setattr(onednn, "chosen", lambda *sizes: "oneDNN" if request.param else "BLAS")
     for name in ("mm", "addmm"):
         monkeypatch.setattr(onednn, name, counted(getattr(onednn, name)))
     return made if request.param else None
@@ -120,7 +120,9 @@ def test_other_dtypes_are_as_before(dtype, calls):
 
 
 @pytest.mark.parametrize("wrong", ["missing", "other numbers", "slower"])
-def test_without_a_use_for_it_blas_takes_all(wrong, monkeypatch):
+def test_without_a_use_for_it_blas_takes_all(wrong, monkeypatch, tmp_path):
+    monkeypatch.setenv("MONOGRAPH_CACHE", str(tmp_path))
+
     def missing(x, y):
         raise AttributeError("no such operation")
 
@@ -129,15 +131,34 @@ def test_without_a_use_for_it_blas_takes_all(wrong, monkeypatch):
 
     broken = {"missing": missing, "other numbers": lambda x, y: x @ y + 1, "slower": slower}
     monkeypatch.setattr(onednn, "mm", broken[wrong])
-    onednn._is_faster.cache_clear()
+    onednn.chosen.cache_clear()
     try:
         assert not onednn.pays(CPU, 256, 256, 256)
+        (kept,) = choices.every()
+        assert kept.kind == "lowering" and kept.chosen == "BLAS" and "256,256" in kept.what
+        assert (kept.seconds["oneDNN"] is None) == (wrong != "slower")
     finally:
-        onednn._is_faster.cache_clear()
+        onednn.chosen.cache_clear()
+
+
+def test_a_choice_is_kept_for_the_next_process_and_can_be_switched_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("MONOGRAPH_CACHE", str(tmp_path))
+    onednn.chosen.cache_clear()
+    try:
+        first = onednn.pays(CPU, 300, 500, 200)
+        onednn.chosen.cache_clear()
+        monkeypatch.setattr(onednn, "mm", None)  # would be no way if it were tried
+        assert onednn.pays(CPU, 290, 400, 250) == first  # the next powers of two are the same
+        assert len(list(choices.every())) == 1
+        onednn.chosen.cache_clear()
+        monkeypatch.setenv("MONOGRAPH_TUNE", "0")
+        assert not onednn.pays(CPU, 300, 500, 200)
+    finally:
+        onednn.chosen.cache_clear()
 
 
 def test_small_and_narrow_products_are_blas(monkeypatch):
-    monkeypatch.setattr(onednn, "_is_faster", lambda: True)
+    monkeypatch.setattr(onednn, "chosen", lambda *sizes: "oneDNN")
     assert onednn.pays(CPU, 128, 128, 128)
     assert not onednn.pays(CPU, 64, 128, 128)
     assert not onednn.pays(CPU, 2, 4096, 4096)

@@ -58,7 +58,7 @@ def list_ops(argv: list[str]) -> int:
 
 
 def tune(argv: list[str]) -> int:
-    """Show what was measured on this machine and chosen (engine="auto"), or forget it."""
+    """Show what was measured on this machine and chosen (engines, lowerings), or forget it."""
     from . import choices
 
     parser = argparse.ArgumentParser(prog="monograph tune", description=tune.__doc__)

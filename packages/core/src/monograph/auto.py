@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import choices, plugins
+from . import choices, mixing, plugins
 from .engine import Device, Engine, _automatic, get_engine, resolve
 from .errors import EngineError, MonographError, UnsupportedOp
 from .graph import Graph
@@ -31,6 +31,10 @@ SMALL = 1e7
 """Floating-point operations up to which NumPy may be quickest, for want of overhead."""
 
 
+MIX = "mix"
+"""The device of `Auto` that also tries several engines within one graph (`mixing`)."""
+
+
 class Auto(Engine):
     """Stands for the choice in the place of an engine; compiled functions ask it (`choose`)."""
 
@@ -38,7 +42,14 @@ class Auto(Engine):
 
     @functools.cached_property
     def devices(self) -> tuple[Device, ...]:
-        return (Device(self, "auto"),)
+        return (Device(self, "auto"), Device(self, "auto", 1, MIX))
+
+    def device(self, text: str = "") -> Device:
+        if text not in ("", MIX):
+            raise EngineError(
+                f"engine 'auto' has no device {text!r}; there are 'auto' and 'auto:mix'"
+            )
+        return self.devices[text == MIX]
 
     def prepare(self, graph: Graph, device: Device | None = None) -> Graph:
         raise EngineError(
@@ -58,16 +69,21 @@ def candidates(graph: Graph) -> list[Device]:
 
 def choose(
     graph: Graph,
-    compiled: Callable[[Device], Any],
+    compiled: Callable[..., Any],
     arguments: Sequence[Any],
     donated: Sequence[int],
+    steady: Sequence[int] = (),
+    mixes: bool = False,
 ) -> tuple[Device, Any]:
-    """The device on which ``graph`` runs fastest, and what was compiled for it.
+    """The device on which ``graph`` runs fastest, and what was compiled for it there.
 
     Args:
-        compiled: compiles it for a device; the result's ``execute(buffers)`` runs it.
+        compiled: compiles it for a device, with a second argument in the place of `Compiled`; the result's
+            ``execute(buffers)`` runs it.
         arguments: tensors or host arrays, one per input.
         donated: positions whose buffers a run may overwrite: each run is given copies.
+        steady: positions of inputs that hardly ever change, as in `Options`.
+        mixes: whether several engines may share it; the device is then that of inputs and results.
 
     Raises:
         UnsupportedOp: no engine has all operations; that of the first engine.
@@ -76,12 +92,12 @@ def choose(
         return (device := _automatic()), compiled(device)
     devices = {str(d): d for d in candidates(graph)}
     libraries = tuple(sorted({n for d in devices.values() for n in _libraries(d.engine)}))
-    key = digest(graph)
-    if key and (found := choices.recall("engine", key, tuple(devices), libraries)):
+    key, kind = digest(graph), "mix" if mixes else "engine"
+    if key and (known := choices.recall(kind, key, tuple(devices), libraries)):
         try:
-            return devices[found], compiled(devices[found])
+            return _known(known, devices, graph, compiled)
         except MonographError as e:
-            _log.info("%s does not compile %s any more: %s", found, graph.name, e)
+            _log.info("%s does not compile %s any more: %s", known, graph.name, e)
     programs: dict[str, Any] = {}
     refused: list[MonographError] = []
     for name, device in devices.items():
@@ -90,13 +106,38 @@ def choose(
         except (EngineError, UnsupportedOp) as e:
             refused.append(e)
     seconds = _measured(programs, devices, arguments, set(donated), refused)
-    if not any(seconds.values()):
+    chosen = choices.fastest(seconds) if any(seconds.values()) else ""
+    if mixes and (pieces := mixing.pieces_of(graph, devices, arguments, steady)):
+        home = devices[chosen] if chosen else pieces[0].device
+        name = f"{home}: {mixing.written(pieces)}"
+        programs[name] = compiled(home, mixing.maker(pieces))
+        both = {n: programs[n] for n in (chosen, name) if n}
+        again = _measured(both, dict.fromkeys(both, home), arguments, set(donated), refused)
+        seconds, mixed, alone = seconds | again, again[name], again.get(chosen)
+        if mixed and (alone is None or mixed < (1 - mixing.GAIN) * alone):
+            chosen = name
+    if not chosen:
         raise refused[0]
-    chosen = choices.fastest(seconds)
     if key:
-        choices.keep("engine", key, title(graph), dict.fromkeys(devices) | seconds, libraries)
+        seconds = dict.fromkeys(devices) | seconds
+        choices.keep(kind, key, title(graph), seconds, libraries, tuple(devices), chosen)
     _log.info("%s runs on %s: %s", graph.name, chosen, seconds)
-    return devices[chosen], programs[chosen]
+    return devices[chosen.partition(": ")[0]], programs[chosen]
+
+
+def _known(
+    found: str, devices: dict[str, Device], graph: Graph, compiled: Callable[..., Any]
+) -> tuple[Device, Any]:
+    """What was chosen in another process. Raises `MonographError` where it does not fit any more."""
+    home, _, rest = found.partition(": ")
+    if home not in devices:
+        raise EngineError(f"there is no {home}")
+    if not rest:
+        return devices[home], compiled(devices[home])
+    pieces = mixing.read(rest, devices, graph)
+    if pieces is None:
+        raise EngineError(f"{rest!r} does not fit")
+    return devices[home], compiled(devices[home], mixing.maker(pieces))
 
 
 def _works(name: str) -> Device | None:

@@ -44,7 +44,7 @@ class Bound:
         device = self._device or _selected.get() or resolve()
         leaves, in_tree = tree.flatten(args)
         if device.kind == "auto":
-            device = self._fastest(args, leaves, in_tree)
+            device = self._fastest(device, args, leaves, in_tree)
         found = unwrap(leaves, device) or zip(*[feed(x, device) for x in leaves])
         specs, buffers = map(list, found)
         guarded = bool(guarding.on and guarding.current() is not None)
@@ -55,7 +55,7 @@ class Bound:
             entry = self._cache[key] = _Entry(self, specs, in_tree, device, guarded, donate)
         return entry.run(buffers, leaves)
 
-    def _fastest(self, args: tuple, leaves: list, in_tree: Any) -> Device:
+    def _fastest(self, device: Device, args: tuple, leaves: list, in_tree: Any) -> Device:
         """Where ``engine="auto"`` runs this call; measured for the first of its kind, on copies of state."""
         specs = [Spec.of(x) for x in leaves]
         key = (in_tree, *specs)
@@ -64,17 +64,26 @@ class Bound:
             from . import auto
 
             donate = self._donated(args)
-            make = lambda d: _Entry(self, specs, in_tree, d, False, donate, packing=False)  # noqa: E731
+
+            def make(d: Device, kind: Callable[..., Compiled] = Compiled) -> _Entry:
+                return _Entry(self, specs, in_tree, d, False, donate, packing=False, make=kind)
+
             graph, frame, _ = record(self, specs, in_tree)
             slots = self.store.slots
             reads, writes = ([slots[p] for p in paths] for paths in (frame.inputs, frame.written))
             inputs = [*leaves, *[s.read() for s in reads]]
             places = {p: len(specs) + i for i, p in enumerate(frame.inputs)}
             written = [*donate, *[places[p] for p in frame.written]]
-            found, entry = auto.choose(graph, make, inputs, written)
+            steady = [i for i in places.values() if i not in written]
+            found, entry = auto.choose(graph, make, inputs, written, steady, mixes=device.index > 0)
             self._chosen[key] = found
             # all engines were measured without packs
-            if found.engine.packs(found) and plan(graph, reads, writes, True).graph is not graph:
+            alone = type(entry.compiled) is Compiled
+            if (
+                alone
+                and found.engine.packs(found)
+                and plan(graph, reads, writes, True).graph is not graph
+            ):
                 entry = _Entry(self, specs, in_tree, found, False, donate)
             self._cache[(found, *key)] = entry
         return found
@@ -104,7 +113,7 @@ class _Entry:
 
     def __init__(
         self, bound: Bound, specs: list, in_tree: Any, device: Device, guarded: bool,
-        donate: tuple[int, ...], packing: bool = True,
+        donate: tuple[int, ...], packing: bool = True, make: Callable[..., Compiled] = Compiled,
     ):  # fmt: skip
         self.donated = bool(donate)
         graph, frame, self.out_tree = record(bound, specs, in_tree)
@@ -119,7 +128,9 @@ class _Entry:
                 made.graph, device, variables=len(specs), out_tree=self.out_tree, plan=made
             )
         else:
-            self.compiled = Compiled(made.graph, device, (*donate, *sorted(made.written)))
+            steady = [i for i in range(len(specs), len(made.graph.inputs)) if i not in made.written]
+            written = sorted(made.written)
+            self.compiled = make(made.graph, device, (*donate, *written), steady)
         wishes = getattr(self.compiled.executable, "arranges", {})
         state = enumerate(self.reads, len(specs))
         self.arranged = [(i, s, wishes[i]) for i, s in state if i in wishes]

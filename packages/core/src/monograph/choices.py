@@ -10,13 +10,15 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from .errors import MonographError
 from .storage import cache, replacing
@@ -94,12 +96,14 @@ def versions(libraries: tuple[str, ...]) -> dict[str, str]:
 def recall(
     kind: str, key: str, candidates: Sequence[str], libraries: tuple[str, ...]
 ) -> str | None:
-    """What was chosen here before of just these candidates and versions; None asks to measure."""
+    """What was chosen here before of just these candidates and versions; None asks to measure.
+
+    It is text out of a file: one of the candidates, or what the caller can tell from anything else.
+    """
     try:
-        found = _read(_path(kind, key, candidates, libraries))
+        return _read(_path(kind, key, candidates, libraries)).chosen
     except _UNREADABLE:
         return None
-    return found.chosen if found.chosen in candidates else None
 
 
 def fastest(seconds: Mapping[str, float | None]) -> str:
@@ -113,18 +117,66 @@ def fastest(seconds: Mapping[str, float | None]) -> str:
 
 
 def keep(
-    kind: str, key: str, what: str, seconds: Mapping[str, float | None], libraries: tuple[str, ...]
-) -> None:
-    """Write down what was measured. A folder that cannot be written to is no error."""
+    kind: str, key: str, what: str, seconds: Mapping[str, float | None],
+    libraries: tuple[str, ...], candidates: Sequence[str] = (), chosen: str = "",
+) -> None:  # fmt: skip
+    """Write down what was measured. A folder that cannot be written to is no error.
+
+    Args:
+        candidates: what `recall` will name; all that were measured by default.
+        chosen: the fastest by default.
+    """
     made = Choice(
-        kind, what, fastest(seconds), dict(seconds), machine(), versions(libraries),
+        kind, what, chosen or fastest(seconds), dict(seconds), machine(), versions(libraries),
         round(time.time()),
     )  # fmt: skip
     with contextlib.suppress(OSError, MonographError):
-        path = _path(kind, key, tuple(seconds), libraries)
+        path = _path(kind, key, tuple(candidates or seconds), libraries)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(path) as f:
             f.write(json.dumps(asdict(made), indent=1).encode())
+
+
+FASTER, ROUNDS = 0.9, 7
+"""The most of the first way's time that another may take to be chosen; runs of each, after one that warms up."""
+
+
+def quickest(
+    kind: str, what: str, ways: Mapping[str, Callable[[], Any]], libraries: tuple[str, ...],
+    same: Callable[[Any, Any], bool],
+) -> str:  # fmt: skip
+    """The name of the quickest of several ways to compute one thing, measured here once and kept.
+
+    The first stands unless another takes less than `FASTER` of its time, so that noise decides nothing, and
+    without choices (see `enabled`). A way that raises, or whose result is not that of the first, takes no part.
+
+    Args:
+        what: all that the choice depends on besides machine and versions: shapes, dtypes, threads.
+        ways: by name; each computes it once.
+        same: whether two results agree.
+    """
+    first = next(iter(ways))
+    if not enabled():
+        return first
+    found = recall(kind, what, tuple(ways), libraries)
+    if found is not None and found in ways:
+        return found
+    seconds: dict[str, float | None] = dict.fromkeys(ways)
+    want = ways[first]()
+    for name in ways:
+        with contextlib.suppress(Exception):  # whatever it lacks, it is no way
+            seconds[name] = math.inf if name == first or same(want, ways[name]()) else None
+    for _ in range(ROUNDS):
+        for name, way in ways.items():
+            before = seconds[name]
+            if before is not None:
+                started = time.perf_counter()
+                way()
+                seconds[name] = min(before, time.perf_counter() - started)
+    best = fastest(seconds)
+    chosen = best if seconds[best] < FASTER * seconds[first] else first  # type: ignore[operator]
+    keep(kind, what, what, seconds, libraries, chosen=chosen)
+    return chosen
 
 
 def every() -> Iterator[Choice]:

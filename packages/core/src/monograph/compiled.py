@@ -25,6 +25,7 @@ class Compiled:
         engine: where, as in `jit`.
         donate: positions of inputs whose memory the engine may take; such a tensor cannot be used
             after the call.
+        steady: positions of inputs that hardly ever change, as in `Options`.
 
     Raises:
         UnsupportedOp: the engine lacks operations of the graph; all are named.
@@ -34,7 +35,10 @@ class Compiled:
 
     __slots__ = ("graph", "device", "executable", "seconds", "_specs", "_gone", "_guarded")
 
-    def __init__(self, graph: Graph, engine: Any = None, donate: Sequence[int] = ()):
+    def __init__(
+        self, graph: Graph, engine: Any = None, donate: Sequence[int] = (),
+        steady: Sequence[int] = (),
+    ):  # fmt: skip
         self.graph = graph
         self.device: Device = resolve(engine)
         self._specs = graph.output_specs
@@ -42,17 +46,17 @@ class Compiled:
         self._gone = [(i, _gone(graph.name, graph.input_names[i])) for i in donate]
         started = time.perf_counter()
         plugins.hooks().hook.monograph_graph_traced(graph=graph)
-        self.executable = self._compile(tuple(donate))
+        self.executable = self._compile(tuple(donate), tuple(steady))
         self.seconds = time.perf_counter() - started
         plugins.hooks().hook.monograph_compiled(
             graph=graph, engine=self.device.engine.name, seconds=self.seconds
         )
 
-    def _compile(self, donate: tuple[int, ...]) -> Any:
+    def _compile(self, donate: tuple[int, ...], steady: tuple[int, ...] = ()) -> Any:
         engine = self.device.engine
         try:
             return engine.compile(
-                engine.prepare(self.graph, self.device), Options(self.device, donate)
+                engine.prepare(self.graph, self.device), Options(self.device, donate, steady)
             )
         except MonographError:
             raise

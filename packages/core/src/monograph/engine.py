@@ -55,10 +55,13 @@ class Options(NamedTuple):
     Attributes:
         device: where to run.
         donate: input positions whose buffers the executable may overwrite or free.
+        steady: input positions that are likely to be the same buffers in every call: variables that the
+            program only reads. An engine may compute in advance what follows from them.
     """
 
     device: Device
     donate: tuple[int, ...] = ()
+    steady: tuple[int, ...] = ()
 
 
 class Engine:
@@ -70,12 +73,15 @@ class Engine:
             `monograph.outside.Table` also answers for ops that were written outside core.
         unsupported_dtypes: names of dtypes it cannot hold.
         libraries: distributions whose versions decide how fast it is.
+        rewrites: whether a program may put new numbers into a donated buffer and hand that one out: then
+            the same buffer does not mean the same numbers.
     """
 
     name: str = ""
     LOWER: Mapping[Op, Any] = {}
     unsupported_dtypes: frozenset[str] = frozenset()
     libraries: tuple[str, ...] = ()
+    rewrites: bool = False
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -146,14 +152,14 @@ class Engine:
             UnsupportedOp: lists every op that is missing.
             EngineError: a dtype it cannot hold, or a collective over more than one device.
         """
-        from .rewrite import common_subexpressions, decompose
+        from .rewrite import decompose, simplify
 
         on_cpu = (device or self.devices[0]).kind == "cpu"
         out, missing = decompose(graph, self.supports, native=on_cpu)
         if missing:
             raise UnsupportedOp(self.name, missing)
         if not all(self.supports(n.op) for n in graph.nodes):
-            out = common_subexpressions(out)  # of bodies: a gradient's and its forward op's
+            out = simplify(out)  # of bodies: a gradient's and its forward op's; what nobody reads
         for node in graph.walk():
             if "axis_name" in node.attrs and node.attrs["size"] > 1:
                 raise EngineError(

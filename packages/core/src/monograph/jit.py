@@ -66,7 +66,7 @@ class Jitted:
             return self.fn(*args, **kwargs)
         device = self._device or _selected.get() or resolve()
         if device.kind == "auto":
-            device = self._fastest(args, kwargs)
+            device = self._fastest(device, args, kwargs)
         if guarding.on and guarding.current() is not None:
             return self._general(device, args, kwargs, guarded=True)
         if self._plain and not kwargs:
@@ -107,7 +107,7 @@ class Jitted:
             return (device, *specs)  # the usual call's key is the one that __call__ looks for
         return (device, in_tree, *[(k, _typed(v)) for k, v in static], *specs)
 
-    def _fastest(self, args: tuple, kwargs: dict) -> Device:
+    def _fastest(self, device: Device, args: tuple, kwargs: dict) -> Device:
         """Where ``engine="auto"`` runs this call; measured for the first of its kind."""
         if self._plain and not kwargs and all(type(x) is Tensor for x in args):
             found = self._chosen.get((None, *[x.spec for x in args]))
@@ -125,7 +125,10 @@ class Jitted:
 
             graph = self._trace(specs, in_tree, static, argument_names(args, kwargs))
             donated = self._donated(args)
-            found, made = auto.choose(graph, lambda d: Compiled(graph, d, donated), leaves, donated)
+            found, made = auto.choose(
+                graph, lambda d, make=Compiled: make(graph, d, donated), leaves, donated,
+                mixes=device.index > 0,
+            )  # fmt: skip
             self._chosen[key] = found
             self._keep((found, *key[1:]), made)
         return found

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LARGEST, FEWEST = 4096, 4
 """Numbers in a variable that is packed, which costs copying them; variables that are worth a pack."""
 
-ARRAY, FLOPS, SHARE = 6e-7, 1e10, 0.05
+ARRAY, FLOPS, SHARE = 6e-7, 1e11, 0.05
 """Seconds that a call needs per array; operations a second that its work is taken to run at; and the
 least part of a call that packing must save: it makes compiling longer."""
 

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import monograph as mg
+from monograph import ops
 
 from .activations import Activation, activate
 from .authoring import layer, refuse
@@ -42,7 +43,7 @@ def _recur(
     recurrent_dropout: float = 0.0, return_sequences: bool = False, return_state: bool = False,
     go_backwards: bool = False, initial_state: Any = None, mask: Any = None,
     zero_output_for_mask: bool = False, training: bool = False,
-    bias: Callable[[Any], Any] = lambda y: y,
+    bias: Callable[[Any], Any] = lambda y: y, whole: Callable[..., tuple] | None = None,
 ) -> Any:  # fmt: skip
     """What recurrent layers share; their options are its own.
 
@@ -51,6 +52,8 @@ def _recur(
         states: how many arrays ``[batch, units]`` a state has.
         step: given the recurrent kernel, and what drops parts of the state, makes a `Step`.
         bias: adds to the inputs' product.
+        whole: does all steps at once where nothing is masked or dropped between them: ``(x [time, batch,
+            features], kernel, recurrent kernel, state, whether backwards) -> outputs [time, ...], state``.
     """
     state = _begin(scope, name, x, units, states, initial_state, mask)
     shapes = (x.shape[2], gates * units), (units, gates * units)
@@ -60,6 +63,14 @@ def _recur(
     )
     inner = scope.with_policy(None)  # casts are the layer's
     x = drop(inner, x, dropout, noise_shape=(None, 1, None), training=training)
+    if whole and mask is None and not recurrent_dropout and x.shape[1]:
+        ys, state = whole(mg.swapaxes(x, 0, 1), kernel, recurrent, state, go_backwards)
+        if return_sequences:
+            y = mg.swapaxes(ys, 0, 1)
+            y = mg.flip(y, axis=1) if go_backwards else y
+        else:
+            y = state[0]
+        return (y, *state) if return_state else y
     kept = drop(inner, mg.ones_like(state[0]), recurrent_dropout, training=training)
     advance = step(recurrent, (lambda h: h * kept) if recurrent_dropout else (lambda h: h))
 
@@ -174,10 +185,11 @@ def lstm(
         keys = mg.unstack(mg.random.split(key, 4))
         return mg.concat([kind(k, (units,), dtype) for kind, k in zip(kinds, keys)])
 
-    def add_bias(y: Any) -> Any:
+    def bias() -> Any:
+        shape = (4 * units,)
         if not use_bias:
-            return y
-        return y + scope.parameter("bias", (4 * units,), first_bias, x.dtype, bias_regularizer)
+            return mg.zeros(shape, dtype=x.dtype)
+        return scope.parameter("bias", shape, first_bias, x.dtype, bias_regularizer)
 
     def step(recurrent: Any, dropped: Callable) -> Step:
         def advance(z: Any, state: tuple) -> tuple:
@@ -189,7 +201,16 @@ def lstm(
 
         return advance
 
-    return _recur(scope, "lstm", x, units, 4, 2, step, bias=add_bias, training=training, **options)
+    def whole(x: Any, kernel: Any, recurrent: Any, state: tuple, backwards: bool) -> tuple:
+        ys, cells, _ = ops.lstm(x, kernel, recurrent, bias(), *state, reverse=backwards)
+        last = 0 if backwards else -1
+        return ys, (ys[last], cells[last])
+
+    plain = (activation, recurrent_activation) == ("tanh", "sigmoid")
+    return _recur(
+        scope, "lstm", x, units, 4, 2, step, bias=lambda y: y + bias() if use_bias else y,
+        whole=whole if plain else None, training=training, **options,
+    )  # fmt: skip
 
 
 @layer

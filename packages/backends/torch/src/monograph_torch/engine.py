@@ -25,6 +25,7 @@ class TorchEngine(Engine):
     """PyTorch on the CPU and on every CUDA device; ``torch:inductor`` compiles for the default one."""
 
     name = "torch"
+    rewrites = True
     libraries = ("torch",)
     LOWER: Mapping[Op, Any] = LOWER
     unsupported_dtypes = frozenset({"float8_e4m3b11fnuz"})

@@ -7,16 +7,16 @@ that only Inductor calls; where that is missing, wrong or no faster, `pays` says
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable
+import math
 
 import torch
+from monograph import choices
 
 LEAST, NARROW = 1 << 21, 4
 """Multiplications, and the least of the sizes, below which the 10 us of oneDNN's call are more than it saves."""
 
-FASTER, SIZE, ROUNDS = 0.8, 256, 9
-"""The most of BLAS's time that it may take, on square matrices of that size, the best of so many rounds."""
+MOST = 1 << 27
+"""Multiplications of the products that are tried: larger ones are tried as smaller ones of their form."""
 
 
 def mm(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -34,27 +34,27 @@ def addmm(bias: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def pays(device: torch.device, *sizes: int) -> bool:
-    """Whether to take these for a product of ``sizes`` [m, k] and [k, n] there: ``m, k, n``."""
-    m, k, n = sizes
-    large = m * k * n >= LEAST and min(sizes) >= NARROW
-    return large and device.type == "cpu" and _is_faster()
+    """Whether to take these for a product of ``sizes`` [m, k] and [k, n] there: ``m, k, n``.
+
+    Measured for sizes up to the next powers of two, and kept on disk (`monograph.choices`).
+    """
+    large = math.prod(sizes) >= LEAST and min(sizes) >= NARROW
+    if not large or device.type != "cpu":
+        return False
+    rounded = [1 << (n - 1).bit_length() for n in sizes]
+    while math.prod(rounded) > MOST:
+        rounded[rounded.index(max(rounded))] //= 2
+    return chosen(*rounded, torch.get_num_threads()) == "oneDNN"
 
 
 @functools.cache
-def _is_faster() -> bool:
-    """Tried once per process, in some 5 ms."""
+def chosen(m: int, k: int, n: int, threads: int) -> str:
+    """``"BLAS"`` or ``"oneDNN"``."""
     with torch.inference_mode():
-        x, y = torch.randn(2, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-        try:
-            off = (mm(x, y) - x @ y).abs().max()
-        except (AttributeError, NotImplementedError, RuntimeError, TypeError):
-            return False
-        rounds = [(_seconds(mm, x, y), _seconds(torch.mm, x, y)) for _ in range(ROUNDS)]
-    ours, theirs = map(min, zip(*rounds))
-    return bool(off < 1e-3) and ours < FASTER * theirs
-
-
-def _seconds(product: Callable, x: torch.Tensor, y: torch.Tensor) -> float:
-    started = time.perf_counter()
-    product(x, y)
-    return time.perf_counter() - started
+        rng = torch.Generator().manual_seed(0)
+        x, y = (torch.randn(shape, generator=rng) for shape in ((m, k), (k, n)))
+        return choices.quickest(
+            "lowering", f"torch: float32[{m},{k}] @ float32[{k},{n}], {threads} threads",
+            {"BLAS": lambda: torch.mm(x, y), "oneDNN": lambda: mm(x, y)}, ("torch",),
+            same=lambda a, b: bool((a - b).abs().max() < 1e-5 * k),
+        )  # fmt: skip

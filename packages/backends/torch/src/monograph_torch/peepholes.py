@@ -9,6 +9,7 @@ from typing import Any
 from monograph import Spec, ops
 from monograph.graph import Value
 
+from .lowerings import recurrent
 from .lowerings.common import Pointwise
 from .lowerings.composites import from_log_softmax, relu_backward, with_log_softmax
 from .lowerings.updates import IntoSpares
@@ -169,7 +170,31 @@ def _share_log_softmax(program: Program, step: Step, uses: Counter[Value]) -> No
             return
 
 
+def _lstm(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """oneDNN's kernels, where nobody reads the gates, or only the gradient of the outputs."""
+    x, (_, cells, gates) = step.inputs[0].value, step.outputs
+    on_cpu = program.device.type == "cpu" and x.dtype.name == "float32" and x.spec.size
+    if not on_cpu or uses[cells] != uses[gates] or uses[gates] > 1 or not recurrent.works():
+        return
+    if not uses[gates]:
+        step.how = recurrent.forward(step.node, program.device, train=False)
+        return
+    bias, rest = step.inputs[3], [*step.inputs[:3], *step.inputs[4:]]
+    wants = [*rest, *map(Operand, step.outputs)]
+    for later in program.steps:
+        reads = later.inputs[1:]  # the first is the cotangent
+        if later.node.op is ops.lstm_backward and all(map(_same, reads, wants)):
+            step.how = recurrent.forward(step.node, program.device, train=True)
+            later.how = recurrent.backward(later.node, program.device)
+            later.inputs = [*later.inputs, bias]
+
+
+def _same(x: Operand, y: Operand) -> bool:
+    return x.value is y.value and x.suffix == y.suffix
+
+
 _PATTERNS = {
+    ops.lstm: _lstm,
     **dict.fromkeys((ops.adam_update, ops.sgd_update), _update_into_spares),
     ops.all_finite: _looked_at_before,
     ops.power: _constant_power,

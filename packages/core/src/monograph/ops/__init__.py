@@ -25,6 +25,7 @@ from . import (
     losses,
     normalization,
     random,
+    recurrent,
     reductions,
     rounding,
     shape,
