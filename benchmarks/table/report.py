@@ -161,9 +161,7 @@ def results(records: Records) -> str:
     return "\n\n".join(parts)
 
 
-BOUNDS = """What is known of them. Profiled: a training step of MobileNetV1 on the Torch engine, where clipping to 6 and its
-gradient are 38 % of the time and PyTorch has a kernel for each; of ResNet50, which on one thread takes 1.03 of PyTorch's time.
-Not profiled, but likely: onnxruntime folds batch norms into convolutions and fuses what follows; an LSTM is one native kernel
+BOUNDS = """What is known of them, not profiled but likely: onnxruntime folds batch norms into convolutions and fuses what follows; an LSTM is one native kernel
 in PyTorch and onnxruntime, and with us a loop of XLA's, as in JAX, Flax and Keras; the MLP's inference is the call alone.
 """
 

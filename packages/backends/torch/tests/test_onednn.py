@@ -6,6 +6,7 @@ import pytest
 import torch
 from monograph import choices, ops
 from monograph_torch import onednn
+from monograph_torch.lowerings import convolution
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -172,3 +173,18 @@ def test_inductor_compiles_them():
     with torch.no_grad():
         for got, want in zip(fn(x, y, b), (x @ y, x @ y + b)):
             torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+
+
+def test_a_convolution_and_its_gradient_pad_the_image_once(monkeypatch):
+    spreads, real = [], convolution._spread
+    monkeypatch.setattr(convolution, "_spread", lambda *xs: spreads.append(xs) or real(*xs))
+    attrs = {**SMALL, "padding": ((0, 1), (0, 1)), "strides": (2, 2), "feature_groups": 4}
+
+    def fn(x, k):
+        y, pull = mg.vjp(lambda x, k: ops.convolution(x, k, **attrs), x, k)
+        return y, *pull(mg.cos(y))
+
+    x, k = drawn(2, 8, 8, 4), drawn(3, 3, 1, 4)
+    for got, want in zip(mg.jit(fn).on("torch")(x, k), mg.jit(fn).on("numpy")(x, k)):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-5)
+    assert len(spreads) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -13,25 +12,13 @@ from monograph import Engine, Graph, Tensor
 from monograph.engine import Device, Executable, Options
 from monograph.op import Op
 
+from . import malloc
 from .codegen import LENT, generate
 from .inductor import LEAST, Inductor
 from .lowerings import LOWER
 from .lowerings.common import owned, shown
 
 REFUSALS = (BufferError, RuntimeError, TypeError, ValueError)  # of DLPack, by either side
-
-
-LARGEST = (32 << 20) - (8 << 10)
-"""Bytes of the largest block that glibc learns from, less its own."""
-
-
-@functools.cache
-def _keep_what_is_freed() -> None:
-    """Have glibc keep 64 MiB of freed memory, which else each step takes anew, page by page.
-
-    It keeps twice the largest block that it was given back, and starts from 128 KiB.
-    """
-    torch.empty(LARGEST, dtype=torch.uint8)
 
 
 class TorchEngine(Engine):
@@ -52,7 +39,7 @@ class TorchEngine(Engine):
 
     def compile(self, graph: Graph, options: Options) -> Executable:
         device = options.device
-        _keep_what_is_freed()
+        malloc.keep()
         if device.kind == "inductor" and len(graph.nodes) >= LEAST:
             return Inductor(graph, device.handle, options.donate)
         return generate(graph, device.handle, options.donate)

@@ -12,6 +12,7 @@ from monograph.graph import Value
 from .lowerings import recurrent
 from .lowerings.common import Pointwise
 from .lowerings.composites import from_log_softmax, relu_backward, with_log_softmax
+from .lowerings.convolution import Spread
 from .lowerings.updates import IntoSpares
 from .program import Operand, Program, Step
 
@@ -193,6 +194,23 @@ def _same(x: Operand, y: Operand) -> bool:
     return x.value is y.value and x.suffix == y.suffix
 
 
+def _share_spread(program: Program, step: Step, uses: Counter[Value]) -> None:
+    """A convolution and its kernel's gradient put zeros into the image once."""
+    how, x = step.how, step.inputs[0]
+    if not isinstance(how, Spread):
+        return
+    for forward in program.steps[: program.steps.index(step)]:
+        by = getattr(forward.how, "__self__", forward.how)  # one that keeps it already
+        if not isinstance(by, Spread) or by.like != how.like:
+            continue
+        if forward.inputs[0].value is x.value and forward.inputs[0].suffix == x.suffix:
+            if len(forward.outputs) == 1:
+                wide = Value(forward.node, 1, x.value.spec.with_(by.wide))
+                forward.outputs, forward.how = (*forward.outputs, wide), by.kept
+            step.how, step.inputs[0] = how.run, Operand(forward.outputs[1])
+            return
+
+
 _PATTERNS = {
     ops.lstm: _lstm,
     **dict.fromkeys((ops.adam_update, ops.sgd_update), _update_into_spares),
@@ -201,4 +219,5 @@ _PATTERNS = {
     ops.add: _bias,
     ops.select: _relu_gradient,
     ops.cross_entropy_backward: _share_log_softmax,
+    ops.convolution_kernel_grad: _share_spread,
 }

@@ -97,7 +97,7 @@ def _convolution(node: Any, device: Any) -> str | Callable:
         return f"torch.conv{n}d({x}, {kernel}, None, {a['strides']}, {edges}, {last}"
     x = f"{{0}}.permute({_first(n)})"
     run = function(f"torch.conv{n}d({x}, {kernel}, None, {a['strides']}, 0, {last}")
-    return lambda x, k: run(_spread(x, a), k)
+    return Spread(run, node)
 
 
 @fast_half
@@ -129,9 +129,32 @@ def _kernel_grad(node: Any, device: Any) -> str | Callable:
     lies = (shape[-1], *shape[:-1])  # as `outputs_first`, or torch copies what nobody reads
 
     def run(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        return backward(g, x if plain else _spread(x, a), g.new_empty(lies).movedim(0, -1))
+        return backward(g, x, g.new_empty(lies).movedim(0, -1))
 
-    return run
+    return run if plain else Spread(run, node)
+
+
+class Spread:
+    """A lowering that takes its first operand with zeros put in; see `monograph_torch.peepholes`.
+
+    Attributes:
+        run: it, of the operand as it is then.
+        like: what says how the operand is spread.
+        wide: its shape then.
+    """
+
+    def __init__(self, run: Callable, node: Any):
+        self.run, self.attrs = run, node.attrs
+        self.like = node.attrs["padding"], node.attrs["lhs_dilation"]
+        self.wide = _wide_shape(node.inputs[0].shape, node.attrs)
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.run(_spread(x, self.attrs), y)
+
+    def kept(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The result, and the operand spread, for another that takes it so."""
+        x = _spread(x, self.attrs)
+        return self.run(x, y), x
 
 
 # ---- as one product of matrices: kernels of one pixel, which torch's convolution leaves to BLAS on one
