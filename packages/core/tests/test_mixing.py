@@ -160,3 +160,35 @@ def test_what_stays_is_borrowed_once_and_a_new_value_is_seen(race, monkeypatch):
 def test_there_is_no_other_device():
     with pytest.raises(mg.errors.EngineError, match="auto:mix"):
         mg.jit(waves, engine="auto:all")
+
+
+def test_a_result_given_twice_is_two_buffers(race):
+    graph = mg.trace(lambda x: (lambda y: (y, y, x))(mg.sin(mg.cos(x))), mg.Spec((4,)))
+    run = Mixed(graph, "b", pieces=[Piece(0, resolve("a")), Piece(1, resolve("b"))])
+    x = mg.tensor(X[0], device="b")
+    one, two, same = run(x)
+    assert len({id(v.buffer) for v in (one, two, same, x)}) == 4
+    np.testing.assert_array_equal(one.numpy(), two.numpy())
+
+
+def test_plain_auto_takes_no_mix_out_of_a_file(race, monkeypatch):
+    mg.jit(waves, engine="auto:mix")(X)
+    (kept,) = choices.every()
+    monkeypatch.setattr(choices, "recall", lambda *xs: kept.chosen)
+    f = mg.jit(waves, engine="auto")
+    f(X)
+    assert type(next(iter(f._cache.values()))) is not Mixed
+
+
+@pytest.mark.parametrize("text", ["[" * 50000 + "]" * 50000, '{"made": 1' + "0" * 400 + "}"])
+def test_a_hostile_choice_is_passed_over(race, text):
+    mg.jit(waves, engine="auto:mix")(X)
+    (path,) = choices.folder().glob("*.json")
+    path.write_text(text)
+    assert len(mg.jit(waves, engine="auto:mix")(X)) == 2
+    assert len(list(choices.every())) == 1  # measured anew
+
+
+def test_a_position_too_long_to_read_does_not_fit():
+    graph, devices = mg.trace(waves, mg.Spec((2,))), {"a": resolve("numpy")}
+    assert mixing.read("a from 0, a from " + "9" * 5000, devices, graph) is None

@@ -146,14 +146,18 @@ def test_loops_and_branches_inside_each_other():
 
 
 def test_auto_asks_it_and_passes_it_over_where_it_lacks_operations(tmp_path, monkeypatch):
-    from monograph import auto
+    from monograph import auto, choices
 
     monkeypatch.setenv("MONOGRAPH_CACHE", str(tmp_path))
     store = mg.Store(seed=0)
     graph = store.bind(convolutional, "numpy").trace(np.ones((1, 12, 12, 4), "float32"))
     assert "onnxruntime" in [d.engine.name for d in auto.candidates(graph)]
+    store.bind(convolutional, "auto")(np.ones((1, 12, 12, 4), "float32"))
+    (kept,) = choices.every()
+    assert kept.seconds["onnxruntime:cpu:0"] > 0
     solve = mg.jit(lambda a: mg.linalg.inv(a), engine="auto")
     np.testing.assert_allclose(solve(2 * np.eye(3, dtype="float32")).numpy(), np.eye(3) / 2)
+    assert [c.seconds["onnxruntime:cpu:0"] is None for c in choices.every()].count(True) == 1
 
 
 def test_results_of_threads_are_their_own():
@@ -174,3 +178,55 @@ def test_without_steady_inputs_one_session_is_made(made):
     for n in range(3):
         assert f(np.full((2, 2), n, "float32"), np.eye(2, dtype="float32")).numpy()[0, 0] == n
     assert made == [0]
+
+
+NAN, INF = np.nan, np.inf
+AWKWARD = np.array([[1, NAN, 2], [INF, 0, -INF], [-1, 5, 3]], "float32")
+CASES = {
+    "max": (mg.max, AWKWARD), "min": (lambda x: mg.min(x, axis=1), AWKWARD),
+    "bounded below": (lambda x: mg.maximum(x, 0.0), AWKWARD),
+    "bounded above": (lambda x: mg.minimum(x, 0.0), AWKWARD),
+    "bounded by NaN": (lambda x: mg.maximum(x, NAN), AWKWARD),
+    "bounded twice": (lambda x: (mg.maximum(x, 0.0), mg.minimum(mg.maximum(x, 0.0), 2.0)), AWKWARD),
+    "largest of segments": (lambda x: mg.segment_max(x, np.array([0, 0, 1]), 2), AWKWARD),
+    "log of a sigmoid": (lambda x: mg.log(mg.sigmoid(x)), np.array([-20, -80, 3], "float32")),
+    "product of int64": (mg.prod, np.full(39, 3)),
+    "products of int64": (lambda x: mg.prod(x, axis=0), np.arange(1, 22).reshape(7, 3) + 2**20),
+    "sum over an image": (lambda x: mg.sum(x, axis=(1, 2)), np.ones((2, 7, 7, 3), "float32")),
+    "to uint64": (lambda x: x.astype("uint64"), np.array([-1, 3.5, 2.0**63, 1.5 * 2.0**63, INF, NAN], "float32")),
+    "bools in order": (mg.sort, np.array([True, False, True])),
+    "a large order": (lambda x: mg.argsort(x, axis=1), np.sin(np.arange(400)).reshape(20, 20)),
+    "a large iota": (lambda i: mg.one_hot(i, 50), np.arange(40)),
+    "no results": (lambda x: (), AWKWARD),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_where_onnx_or_onnxruntime_means_something_else(case):
+    fn, x = CASES[case]
+    x = x.astype("float32") if x.dtype == "float64" else x
+    got, want = (mg.tree.leaves(mg.jit(fn).on(e)(x)) for e in ("onnxruntime", "numpy"))
+    for y, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(y.numpy(), w.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 4), (1, 2, 4, 1), (2, 1, 4, 4), (1, 1, 1, 1)])
+@pytest.mark.parametrize("kind", [bool, "float32"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_masks_of_attention_broadcast(shape, kind, causal):
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(2, 4, 2, 8)).astype("float32")
+    mask = (rng.normal(size=shape) > -0.5).astype(kind)
+    attend = mg.jit(lambda q, m: mg.attention(q, q, q, mask=m, is_causal=causal))
+    got, want = (attend.on(e)(q, mask).numpy() for e in ("onnxruntime", "numpy"))
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_lowering_for_it_by_another_is_not_asked_for(ops_of_one_test):
+    @mg.op(infer=lambda x: x, vjp=None, lower={"onnxruntime": lambda *xs: None})
+    def foreign(x):
+        """The operand."""
+        return x
+
+    with pytest.raises(mg.errors.UnsupportedOp, match="foreign"):
+        mg.jit(lambda x: foreign(x)).on("onnxruntime")(np.ones(3, "float32"))

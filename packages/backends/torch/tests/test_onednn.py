@@ -188,3 +188,28 @@ def test_a_convolution_and_its_gradient_pad_the_image_once(monkeypatch):
     for got, want in zip(mg.jit(fn).on("torch")(x, k), mg.jit(fn).on("numpy")(x, k)):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-5)
     assert len(spreads) == 1
+
+
+def test_a_bias_of_one_number_is_spread(calls):
+    x, w, b = drawn(200, 300), drawn(300, 256), drawn(1)
+    check(
+        lambda x, w, b: (x @ w + mg.tile(b, (256,)),),
+        lambda x, w, b: [x @ w + b],
+        (x, w, b),
+        calls,
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    "image, kernel", [((1, 34), (3,)), ((1, 1, 34), (1, 3)), ((1, 6, 3), (3, 3))]
+)
+def test_convolutions_of_one_image(image, kernel, calls):
+    x, k = drawn(*image, 512), drawn(*kernel, 512, 256)
+
+    def fn(x, k):
+        y, pull = mg.vjp(lambda x, k: mg.conv(x, k, padding="valid"), x, k)
+        return y, *pull(mg.cos(y) + y)
+
+    want = lambda x, k: [v.numpy() for v in mg.jit(fn).on("numpy")(x, k)]
+    check(fn, want, (x, k), None, 0)

@@ -95,7 +95,7 @@ def choose(
     key, kind = digest(graph), "mix" if mixes else "engine"
     if key and (known := choices.recall(kind, key, tuple(devices), libraries)):
         try:
-            return _known(known, devices, graph, compiled)
+            return _known(known, devices, graph, compiled, mixes)
         except MonographError as e:
             _log.info("%s does not compile %s any more: %s", known, graph.name, e)
     programs: dict[str, Any] = {}
@@ -126,7 +126,11 @@ def choose(
 
 
 def _known(
-    found: str, devices: dict[str, Device], graph: Graph, compiled: Callable[..., Any]
+    found: str,
+    devices: dict[str, Device],
+    graph: Graph,
+    compiled: Callable[..., Any],
+    mixes: bool,
 ) -> tuple[Device, Any]:
     """What was chosen in another process. Raises `MonographError` where it does not fit any more."""
     home, _, rest = found.partition(": ")
@@ -134,7 +138,7 @@ def _known(
         raise EngineError(f"there is no {home}")
     if not rest:
         return devices[home], compiled(devices[home])
-    pieces = mixing.read(rest, devices, graph)
+    pieces = mixing.read(rest, devices, graph) if mixes else None
     if pieces is None:
         raise EngineError(f"{rest!r} does not fit")
     return devices[home], compiled(devices[home], mixing.maker(pieces))

@@ -152,14 +152,16 @@ class Engine:
             UnsupportedOp: lists every op that is missing.
             EngineError: a dtype it cannot hold, or a collective over more than one device.
         """
-        from .rewrite import decompose, simplify
+        from .rewrite import common_subexpressions, decompose, prune
 
         on_cpu = (device or self.devices[0]).kind == "cpu"
         out, missing = decompose(graph, self.supports, native=on_cpu)
         if missing:
             raise UnsupportedOp(self.name, missing)
         if not all(self.supports(n.op) for n in graph.nodes):
-            out = simplify(out)  # of bodies: a gradient's and its forward op's; what nobody reads
+            out = common_subexpressions(
+                prune(out)
+            )  # of bodies: a gradient's and its forward op's; what nobody reads
         for node in graph.walk():
             if "axis_name" in node.attrs and node.attrs["size"] > 1:
                 raise EngineError(

@@ -69,6 +69,12 @@ class Mixed(Compiled):
         for part, device in zip(split.parts, devices):
             stages.append(Compiled(part.graph, device, (), _staying(part, lasting)))
             owners.append([home if w == "input" else devices[w] for w, _ in part.sources])
+        # whose result is copied home: another engine's, an input, or what is handed out already
+        givers: list[Device | None] = []
+        for i, (w, n) in enumerate(split.outputs):
+            owner = home if w == "input" else devices[w]
+            own = w != "input" and owner is home and (w, n) not in split.outputs[:i]
+            givers.append(None if own else owner)
         lent: dict[
             tuple[int, Device], tuple[Any, Any]
         ] = {}  # of what stays: the buffer, as borrowed
@@ -93,17 +99,12 @@ class Mixed(Compiled):
                 device.engine.wait(outs)
             return outs
 
-        def taken_home(x: Any, owner: Device) -> Any:
-            return home.engine.put(owner.engine.get(x), home)
-
         def run(*buffers: Any) -> list[Any]:
             outs = split.run(buffers, execute)
-            return [
-                taken_home(x, home if w == "input" else devices[w])
-                if w == "input" or devices[w] is not home
-                else x
-                for x, (w, _) in zip(outs, split.outputs)
-            ]
+            for i, owner in enumerate(givers):
+                if owner is not None:
+                    outs[i] = home.engine.put(owner.engine.get(outs[i]), home)
+            return outs
 
         return run
 
@@ -211,7 +212,7 @@ def read(text: str, devices: Mapping[str, Device], graph: Graph) -> list[Piece] 
     out: list[Piece] = []
     for one in text.split(", "):
         name, _, start = one.partition(" from ")
-        if name not in devices or not start.isdecimal():
+        if name not in devices or not start.isdecimal() or len(start) > 9:
             return None
         out.append(Piece(int(start), devices[name]))
     starts = [p.start for p in out]

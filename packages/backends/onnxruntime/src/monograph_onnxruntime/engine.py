@@ -16,10 +16,9 @@ import numpy as np
 import onnxruntime
 from monograph import Engine, Graph
 from monograph.dtypes import DType
-from monograph.engine import Device, Executable, Options
+from monograph.engine import Device, Executable, Options, failed
 from monograph.errors import EngineError
 from monograph.op import Op
-from monograph.outside import Table
 from monograph_export.onnx import LOWER, refusal, translate
 
 AGAIN = 3
@@ -48,7 +47,7 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
     libraries = ("onnxruntime", "onnx")
-    LOWER: Mapping[Op, Any] = Table("onnxruntime", LOWER)
+    LOWER: Mapping[Op, Any] = LOWER
 
     def supports_dtype(self, d: DType) -> bool:
         return d.name in DTYPES
@@ -68,7 +67,7 @@ class OnnxRuntimeEngine(Engine):
         return out
 
     def compile(self, graph: Graph, options: Options) -> Executable:
-        return Program(graph, options.steady)
+        return Program(graph, options)
 
     def put(self, array: np.ndarray, device: Device) -> np.ndarray:
         return np.array(array, copy=True, order="C")
@@ -83,14 +82,15 @@ class Program:
     """A graph's sessions: one whose steady inputs are constants, one that takes all inputs.
 
     Attributes:
-        held: the constants of `constant`, and it; what there is of both is replaced together.
+        held: the constants, and the session that has them; replaced together.
+        last: the latest steady inputs, and how often in a row they were these.
     """
 
-    def __init__(self, graph: Graph, steady: Sequence[int]):
-        self.graph, self.steady = graph, tuple(steady)
+    def __init__(self, graph: Graph, options: Options):
+        self.graph, self.device, self.steady = graph, options.device, options.steady
         self.held: tuple[Sequence[Any], Run] | None = None
-        self.last: tuple[Sequence[Any], int] = ((), 0)
-        self.general: Run | None = None if steady else session(graph, {})
+        self.last: tuple[Sequence[Any], int] = ((), AGAIN - 1)  # the first are held at once
+        self.general: Run | None = None if self.steady else session(graph, {})
 
     def __call__(self, *buffers: np.ndarray) -> Sequence[np.ndarray]:
         if not self.steady:
@@ -100,19 +100,27 @@ class Program:
         if held is not None and all(map(is_, now, held[0])):
             return held[1](buffers)
         before, times = self.last
-        times = times + 1 if len(before) == len(now) and all(map(is_, now, before)) else 1
-        self.last = now, times
-        if held is None or times >= AGAIN:
-            made = session(self.graph, dict(zip(self.steady, now)))
+        times = times + 1 if all(map(is_, now, before)) else 1
+        self.last, self.held = (now, times), None  # what is not needed any more takes memory
+        if times >= AGAIN:
+            made = self._session(dict(zip(self.steady, now)))
             self.held = now, made
             return made(buffers)
         if self.general is None:
-            self.general = session(self.graph, {})
+            self.general = self._session({})
         return self.general(buffers)
+
+    def _session(self, values: Mapping[int, np.ndarray]) -> Run:
+        try:
+            return session(self.graph, values)
+        except Exception as e:
+            raise failed(self.device, f"to compile graph {self.graph.name!r}", e)  # noqa: B904
 
 
 def session(graph: Graph, values: Mapping[int, np.ndarray]) -> Run:
     """What runs a graph of which some inputs, by position, have these values for good."""
+    if not graph.outputs:
+        return lambda buffers: []
     made = translate(graph, values)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads()

@@ -30,7 +30,7 @@ def addmm(bias: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """``bias + x @ y`` of a vector and matrices, as `torch.addmm`."""
     if torch.compiler.is_compiling():
         return torch.addmm(bias, x, y)
-    return torch.ops.mkldnn._linear_pointwise.default(x, y.t(), bias, "none", [], "")
+    return torch.ops.mkldnn._linear_pointwise.default(x, y.t(), bias.contiguous(), "none", [], "")
 
 
 def pays(device: torch.device, *sizes: int) -> bool:

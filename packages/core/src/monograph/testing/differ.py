@@ -85,7 +85,8 @@ class Trial:
         allowed = 8 * self.spread[i].max(initial=0.0)
         if d.is_inexact:
             size = np.abs(want[np.isfinite(want)]).max(initial=0.0)
-            allowed += 32 * finfo(d).eps * size
+            # a rounding of the smallest numbers is the smallest of all
+            allowed += 32 * finfo(d).eps * max(size, finfo(d).smallest_normal)
         if apart.max(initial=0.0) <= allowed:
             return ""
         return f"differs by {apart.max():.2g}, roundings account for {allowed:.2g}"

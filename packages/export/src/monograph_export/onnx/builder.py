@@ -107,7 +107,7 @@ class Builder:
 
     def constant(self, array: np.ndarray) -> str:
         """An initializer; of small equal ones there is one."""
-        array = np.asarray(array)
+        array = np.asarray(array, order="C")
         small = array.nbytes <= INLINE
         key = (array.dtype, array.shape, array.tobytes()) if small else object()
         name = self.shared.known.get(key)

@@ -96,6 +96,12 @@ def _erf_inv(b: Builder, d: DType, x: str) -> str:
     return b("Where", b("Equal", b("Abs", x), one), b("Mul", x, b.number(np.inf, d)), y)
 
 
+def _logistic(b: Builder, d: DType, x: str) -> str:
+    # Sigmoid is 0 from -18 on, whose logarithm is not -18
+    one = b.number(1, d)
+    return b("Div", one, b("Add", one, b("Exp", b("Neg", x))))
+
+
 def _sign(b: Builder, d: DType, x: str) -> str:
     s = b("Sign", x)
     return s if d.is_integer else b("Where", b("IsNaN", x), x, s)
@@ -122,6 +128,10 @@ def _logical(of_bools: str, of_bits: str) -> Entry:
     return lambda b, d, *xs: b(of_bools if d is bool_ else of_bits, *xs)
 
 
+def _relu(b: Builder, d: DType, x: str) -> str:
+    return b("Max", x, b.number(0, d)) if d.is_integer else b("Relu", x)
+
+
 def _select(b: Builder, d: DType, test: str, yes: str, no: str) -> str:
     if d is not bool_:
         return b("Where", test, yes, no)
@@ -136,10 +146,16 @@ def convert(b: Builder, source: DType, x: str, target: DType) -> str:
     low = b("LessOrEqual", x, b.number(info.min, float32))
     high = b("GreaterOrEqual", x, b.number(info.max, float32))
     outside = b("Or", b("Or", low, high), b("IsNaN", x))
-    whole = b.cast(b("Where", outside, b.number(0, float32), x), int64)
+    x = b("Where", outside, b.number(0, float32), x)
+    if target.name == "uint64":  # what int64 does not hold, less 2**63, whose bits come back
+        over, top = b("GreaterOrEqual", x, b.number(2.0**63, float32)), b.number(2.0**63, float32)
+        rest = b.cast(b("Where", over, b("Sub", x, top), x), int64)
+        whole = b("Where", over, b("Add", rest, b.number(-(2**63), int64)), rest)
+    else:
+        whole = b.cast(x, int64)
     whole = b("Where", low, b.number(info.min, int64), whole)
-    whole = b("Where", high, b.number(info.max, int64), whole)
-    return b.cast(whole, target)
+    most = -1 if target.name == "uint64" else info.max  # the same bits
+    return b.cast(b("Where", high, b.number(most, int64), whole), target)
 
 
 ELEMENTWISE: Mapping[Op, Entry] = {
@@ -154,7 +170,7 @@ ELEMENTWISE: Mapping[Op, Entry] = {
     ops.cosine: plain("Cos"), ops.tan: plain("Tan"), ops.asin: plain("Asin"), ops.acos: plain("Acos"),
     ops.atan: plain("Atan"), ops.sinh: plain("Sinh"), ops.cosh: plain("Cosh"), ops.tanh: plain("Tanh"),
     ops.asinh: plain("Asinh"), ops.acosh: plain("Acosh"), ops.atanh: plain("Atanh"),
-    ops.logistic: plain("Sigmoid"), ops.erf: plain("Erf"), ops.erf_inv: _erf_inv,
+    ops.logistic: _logistic, ops.erf: plain("Erf"), ops.erf_inv: _erf_inv,
     # rounding
     ops.floor: plain("Floor"), ops.ceil: plain("Ceil"), ops.trunc: _trunc, ops.is_finite: _is_finite,
     ops.round_nearest_even: plain("Round"), ops.round_nearest_afz: _round_away,
@@ -165,7 +181,7 @@ ELEMENTWISE: Mapping[Op, Entry] = {
     ops.clamp: lambda b, d, low, x, high: b("Min", b("Max", x, low), high),
     # activations
     ops.hard_tanh: lambda b, d, x, *, low, high: b("Clip", x, b.number(low, d), b.number(high, d)),
-    ops.relu: lambda b, d, x: b("Max", x, b.number(0, d)) if d.is_integer else b("Relu", x), ops.silu: lambda b, d, x: b("Mul", x, b("Sigmoid", x)),
+    ops.relu: _relu, ops.silu: lambda b, d, x: b("Mul", x, b("Sigmoid", x)),
     ops.gelu: lambda b, d, x, *, approximate: b(
         "Gelu", x, approximate="tanh" if approximate else "none"
     ),

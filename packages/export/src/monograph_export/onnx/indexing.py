@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from monograph import ops
-from monograph.dtypes import float32, int64
+from monograph.dtypes import float32, int32, int64
 from monograph.op import Op
 
 from .builder import Builder, Ref, carrier
@@ -93,6 +93,8 @@ class _Windows:
         name = b.cast(indices.name, int64)
         if vector == len(indices.spec.shape):
             self.starts = [name]
+        elif not mapped:
+            self.starts = []
         else:
             parts = b("Split", name, b.ints([1] * len(mapped)), axis=vector, outputs=len(mapped))
             parts = [parts] if len(mapped) == 1 else parts
@@ -115,7 +117,8 @@ class _Windows:
         for name, axis in zip(starts, self.mapped):
             total = b("Add", total, b("Mul", name, _at(b, self.strides[axis])))
         total = b.reshape(total, [*self.batch, *[1] * len(self.sizes)]) if starts else total
-        return b("Add", total, b.constant(self.offsets))
+        total = b("Add", total, b.constant(self.offsets))
+        return total if starts else b("Expand", total, b.ints([*self.batch, *self.sizes]))
 
 
 def _gather(
@@ -189,7 +192,13 @@ def _scatter(
     new = b.reshape(b.transpose(b.wide(updates.name, d), order), [-1])
     flat = b.reshape(b.wide(x.name, d), [-1])
     flat = b("Concat", flat, b.constant(np.zeros(1, carrier(d).numpy)), axis=0)
-    got = b("ScatterElements", flat, b.reshape(at, [-1]), new, axis=0, reduction=_REDUCTION[kind])
+    at = b.reshape(at, [-1])
+    got = b("ScatterElements", flat, at, new, axis=0, reduction=_REDUCTION[kind])
+    if d.is_float and kind in ("minimum", "maximum"):  # which may pass NaN over
+        missing = [b.cast(b("IsNaN", v), float32) for v in (flat, new)]
+        some = b("ScatterElements", missing[0], at, missing[1], axis=0, reduction="max")
+        none = b("Equal", some, b.number(0, float32))
+        got = b("Where", none, got, b.number(np.nan, float32))
     got = b("Slice", got, b.ints([0]), b.ints([total]), b.ints([0]))
     return [b.narrow(b.reshape(got, shape), d)]
 
@@ -200,7 +209,8 @@ def _scatter(
 def _order(b: Builder, key: Ref, name: str, axis: int, k: int, descending: bool) -> str:
     """Positions of the ``k`` first; equals stay in order, NaN is the largest."""
     d = key.spec.dtype
-    name, n = b.wide(name, d), b.ints([k])
+    name = b.cast(name, int32) if d.kind == "bool" else b.wide(name, d)
+    n = b.ints([k])
     if not d.is_float:
         return b("TopK", name, n, axis=axis, largest=int(descending), outputs=2)[1]
     # NaN has no place of its own in TopK: by value first, infinity for NaN, then NaN behind infinity

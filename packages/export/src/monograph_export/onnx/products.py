@@ -117,6 +117,8 @@ def _attention(
             before = b.constant(np.tri(queries, keys, dtype=bool))
             shown = b("And", shown, before)
             name = b("Where", before, name, hidden) if m.spec.dtype.is_float else shown
+        else:  # the last two axes must be whole
+            name = b("Expand", name, b.ints([1, 1, queries, keys]))
         flat.append(name)
         # a query that may look at nothing gets nothing
         seen = b.cast(b("ReduceMax", b.cast(shown, int32), b.ints([3]), keepdims=1), bool_)
@@ -141,6 +143,8 @@ def _lstm(
 ) -> list:  # fmt: skip
     """LSTM, whose arrays have an axis for directions."""
     d, (_, batch, units) = x.spec.dtype, out[0].shape
+    if not x.spec.size:  # of no features onnxruntime reads some
+        return []
     one = b.ints([0])
     weights = [
         b("Unsqueeze", b.transpose(_gates(b, v, 1), (1, 0)), one) for v in (kernel, recurrent)

@@ -100,7 +100,12 @@ def _reduce(op: str, nothing: Callable[[Any], Any]) -> Entry:
             return [
                 b.constant(np.full(out[0].shape, nothing(out[0].dtype.numpy), out[0].dtype.numpy))
             ]
-        y = b(op, b.wide(x.name, x.spec.dtype), b.ints(axes), keepdims=0)
+        name = b.wide(x.name, x.spec.dtype)
+        y = b(op, name, b.ints(axes), keepdims=0)
+        if d.is_float and op in ("ReduceMax", "ReduceMin"):  # which may pass NaN over
+            missing = b("ReduceMax", b.cast(b("IsNaN", name), float32), b.ints(axes), keepdims=0)
+            none = b("Equal", missing, b.number(0, float32))
+            y = b("Where", none, y, b.number(np.nan, float32))
         return [b.narrow(y, out[0].dtype) if d is carrier(out[0].dtype) else y]
 
     return lower
@@ -108,25 +113,46 @@ def _reduce(op: str, nothing: Callable[[Any], Any]) -> Entry:
 
 def _sum(b: Builder, out: Specs, x: Ref, *, axes: Any) -> Sequence[str]:
     d, shape = x.spec.dtype, x.spec.shape
-    if d.is_float and len(shape) == 4 and tuple(axes) == (1, 2) and x.spec.size:
-        # over an image: in the order in which convolutions hold it
-        n = shape[1] * shape[2]
-        mean = b("GlobalAveragePool", b.transpose(b.wide(x.name, d), (0, 3, 1, 2)))
-        mean = b.reshape(mean, out[0].shape)
-        total = b.narrow(b("Mul", mean, b.number(n, float32)), d)
-        b.sums[total] = b.narrow(mean, d), n
-        return [total]
-    if carrier(d) is not int64 or not axes or not x.spec.size:
-        return _SUM(b, out, x, axes=axes)
-    # onnxruntime adds int64 up in float64; its products are exact
+    if carrier(d) is int64 and axes and x.spec.size:
+        # onnxruntime adds int64 up in float64; its products of matrices are exact
+        rows, n = _in_rows(b, x, axes)
+        total = b("MatMul", rows, b.constant(np.ones((n, 1), np.int64)))
+        return [b.narrow(b.reshape(total, out[0].shape), d)]
+    (total,) = _SUM(b, out, x, axes=axes)
+    if d.name == "float32" and len(shape) == 4 and tuple(axes) == (1, 2) and x.spec.size:
+        # should a mean be made of it: over an image, in the order in which convolutions hold it
+        mean = b("GlobalAveragePool", b.transpose(x.name, (0, 3, 1, 2)))
+        b.sums[total] = b.reshape(mean, out[0].shape), shape[1] * shape[2]
+    return [total]
+
+
+def _in_rows(b: Builder, x: Ref, axes: Any) -> tuple[str, int]:
+    """What is reduced as rows ``[-1, n]``, and ``n``."""
+    shape = x.spec.shape
     kept = [i for i in range(len(shape)) if i not in axes]
     n = math.prod(shape[i] for i in axes)
-    rows = b.reshape(b.transpose(b.wide(x.name, d), [*kept, *axes]), [-1, n])
-    total = b("MatMul", rows, b.constant(np.ones((n, 1), np.int64)))
-    return [b.narrow(b.reshape(total, out[0].shape), d)]
+    return b.reshape(b.transpose(b.wide(x.name, x.spec.dtype), [*kept, *axes]), [-1, n]), n
+
+
+def _product(b: Builder, out: Specs, x: Ref, *, axes: Any) -> Sequence[str]:
+    d = x.spec.dtype
+    if carrier(d) is not int64 or not axes or not x.spec.size:
+        return _PRODUCT(b, out, x, axes=axes)
+    rows, n = _in_rows(b, x, axes)  # again in float64, and exact one by one
+    while n > 1:
+        half = n // 2
+        y = b("Mul", _columns(b, rows, 0, half), _columns(b, rows, half, 2 * half))
+        rows = b("Concat", y, _columns(b, rows, 2 * half, n), axis=1) if n % 2 else y
+        n -= half
+    return [b.narrow(b.reshape(rows, out[0].shape), d)]
+
+
+def _columns(b: Builder, rows: str, start: int, stop: int) -> str:
+    return b("Slice", rows, b.ints([start]), b.ints([stop]), b.ints([1]))
 
 
 _SUM = _reduce("ReduceSum", lambda d: 0)
+_PRODUCT = _reduce("ReduceProd", lambda d: 1)
 
 
 def _least(d: Any) -> Any:
@@ -251,7 +277,7 @@ def _folded(
 SHAPES: Mapping[Op, Entry] = {
     ops.slice_: _slice, ops.pad: _pad, ops.reverse: _reverse, ops.split: _split, ops.iota: _iota,
     ops.concatenate: lambda b, out, *xs, axis: [b("Concat", *[x.name for x in xs], axis=axis)],
-    ops.reduce_sum: _sum, ops.reduce_prod: _reduce("ReduceProd", lambda d: 1),
+    ops.reduce_sum: _sum, ops.reduce_prod: _product,
     ops.reduce_max: _reduce("ReduceMax", _least), ops.reduce_min: _reduce("ReduceMin", _greatest),
     ops.reduce_and: _of_bools("ReduceMin", True), ops.reduce_or: _of_bools("ReduceMax", False),
     ops.argmax: _arg("ArgMax"), ops.argmin: _arg("ArgMin"), ops.cumsum: _cumulative,

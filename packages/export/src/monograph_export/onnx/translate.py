@@ -109,15 +109,15 @@ def _bounded(entry: Callable[..., Ref], place: int) -> Callable[..., Ref]:
 
     def lower(b: Builder, spec: Any, x: Ref, y: Ref) -> Ref:
         x, y = (y, x) if x.number is not None else (x, y)
-        if y.number is None or spec.dtype is not float32:
+        if y.number is None or y.number != y.number or spec.dtype is not float32:
             return entry(b, spec, x, y)
         bounds = [None, None]
         name, bounds = b.clipped.get(x.name, (x.name, bounds))
         if bounds[place] is not None or (place == 0 and bounds[1] is not None):
             name, bounds = x.name, [None, None]
         bounds = [y.number if i == place else n for i, n in enumerate(bounds)]
-        ends = ["" if n is None else b.number(n, float32) for n in bounds]
-        out = b("Clip", name, *(ends if ends[1] else ends[:1]))
+        ends = (n if n is not None else far for n, far in zip(bounds, (-np.inf, np.inf)))
+        out = b("Clip", name, *[b.number(n, float32) for n in ends])
         b.clipped[out] = name, bounds
         return Ref(out, spec, x.held)
 
