@@ -180,14 +180,12 @@ def _lstm(program: Program, step: Step, uses: Counter[Value]) -> None:
     if not uses[gates]:
         step.how = recurrent.forward(step.node, program.device, train=False)
         return
-    bias, rest = step.inputs[3], [*step.inputs[:3], *step.inputs[4:]]
-    wants = [*rest, *map(Operand, step.outputs)]
+    wants = [*step.inputs[:3], *step.inputs[4:], *map(Operand, step.outputs)]  # no bias
     for later in program.steps:
         reads = later.inputs[1:]  # the first is the cotangent
         if later.node.op is ops.lstm_backward and all(map(_same, reads, wants)):
             step.how = recurrent.forward(step.node, program.device, train=True)
             later.how = recurrent.backward(later.node, program.device)
-            later.inputs = [*later.inputs, bias]
 
 
 def _same(x: Operand, y: Operand) -> bool:

@@ -50,33 +50,30 @@ def _ordered(x: torch.Tensor, reverse: bool) -> torch.Tensor:
 
 
 def forward(node: Any, device: Any, train: bool) -> Callable:
-    """``operands -> (outputs, last c, workspace)``; without ``train`` the last two are no use."""
+    """``operands -> (outputs, last c, what `backward` needs)``; without ``train`` the last two are no use."""
     reverse, by_body = node.attrs["reverse"], _body(node, device)
 
     def run(x: Any, kernel: Any, recurrent: Any, bias: Any, h: Any, c: Any) -> Any:
         if torch.compiler.is_compiling():
             return by_body(x, kernel, recurrent, bias, h, c)
-        weights = _weights(kernel, recurrent, bias)
-        y, _, last, space = _forward(
-            _ordered(x, reverse), weights, h.contiguous(), c.contiguous(), train
-        )
-        return (y.flip(0) if reverse else y), last, space
+        weights, x = _weights(kernel, recurrent, bias), _ordered(x, reverse)
+        y, _, last, space = _forward(x, weights, h.contiguous(), c.contiguous(), train)
+        return (y.flip(0) if reverse else y), last, (space, weights, x)
 
     return run
 
 
 def backward(node: Any, device: Any) -> Callable:
-    """Cotangents, of what `forward` gave; the bias comes last."""
+    """Cotangents, of what `forward` gave."""
     reverse, by_body = node.attrs["reverse"], _body(node, device)
 
     def run(
-        g: Any, x: Any, kernel: Any, recurrent: Any, h: Any, c: Any, y: Any, last: Any, space: Any,
-        bias: Any,
-    ) -> Any:  # fmt: skip
+        g: Any, x: Any, kernel: Any, recurrent: Any, h: Any, c: Any, y: Any, last: Any, kept: Any
+    ) -> Any:
         if torch.compiler.is_compiling():
-            return by_body(g, x, kernel, recurrent, h, c, y, last, space)
-        g, x, y = (_ordered(v, reverse) for v in (g, x, y))
-        weights = _weights(kernel, recurrent, bias)
+            return by_body(g, x, kernel, recurrent, h, c, y, last, kept)
+        space, weights, x = kept
+        g, y = _ordered(g, reverse), _ordered(y, reverse)
         dx, dk, dr, db, _, dh, dc = _backward(
             g, x, weights, h.contiguous(), c.contiguous(), y, last, space
         )
