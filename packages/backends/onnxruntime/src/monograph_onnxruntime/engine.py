@@ -24,21 +24,9 @@ from monograph_export.onnx import LOWER, refusal, translate
 AGAIN = 3
 """How often in a row changed variables must have been the same before a session is made for them."""
 
-DTYPES = frozenset(
-    (
-        "bool",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-        "float16",
-        "float32",
-    )
-)
+DTYPES = frozenset((
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+))  # fmt: skip
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
