@@ -113,3 +113,23 @@ def test_torch_runs_it_by_kernels_of_its_own_where_it_can(reverse, operands, mon
         4 * UNITS,
     )
     assert not runs
+
+
+def test_a_bias_of_one_number_and_one_that_is_overwritten(operands):
+    xs = [np.asarray(x, "float32") for x in operands]
+
+    def model(scope, x, one):
+        bias = scope.variable("bias", (4 * UNITS,), 0.3, trainable=True)
+        loss = lambda x: mg.sum(ops.lstm(x, *xs[1:3], bias.value, *xs[4:])[0] ** 2)
+        spread = ops.lstm(x, *xs[1:3], mg.tile(one, (4 * UNITS,)), *xs[4:])[0]
+        bias.assign(bias.value * 0.5)  # before the gradient below is computed
+        return mg.grad(loss)(x), spread
+
+    got, want = ([], [])
+    for engine, results in (("torch", got), ("numpy", want)):
+        store = mg.Store()
+        call = store.bind(model, engine)
+        for _ in range(2):
+            results += [y.numpy() for y in call(xs[0], np.full(1, 0.2, "float32"))]
+    for y, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(y, w, rtol=1e-4, atol=1e-5)

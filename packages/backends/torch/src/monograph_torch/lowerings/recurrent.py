@@ -26,7 +26,8 @@ def _body(node: Any, device: Any) -> Callable:
 
 
 def _weights(kernel: Any, recurrent: Any, bias: Any) -> tuple[torch.Tensor, ...]:
-    """As torch has them: gates in rows, and two biases."""
+    """As torch has them: gates in rows, and two biases, which nobody overwrites before the backward."""
+    bias = bias.clone(memory_format=torch.contiguous_format)
     return kernel.t().contiguous(), recurrent.t().contiguous(), bias, torch.zeros_like(bias)
 
 
