@@ -1,7 +1,8 @@
 """Start of a process to its first training step of ResNet50: Monograph on XLA and on torch against Keras 3 on JAX.
 
-Batch 8 of 224 x 224, forward, backward and SGD, float32. Each run is a process of its own, all in turns: cold, with an empty cache folder, and second, with the folder that the cold one left. Keras has
-jax's persistent cache switched on, for every compilation. Time counts from before the interpreter starts until
+Batch 8 of 224 x 224, forward, backward and SGD, float32. Each run is a process of its own, all in turns:
+cold, with an empty cache folder, and second, with the folder that the cold one left. Keras has jax's persistent
+cache switched on, for every compilation. Time counts from before the interpreter starts until
 the loss is a number; processor seconds are less at the mercy of what else the machine does.
 ``python bench_startup.py [rounds]``
 """

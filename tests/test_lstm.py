@@ -85,8 +85,9 @@ def test_torch_runs_it_by_kernels_of_its_own_where_it_can(reverse, operands, mon
 
     runs, real = [], recurrent._forward
     monkeypatch.setattr(recurrent, "_forward", lambda *xs: runs.append(xs[-1]) or real(*xs))
-    if not recurrent.works():
-        pytest.skip("this torch does not offer its LSTM's kernels")
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch is built without oneDNN")
+    assert recurrent.works(), "torch calls them otherwise: see lowerings/recurrent.py"
     runs.clear()
     xs = [np.asarray(x, "float32") for x in operands]
     xs[0] = np.swapaxes(xs[0], 0, 1)  # batch before time, as layers have it
@@ -133,3 +134,21 @@ def test_a_bias_of_one_number_and_one_that_is_overwritten(operands):
             results += [y.numpy() for y in call(xs[0], np.full(1, 0.2, "float32"))]
     for y, w in zip(got, want, strict=True):
         np.testing.assert_allclose(y, w, rtol=1e-4, atol=1e-5)
+
+
+def test_without_the_kernels_torch_runs_the_body(operands, monkeypatch):
+    from monograph_torch.lowerings import recurrent
+
+    def missing(*xs):
+        raise AttributeError("no such operation")
+
+    monkeypatch.setattr(recurrent, "_forward", missing)
+    recurrent.works.cache_clear()
+    try:
+        xs = [np.asarray(x, "float32") for x in operands]
+        run = mg.jit(lambda *xs: ops.lstm(*xs)[0])
+        np.testing.assert_allclose(
+            run.on("torch")(*xs).numpy(), run.on("numpy")(*xs).numpy(), rtol=1e-5, atol=1e-6
+        )
+    finally:
+        recurrent.works.cache_clear()

@@ -192,3 +192,13 @@ def test_a_hostile_choice_is_passed_over(race, text):
 def test_a_position_too_long_to_read_does_not_fit():
     graph, devices = mg.trace(waves, mg.Spec((2,))), {"a": resolve("numpy")}
     assert mixing.read("a from 0, a from " + "9" * 5000, devices, graph) is None
+
+
+def test_a_mix_that_does_not_compile_leaves_the_best_engine(race, monkeypatch):
+    def refuses(*args, **kwargs):
+        raise mg.errors.EngineError("no")
+
+    monkeypatch.setattr(mixing, "maker", lambda pieces: refuses)
+    f = mg.jit(waves, engine="auto:mix")
+    assert len(f(X)) == 2
+    assert type(next(iter(f._cache.values()))) is not Mixed

@@ -85,6 +85,9 @@ def test_an_operation_it_lacks_for_a_dtype_is_refused():
     f = mg.jit(lambda x: mg.maximum(x, x)).on("onnxruntime")
     with pytest.raises(mg.errors.EngineError, match=r"test_onnx.*maximum of uint64.*astype"):
         f(np.ones(3, "uint64"))
+    largest = mg.jit(lambda x: mg.segment_max(x, np.array([0, 0, 1]), 2)).on("onnxruntime")
+    with pytest.raises(mg.errors.EngineError, match=r"scatter of uint64"):
+        largest(np.ones(3, "uint64"))
 
 
 def test_random_numbers_are_those_of_every_engine():

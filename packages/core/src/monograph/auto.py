@@ -110,10 +110,13 @@ def choose(
     if mixes and (pieces := mixing.pieces_of(graph, devices, arguments, steady)):
         home = devices[chosen] if chosen else pieces[0].device
         name = f"{home}: {mixing.written(pieces)}"
-        programs[name] = compiled(home, mixing.maker(pieces))
-        both = {n: programs[n] for n in (chosen, name) if n}
+        try:
+            programs[name] = compiled(home, mixing.maker(pieces))
+        except MonographError as e:
+            refused.append(e)
+        both = {n: programs[n] for n in (chosen, name) if n in programs}
         again = _measured(both, dict.fromkeys(both, home), arguments, set(donated), refused)
-        seconds, mixed, alone = seconds | again, again[name], again.get(chosen)
+        seconds, mixed, alone = seconds | again, again.get(name), again.get(chosen)
         if mixed and (alone is None or mixed < (1 - mixing.GAIN) * alone):
             chosen = name
     if not chosen:

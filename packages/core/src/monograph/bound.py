@@ -78,12 +78,8 @@ class Bound:
             found, entry = auto.choose(graph, make, inputs, written, steady, mixes=device.index > 0)
             self._chosen[key] = found
             # all engines were measured without packs
-            alone = type(entry.compiled) is Compiled
-            if (
-                alone
-                and found.engine.packs(found)
-                and plan(graph, reads, writes, True).graph is not graph
-            ):
+            packed = plan(graph, reads, writes, found.engine.packs(found))
+            if type(entry.compiled) is Compiled and packed.graph is not graph:
                 entry = _Entry(self, specs, in_tree, found, False, donate)
             self._cache[(found, *key)] = entry
         return found

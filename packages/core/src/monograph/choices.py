@@ -47,14 +47,8 @@ class Choice:
     made: float
 
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    RecursionError,
-    OverflowError,
-)  # what `_read` raises of other files
+# what `_read` raises of other files
+_UNREADABLE = OSError, ValueError, TypeError, LookupError, RecursionError, OverflowError
 
 
 def enabled() -> bool:
@@ -86,8 +80,12 @@ def machine() -> str:
         if line.startswith("model name"):
             name = line.partition(":")[2].strip()
             break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {cores()} cores"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
@@ -168,23 +166,20 @@ def quickest(
     found = recall(kind, what, tuple(ways), libraries)
     if found is not None and found in ways:
         return found
-    seconds: dict[str, float | None] = dict.fromkeys(ways)
-    want = ways[first]()
-    for name in ways:
+    want, times = ways[first](), {}
+    for name, way in ways.items():
         with contextlib.suppress(Exception):  # whatever it lacks, it is no way
-            seconds[name] = math.inf if name == first or same(want, ways[name]()) else None
+            if name == first or same(want, way()):
+                times[name] = math.inf
     for _ in range(ROUNDS):
-        for name, way in ways.items():
-            before, seconds[name] = seconds[name], None
+        for name in times:
             with contextlib.suppress(Exception):
-                if before is not None:
-                    started = time.perf_counter()
-                    way()
-                    seconds[name] = min(before, time.perf_counter() - started)
-    if seconds[first] is None:  # then it is for whoever runs it to say so
-        return first
+                started = time.perf_counter()
+                ways[name]()
+                times[name] = min(times[name], time.perf_counter() - started)
+    seconds = {name: times.get(name) for name in ways}
     best = fastest(seconds)
-    chosen = best if seconds[best] < FASTER * seconds[first] else first  # type: ignore[operator]
+    chosen = best if times[best] < FASTER * times[first] else first
     keep(kind, what, what, seconds, libraries, chosen=chosen)
     return chosen
 

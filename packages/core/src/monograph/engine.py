@@ -159,9 +159,8 @@ class Engine:
         if missing:
             raise UnsupportedOp(self.name, missing)
         if not all(self.supports(n.op) for n in graph.nodes):
-            out = common_subexpressions(
-                prune(out)
-            )  # of bodies: a gradient's and its forward op's; what nobody reads
+            # of bodies: what a gradient's shares with its forward op's, and what nobody reads
+            out = common_subexpressions(prune(out))
         for node in graph.walk():
             if "axis_name" in node.attrs and node.attrs["size"] > 1:
                 raise EngineError(

@@ -75,9 +75,7 @@ class Mixed(Compiled):
             owner = home if w == "input" else devices[w]
             own = w != "input" and owner is home and (w, n) not in split.outputs[:i]
             givers.append(None if own else owner)
-        lent: dict[
-            tuple[int, Device], tuple[Any, Any]
-        ] = {}  # of what stays: the buffer, as borrowed
+        lent: dict[Any, tuple[Any, Any]] = {}  # of what stays, by place and device: it, as borrowed
 
         def borrowed(x: Any, spec: Any, owner: Device, device: Device, place: Any) -> Any:
             where, n = place

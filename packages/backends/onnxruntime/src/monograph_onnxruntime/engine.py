@@ -6,7 +6,6 @@ packs them. When they have changed, a session runs that takes them as inputs, un
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from operator import is_
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from monograph import Engine, Graph
+from monograph.choices import cores
 from monograph.dtypes import DType
 from monograph.engine import Device, Executable, Options, failed
 from monograph.errors import EngineError
@@ -111,7 +111,7 @@ def session(graph: Graph, values: Mapping[int, np.ndarray]) -> Run:
         return lambda buffers: []
     made = translate(graph, values)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = cores()
     options.log_severity_level = 4  # what it cannot do it raises
     if made.constants:
         arrays = map(onnxruntime.OrtValue.ortvalue_from_numpy, made.constants.values())
@@ -120,14 +120,5 @@ def session(graph: Graph, values: Mapping[int, np.ndarray]) -> Run:
         made.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     ).run
     places = [(i, name) for i, name in enumerate(made.inputs) if name is not None]
-    outputs, kept = made.outputs, made.constants  # whose memory the session may go on reading
-
-    def call(buffers: Sequence[np.ndarray], kept: Any = kept) -> Sequence[np.ndarray]:
-        return run(outputs, {name: buffers[i] for i, name in places})
-
-    return call
-
-
-def threads() -> int:
-    """As many as this process may use cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # this holds on to the constants too, whose memory the session may go on reading
+    return lambda buffers: run(made.outputs, {name: buffers[i] for i, name in places})

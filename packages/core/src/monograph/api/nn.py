@@ -173,17 +173,24 @@ def hard_tanh(x: Any, /, low: float = -1.0, high: float = 1.0) -> Array:
     """``x`` kept within ``low`` and ``high``, whose gradient is 0 at either.
 
     `clip` is the same but for its gradient, of which a bound takes half where ``x`` meets it.
+
+    >>> import monograph as mg
+    >>> mg.hard_tanh(mg.asarray([-3.0, 0.5, 2.0])).tolist()
+    [-1.0, 0.5, 1.0]
     """
     x = asarray(x)
-    return (
-        ops.hard_tanh(x, low=float(low), high=float(high))
-        if x.dtype.is_float
-        else clip(x, low, high)
-    )
+    if not x.dtype.is_float:
+        return clip(x, low, high)
+    return ops.hard_tanh(x, low=float(low), high=float(high))
 
 
 def relu6(x: Any, /) -> Array:
-    """`relu` up to 6 (Krizhevsky 2010); its gradient at 0 and 6 is 0."""
+    """`relu` up to 6 (Krizhevsky 2010); its gradient at 0 and 6 is 0.
+
+    >>> import monograph as mg
+    >>> mg.relu6(mg.asarray([-1.0, 5.0, 7.0])).tolist()
+    [0.0, 5.0, 6.0]
+    """
     return hard_tanh(x, 0.0, 6.0)
 
 

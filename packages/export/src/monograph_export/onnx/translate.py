@@ -198,7 +198,11 @@ _ORDERED = frozenset(
 
 def refusal(node: Node) -> str:
     """Why an operation has no translation though it is in `LOWER`; empty where it has one."""
-    orders = node.op in _ORDERED or node.attrs.get("direction", "EQ") not in ("EQ", "NE")
+    orders = (
+        node.op in _ORDERED
+        or node.attrs.get("direction", "EQ") not in ("EQ", "NE")
+        or (node.op is ops.scatter and node.attrs["kind"] in ("minimum", "maximum"))
+    )
     if orders and any(v.dtype.name == "uint64" for v in node.inputs):
         return f"{node.op.name} of uint64: it would take 2**63 and more for negative"
     return ""

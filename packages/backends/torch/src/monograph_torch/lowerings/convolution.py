@@ -188,9 +188,8 @@ def _patches(x: torch.Tensor, kernel: Any, out: Any, a: Any) -> torch.Tensor:
     within = [p * r for p, r in zip(inner, a["rhs_dilation"])]
     sizes = (x.shape[0], *out, *kernel, x.shape[-1])
     patches = x.as_strided(sizes, (first, *moves, *within, last))
-    return patches.reshape(
-        -1, math.prod(kernel) * x.shape[-1]
-    ).contiguous()  # of one image it may be a view
+    # of one image even the matrix may be a view, in which rows overlap
+    return patches.reshape(-1, math.prod(kernel) * x.shape[-1]).contiguous()
 
 
 def _product(node: Any, rows: int, entries: int, o: int) -> str | Callable:
