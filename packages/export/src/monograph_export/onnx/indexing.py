@@ -35,7 +35,7 @@ def _dynamic_slice(b: Builder, out: Specs, x: Ref, *starts: Ref, sizes: Any) -> 
 
 
 def _dynamic_update_slice(b: Builder, out: Specs, x: Ref, update: Ref, *starts: Ref) -> list:
-    """The parts before, within and after the block, axis by axis from the last."""
+    """The parts before, within and after the block, axis by axis."""
     return [_updated(b, x.name, x.spec.shape, update.name, update.spec.shape, list(starts), 0)]
 
 
@@ -52,13 +52,8 @@ def _updated(
         return x
     line, first = b.ints([axis]), _start(b, starts[axis], n - m)
     after = b("Add", first, b.ints([m]))
-    middle = x
-    if list(shape[axis + 1 :]) != list(sizes[axis + 1 :]):
-        middle = b("Slice", x, first, after, line)
-        cut = [*shape[:axis], m, *shape[axis + 1 :]]
-        middle = _updated(b, middle, cut, update, sizes, starts, axis + 1)
-    else:
-        middle = update
+    middle, cut = b("Slice", x, first, after, line), [*shape[:axis], m, *shape[axis + 1 :]]
+    middle = _updated(b, middle, cut, update, sizes, starts, axis + 1)
     before = b("Slice", x, b.ints([0]), first, line)
     rest = b("Slice", x, after, b.ints([n]), line)
     return b.reshape(b("Concat", before, middle, rest, axis=axis), shape)
